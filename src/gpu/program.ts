@@ -1,0 +1,169 @@
+import { EdpoError } from '../errors.js';
+import type { Gpu } from './device.js';
+import { foldGrid } from './grid.js';
+import { compileKernel, solveLetters, type ArgType, type Kernel } from './kernel.js';
+import { Dyn, type Extent, type Tensor } from './tensor.js';
+
+/** Values of the dynamic sizes and scalars of one replay, by name. */
+export type StepValues = Record<string, number>;
+/** An argument fixed when recorded, or a dynamic one looked up in `StepValues` at each replay. */
+export type ArgValue = number | Dyn;
+
+interface Dispatch {
+  kind: 'dispatch';
+  label: string;
+  pipeline: GPUComputePipeline | Promise<GPUComputePipeline>;
+  bindGroup: GPUBindGroup;
+  args: Array<{ type: ArgType; value: ArgValue; name: string }>;
+  letters: Array<[string, Extent]>;
+  grid: Kernel['grid'];
+  constants: Record<string, number>;
+  bytes: ArrayBuffer;
+}
+interface Clear { kind: 'clear'; tensor: Tensor }
+interface Copy { kind: 'copy'; from: Tensor; to: Tensor }
+type Step = Dispatch | Clear | Copy;
+
+/** A dynamic scalar argument (a learning rate, say); `capacity` is of no use to it. */
+export const scalar = (name: string): Dyn => new Dyn(name, 0);
+
+/**
+ * Plan once, replay: a recorded list of dispatches with their bind groups. A step only re-encodes the list
+ * with this micro-batch's sizes; nothing is allocated while it does.
+ */
+export class Program {
+  private readonly steps: Step[] = [];
+  private prefix = '';
+  constructor(
+    readonly gpu: Gpu,
+    readonly label: string,
+  ) {}
+
+  /** Labels of what `body` records are prefixed, so that Dawn's errors and profiles say which layer. */
+  scope(name: string, body: () => void): void {
+    const outer = this.prefix;
+    this.prefix = `${outer}${name} `;
+    body();
+    this.prefix = outer;
+  }
+
+  /** Records one dispatch. `args` may also give letters that no tensor's shape tells. */
+  run(
+    kernel: Kernel,
+    tensors: Record<string, Tensor>,
+    args: Record<string, ArgValue> = {},
+    options: { tune?: Record<string, number>; prelude?: string } = {},
+  ): void {
+    const tune = { ...kernel.tune, ...options.tune };
+    const letters = solveLetters(kernel, tensors, args);
+    const compiled = compileKernel(this.gpu, kernel, options.tune ?? {}, options.prelude);
+    const bindGroup = this.gpu.device.createBindGroup({
+      label: `${this.prefix}${kernel.name}`,
+      layout: compiled.layout,
+      entries: kernel.bindings.map((b, binding) => ({ binding, resource: { buffer: tensors[b.name]!.buffer } })),
+    });
+    const list = Object.entries(kernel.args ?? {}).map(([name, type]) => {
+      const value = args[name] ?? letters[name];
+      if (value === undefined) throw new EdpoError(`${kernel.name}: argument ${name} was not given`);
+      return { type, value, name };
+    });
+    this.steps.push({
+      kind: 'dispatch',
+      label: `${this.prefix}${kernel.name}`,
+      pipeline: compiled.pipeline,
+      bindGroup,
+      args: list,
+      letters: Object.entries(letters),
+      grid: kernel.grid,
+      constants: { ...tune, SG: this.gpu.subgroupMax },
+      bytes: new ArrayBuffer(list.length * 4),
+    });
+  }
+
+  /** Records zeroing a whole tensor. */
+  clear(tensor: Tensor): void {
+    this.steps.push({ kind: 'clear', tensor });
+  }
+
+  /** Records copying a whole tensor to another of the same size. */
+  copy(from: Tensor, to: Tensor): void {
+    this.steps.push({ kind: 'copy', from, to });
+  }
+
+  get length(): number {
+    return this.steps.length;
+  }
+
+  /** Waits for every pipeline. Call once, before the first `encode`. */
+  async ready(): Promise<this> {
+    for (const step of this.steps) {
+      if (step.kind === 'dispatch') step.pipeline = await step.pipeline;
+    }
+    return this;
+  }
+
+  /**
+   * Encodes the list. `values` gives every dynamic size and scalar by name.
+   * @param profile where to write timestamps: one pass per dispatch then.
+   */
+  encode(encoder: GPUCommandEncoder, values: StepValues, profile?: ProfileSink): void {
+    let pass: GPUComputePassEncoder | undefined;
+    for (const step of this.steps) {
+      if (step.kind !== 'dispatch') {
+        pass?.end();
+        pass = undefined;
+        if (step.kind === 'clear') encoder.clearBuffer(step.tensor.buffer);
+        else encoder.copyBufferToBuffer(step.from.buffer, 0, step.to.buffer, 0, step.from.bytes);
+        continue;
+      }
+      const inputs: Record<string, number> = { ...step.constants };
+      for (const [name, extent] of step.letters) inputs[name] = this.value(step.label, extent, values);
+      for (const { name, value } of step.args) inputs[name] = this.value(step.label, value, values);
+      const groups = step.grid(inputs);
+      if (groups === 0) continue;
+      if (profile) pass = encoder.beginComputePass({ label: step.label, timestampWrites: profile.next(step.label, inputs) });
+      else pass ??= encoder.beginComputePass({ label: this.label });
+      pass.setPipeline(step.pipeline as GPUComputePipeline);
+      pass.setBindGroup(0, step.bindGroup);
+      if (step.args.length > 0) {
+        const view = new DataView(step.bytes);
+        step.args.forEach(({ type, name }, i) => {
+          if (type === 'f32') view.setFloat32(i * 4, inputs[name]!, true);
+          else if (type === 'u32') view.setUint32(i * 4, inputs[name]!, true);
+          else view.setInt32(i * 4, inputs[name]!, true);
+        });
+        (pass as GPUComputePassEncoder & { setImmediates(offset: number, data: ArrayBuffer): void }).setImmediates(0, step.bytes);
+      }
+      const [x, y, z] = foldGrid(groups);
+      pass.dispatchWorkgroups(x, y, z);
+      if (profile) {
+        pass.end();
+        pass = undefined;
+      }
+    }
+    pass?.end();
+  }
+
+  private value(label: string, extent: Extent, values: StepValues): number {
+    if (typeof extent === 'number') return extent;
+    const value = values[extent.name];
+    if (value === undefined) throw new EdpoError(`${label}: no value for ${extent.name}`);
+    if (extent.capacity > 0 && value > extent.capacity) {
+      throw new EdpoError(`${label}: ${extent.name}=${value} is over its capacity ${extent.capacity}`);
+    }
+    return value;
+  }
+
+  /** Encodes and submits alone: tests and one-off work. */
+  async submit(values: StepValues = {}): Promise<void> {
+    await this.ready();
+    const encoder = this.gpu.device.createCommandEncoder({ label: this.label });
+    this.encode(encoder, values);
+    this.gpu.device.queue.submit([encoder.finish()]);
+  }
+}
+
+/** Hands out timestamp slots, one pair per dispatch; see `profile.ts`. */
+export interface ProfileSink {
+  next(label: string, inputs: Record<string, number>): GPUComputePassTimestampWrites;
+}

@@ -1,0 +1,69 @@
+import { EdpoError } from '../errors.js';
+import type { Gpu } from './device.js';
+
+/** A size known only when a step is encoded (rows of this micro-batch, say), at most `capacity`. */
+export class Dyn {
+  constructor(
+    readonly name: string,
+    readonly capacity: number,
+  ) {}
+}
+
+/** One axis of a tensor: a fixed size, or a dynamic one whose buffer holds the capacity. */
+export type Extent = number | Dyn;
+export type ElementType = 'f32' | 'u32' | 'i32';
+
+export const capacityOf = (e: Extent): number => (typeof e === 'number' ? e : e.capacity);
+const show = (e: Extent): string => (typeof e === 'number' ? String(e) : `${e.name}<=${e.capacity}`);
+
+/** One GPUBuffer with a shape (row-major, outermost first, 4-byte elements) and a label. */
+export class Tensor {
+  readonly buffer: GPUBuffer;
+  readonly bytes: number;
+  constructor(
+    readonly gpu: Gpu,
+    readonly label: string,
+    readonly shape: readonly Extent[],
+    readonly type: ElementType = 'f32',
+  ) {
+    this.bytes = Math.max(4, shape.reduce<number>((n, e) => n * capacityOf(e), 4));
+    if (this.bytes > gpu.limits.bindingBytes) {
+      throw new EdpoError(
+        `${this.describe()} takes ${this.bytes} bytes; this adapter binds at most ${gpu.limits.bindingBytes}`,
+        { hint: 'lower --token_budget' },
+      );
+    }
+    this.buffer = gpu.createBuffer(this.describe(), this.bytes);
+  }
+
+  get elements(): number {
+    return this.bytes / 4;
+  }
+
+  describe(): string {
+    return `${this.label} [${this.shape.map(show).join(', ')}]`;
+  }
+
+  /** Uploads from the start of the tensor (or from `elementOffset`). */
+  write(data: Float32Array | Uint32Array | Int32Array, elementOffset = 0): void {
+    if ((elementOffset + data.length) * 4 > this.bytes) {
+      throw new EdpoError(`${this.describe()}: ${data.length} elements at ${elementOffset} do not fit`);
+    }
+    // Dawn stages a large write in one piece; slices keep its ring of staging memory small.
+    const slice = 1 << 20;
+    for (let at = 0; at < data.length; at += slice) {
+      const part = data.subarray(at, Math.min(data.length, at + slice));
+      this.gpu.device.queue.writeBuffer(
+        this.buffer,
+        (elementOffset + at) * 4,
+        part.buffer as ArrayBuffer,
+        part.byteOffset,
+        part.byteLength,
+      );
+    }
+  }
+
+  destroy(): void {
+    this.gpu.destroyBuffer(this.buffer, this.bytes);
+  }
+}
