@@ -1,0 +1,136 @@
+import type { Gpu } from '../gpu/device.js';
+import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
+import { ropeTable } from '../gpu/ops/rope.js';
+import { Tensor, type Extent } from '../gpu/tensor.js';
+import type { BatchAxes } from './batch/tensors.js';
+import type { ModelSpec } from './families/spec.js';
+
+/**
+ * What the forward pass keeps: `train` everything the backward pass reads, per layer; `checkpoint` only each
+ * layer's input, the rest made again; `forward` nothing beyond the layer at work (evaluation, reference).
+ */
+export type KeepMode = 'train' | 'checkpoint' | 'forward';
+
+/** Kept by one layer. q, o [N, H*C]; k, v [N, G*C]; lse [N, H]; xmid [N, D]; gate, up [N, F]; rstd [N]. */
+export interface LayerActivations {
+  rstd1: Tensor;
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+  o: Tensor;
+  lse: Tensor;
+  xmid: Tensor;
+  rstd2: Tensor;
+  gate: Tensor;
+  up: Tensor;
+}
+
+/** All activations of one plan, allocated once. */
+export class Activations {
+  /** Scratch shared by layers: norm output [N, D] and MLP product [N, F]. */
+  readonly h: Tensor;
+  readonly act: Tensor;
+  /** Residual states and final-norm states of the scored rows [S, D], and the norm's rstd [S]. */
+  readonly gathered: Tensor;
+  readonly hidden: Tensor;
+  readonly rstdFinal: Tensor;
+  /** cos and sin per position [T, C]. */
+  readonly rope: Tensor;
+  private readonly residual: Tensor[];
+  private readonly layers: LayerActivations[];
+  private readonly all: Tensor[] = [];
+
+  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, readonly keep: KeepMode, label = 'policy') {
+    const { D, H, G, C, F, L } = spec;
+    const { N, S } = axes;
+    const make = (name: string, ...shape: Extent[]): Tensor => {
+      const tensor = new Tensor(gpu, `${label}.${name}`, shape);
+      this.all.push(tensor);
+      return tensor;
+    };
+    this.h = make('h', N, D);
+    this.act = make('act', N, F);
+    this.gathered = make('gathered', S, D);
+    this.hidden = make('hidden', S, D);
+    this.rstdFinal = make('rstd_final', S);
+    this.rope = make('rope', N.capacity, C);
+    this.rope.write(ropeTable(N.capacity, C, spec.block.position.theta));
+    this.residual = Array.from({ length: keep === 'forward' ? 2 : L + 1 }, (_, l) => make(`x${l}`, N, D));
+    this.layers = Array.from({ length: keep === 'train' ? L : 1 }, (_, l) => ({
+      rstd1: make(`L${l}.rstd1`, N),
+      q: make(`L${l}.q`, N, H * C),
+      k: make(`L${l}.k`, N, G * C),
+      v: make(`L${l}.v`, N, G * C),
+      o: make(`L${l}.o`, N, H * C),
+      lse: make(`L${l}.lse`, N, H),
+      xmid: make(`L${l}.xmid`, N, D),
+      rstd2: make(`L${l}.rstd2`, N),
+      gate: make(`L${l}.gate`, N, F),
+      up: make(`L${l}.up`, N, F),
+    }));
+  }
+
+  get checkpointed(): boolean {
+    return this.keep === 'checkpoint';
+  }
+  /** Residual stream entering layer l; x(L) leaves the last one. */
+  x(l: number): Tensor {
+    return this.residual[this.keep === 'forward' ? l % 2 : l]!;
+  }
+  layer(l: number): LayerActivations {
+    return this.layers[this.keep === 'train' ? l : 0]!;
+  }
+  get bytes(): number {
+    return this.all.reduce((n, t) => n + t.bytes, 0);
+  }
+  destroy(): void {
+    for (const t of this.all) t.destroy();
+  }
+}
+
+/** Scratch of the backward pass, one set for all layers. */
+export class BackwardScratch {
+  readonly dx: Tensor;
+  readonly dh: Tensor;
+  readonly dact: Tensor;
+  readonly dgate: Tensor;
+  readonly dup: Tensor;
+  readonly do: Tensor;
+  readonly delta: Tensor;
+  readonly dq: Tensor;
+  readonly dk: Tensor;
+  readonly dv: Tensor;
+  readonly dHidden: Tensor;
+  readonly dGathered: Tensor;
+  readonly partial: Tensor;
+  private readonly all: Tensor[] = [];
+
+  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes) {
+    const { D, H, G, C, F } = spec;
+    const { N, S } = axes;
+    const make = (name: string, ...shape: Extent[]): Tensor => {
+      const tensor = new Tensor(gpu, name, shape);
+      this.all.push(tensor);
+      return tensor;
+    };
+    this.dx = make('dx', N, D);
+    this.dh = make('dh', N, D);
+    this.dact = make('dact', N, F);
+    this.dgate = make('dgate', N, F);
+    this.dup = make('dup', N, F);
+    this.do = make('do', N, H * C);
+    this.delta = make('delta', N, H);
+    this.dq = make('dq', N, H * C);
+    this.dk = make('dk', N, G * C);
+    this.dv = make('dv', N, G * C);
+    this.dHidden = make('dhidden', S, D);
+    this.dGathered = make('dgathered', S, D);
+    this.partial = make('dgain_partial', Math.ceil(N.capacity / GAIN_ROWS), D);
+  }
+  get bytes(): number {
+    return this.all.reduce((n, t) => n + t.bytes, 0);
+  }
+  destroy(): void {
+    for (const t of this.all) t.destroy();
+  }
+}

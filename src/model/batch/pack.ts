@@ -1,0 +1,151 @@
+import { EdpoError } from '../../errors.js';
+
+/** A prompt and the branches that continue it: 1 for SFT, 2 for a pair (chosen, rejected). */
+export interface Document {
+  id: number;
+  prompt: ArrayLike<number>;
+  branches: ArrayLike<number>[];
+}
+
+/** Capacities of a micro-batch: token rows, and sequences (branches). */
+export interface BatchCapacity {
+  rows: number;
+  sequences: number;
+}
+
+export const documentRows = (d: Document): number => d.branches.reduce((n, b) => n + b.length, d.prompt.length);
+
+/** A packed micro-batch as the kernels read it; see `pack`. */
+export interface PackedBatch {
+  documents: number;
+  /** Actual sizes by letter: N, S, Q, P, U. */
+  values: { N: number; S: number; Q: number; P: number; U: number };
+  ids: Uint32Array;
+  position: Uint32Array;
+  /** [N, 4]: promptStart, promptEnd, branchStart, visEnd. */
+  span: Uint32Array;
+  /** Scored rows in the order of documents, branches, tokens: source row, label, sequence. */
+  src: Uint32Array;
+  labels: Uint32Array;
+  seqOf: Uint32Array;
+  seqStart: Uint32Array;
+  /** For every row the scored rows it feeds (CSR), in order. */
+  gatherOffsets: Uint32Array;
+  gatherList: Uint32Array;
+  /** Distinct ids in rising order with the rows that hold them. */
+  uniqueIds: Uint32Array;
+  uniqueOffsets: Uint32Array;
+  uniqueRows: Uint32Array;
+}
+
+/**
+ * Packs documents into token rows without padding (design 3). A prompt runs once; each branch's positions restart after
+ * it; the first label of every branch is predicted from the last prompt row.
+ * @param scorePrompt score prompt tokens too (from their predecessor, first token excepted), as part of the first branch.
+ */
+export function pack(documents: Document[], scorePrompt = false): PackedBatch {
+  const N = documents.reduce((n, d) => n + documentRows(d), 0);
+  const Q = documents.reduce((n, d) => n + d.branches.length, 0);
+  const scored = documents.reduce((n, d) => n + d.branches.reduce((m, b) => m + b.length, 0) + (scorePrompt ? d.prompt.length - 1 : 0), 0);
+  const ids = new Uint32Array(N);
+  const position = new Uint32Array(N);
+  const span = new Uint32Array(N * 4);
+  const src = new Uint32Array(scored);
+  const labels = new Uint32Array(scored);
+  const seqOf = new Uint32Array(scored);
+  const seqStart = new Uint32Array(Q + 1);
+  let row = 0;
+  let s = 0;
+  let q = 0;
+  const score = (source: number, label: number): void => {
+    src[s] = source;
+    labels[s] = label;
+    seqOf[s] = q;
+    s++;
+  };
+  for (const d of documents) {
+    const start = row;
+    const P = d.prompt.length;
+    if (P === 0) throw new EdpoError(`pair ${d.id} has an empty prompt: nothing predicts its first token`, { exitCode: 2 });
+    const end = start + documentRows(d);
+    for (let i = 0; i < P; i++, row++) {
+      ids[row] = d.prompt[i]!;
+      position[row] = i;
+      span.set([start, start, start, end], row * 4);
+    }
+    const lastPrompt = row - 1;
+    d.branches.forEach((branch, k) => {
+      seqStart[q] = s;
+      if (scorePrompt && k === 0) for (let i = 1; i < P; i++) score(start + i - 1, d.prompt[i]!);
+      const branchStart = row;
+      const branchEnd = row + branch.length;
+      for (let i = 0; i < branch.length; i++, row++) {
+        ids[row] = branch[i]!;
+        position[row] = P + i;
+        span.set([start, start + P, branchStart, branchEnd], row * 4);
+        score(i === 0 ? lastPrompt : row - 1, branch[i]!);
+      }
+      q++;
+    });
+  }
+  seqStart[Q] = s;
+  const { offsets: gatherOffsets, list: gatherList } = invert(src, N);
+  const order = Uint32Array.from({ length: N }, (_, i) => i).sort((a, b) => ids[a]! - ids[b]! || a - b);
+  const uniqueIds: number[] = [];
+  const uniqueOffsets: number[] = [];
+  order.forEach((r, i) => {
+    if (i === 0 || ids[r] !== uniqueIds.at(-1)) {
+      uniqueIds.push(ids[r]!);
+      uniqueOffsets.push(i);
+    }
+  });
+  uniqueOffsets.push(N);
+  return {
+    documents: documents.length,
+    values: { N, S: scored, Q, P: documents.length, U: uniqueIds.length },
+    ids, position, span, src, labels, seqOf, seqStart, gatherOffsets, gatherList,
+    uniqueIds: Uint32Array.from(uniqueIds),
+    uniqueOffsets: Uint32Array.from(uniqueOffsets),
+    uniqueRows: order,
+  };
+}
+
+/** For each of `n` targets the indices that point at it, in rising order (compressed rows). */
+function invert(pointers: Uint32Array, n: number): { offsets: Uint32Array; list: Uint32Array } {
+  const offsets = new Uint32Array(n + 1);
+  for (const p of pointers) offsets[p + 1]!++;
+  for (let i = 0; i < n; i++) offsets[i + 1]! += offsets[i]!;
+  const next = offsets.slice(0, n);
+  const list = new Uint32Array(pointers.length);
+  pointers.forEach((p, i) => (list[next[p]!++] = i));
+  return { offsets, list };
+}
+
+/**
+ * Puts documents into as few micro-batches as first-fit-decreasing finds, each within the capacity. Deterministic in the
+ * documents' sizes and order; within a micro-batch the original order is kept.
+ * @returns indices into `sizes`, one list per micro-batch.
+ */
+export function planMicroBatches(
+  sizes: Array<{ rows: number; sequences: number; id: number }>,
+  capacity: BatchCapacity,
+): number[][] {
+  const order = sizes.map((_, i) => i).sort((a, b) => sizes[b]!.rows - sizes[a]!.rows || a - b);
+  const bins: Array<{ rows: number; sequences: number; items: number[] }> = [];
+  for (const i of order) {
+    const { rows, sequences, id } = sizes[i]!;
+    if (rows > capacity.rows || sequences > capacity.sequences) {
+      throw new EdpoError(`pair ${id} takes ${rows} rows, more than token_budget ${capacity.rows}`, {
+        hint: `--token_budget ${rows} or a smaller --max_length`,
+        exitCode: 2,
+      });
+    }
+    let bin = bins.find((b) => b.rows + rows <= capacity.rows && b.sequences + sequences <= capacity.sequences);
+    if (!bin) bins.push((bin = { rows: 0, sequences: 0, items: [] }));
+    bin.rows += rows;
+    bin.sequences += sequences;
+    bin.items.push(i);
+  }
+  for (const bin of bins) bin.items.sort((a, b) => a - b);
+  return bins.map((b) => b.items).sort((a, b) => a[0]! - b[0]!);
+}

@@ -1,0 +1,30 @@
+import { z } from 'zod';
+import { InputError } from '../../errors.js';
+import { llama } from './llama.js';
+import type { ModelSpec } from './spec.js';
+
+/** One entry per `model_type` of config.json; a family is one file. */
+const families: Record<string, (config: Record<string, unknown>) => ModelSpec> = { llama };
+
+/** Maps a config.json to what the kernels offer. Throws InputError naming the model type or the option edpo lacks. */
+export function modelSpec(config: Record<string, unknown>, where: string): ModelSpec {
+  const type = String(config['model_type'] ?? '');
+  const family = families[type];
+  if (!family) {
+    throw new InputError(
+      `${where}: model_type "${type || '(missing)'}" is not one edpo knows; expected ${Object.keys(families).join(', ')}`,
+      'convert the checkpoint, or choose a Llama-type model',
+    );
+  }
+  try {
+    return family(config);
+  } catch (error) {
+    const problems =
+      error instanceof z.ZodError
+        ? error.issues.map((i) => `${i.path.join('.')}: ${i.message}, got ${JSON.stringify(config[String(i.path[0])])}`)
+        : [error instanceof Error ? error.message : String(error)];
+    throw new InputError(`${where}: ${problems.join('; ')}`);
+  }
+}
+
+export type { ModelSpec } from './spec.js';

@@ -1,0 +1,113 @@
+import type { Gpu } from '../gpu/device.js';
+import { debugRead } from '../gpu/readback.js';
+import { Tensor } from '../gpu/tensor.js';
+import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
+
+/** What AdamW keeps beside a value; absent for a frozen model. */
+export interface Moments {
+  grad: Tensor;
+  m: Tensor;
+  v: Tensor;
+}
+
+/** One GPU tensor of a parameter: the whole of it, or one piece (rows `first` ...) of a vocabulary table. */
+export interface Piece {
+  first: number;
+  value: Tensor;
+  moments: Moments | undefined;
+}
+
+export interface Parameter extends ParameterSpec {
+  pieces: Piece[];
+}
+
+/** Rows of each piece of a table [V, D] so that a piece stays below `limit` bytes. */
+export function splitRows(V: number, D: number, limit: number): Array<{ first: number; rows: number }> {
+  const most = Math.max(1, Math.floor(limit / (D * 4)));
+  return Array.from({ length: Math.ceil(V / most) }, (_, i) => ({ first: i * most, rows: Math.min(most, V - i * most) }));
+}
+
+/** All weights of one model on the GPU, master values in f32, and for a trained model gradients and Adam moments. */
+export class Parameters {
+  readonly list: Parameter[];
+  private readonly byName: Map<string, Parameter>;
+  constructor(
+    readonly gpu: Gpu,
+    readonly spec: ModelSpec,
+    readonly trainable: boolean,
+    label = 'policy',
+  ) {
+    this.list = parameterSpecs(spec).map((p) => {
+      const width = p.shape.length === 2 ? p.shape[1]! : 1;
+      const split = p.table ? splitRows(p.shape[0]!, width, gpu.limits.tableSplitBytes) : [{ first: 0, rows: p.shape[0]! }];
+      const pieces = split.map(({ first, rows }, i) => {
+        const shape = p.shape.length === 2 ? [rows, width] : [rows];
+        const name = split.length > 1 ? `${label}.${p.name}#${i}` : `${label}.${p.name}`;
+        const zeroed = (kind: string): Tensor => {
+          const tensor = new Tensor(gpu, `${kind} ${name}`, shape);
+          clearNow(tensor);
+          return tensor;
+        };
+        const value = new Tensor(gpu, name, shape);
+        return { first, value, moments: trainable ? { grad: zeroed('d'), m: zeroed('m'), v: zeroed('v') } : undefined };
+      });
+      return { ...p, pieces };
+    });
+    this.byName = new Map(this.list.map((p) => [p.name, p]));
+  }
+
+  get(name: string): Parameter {
+    const found = this.byName.get(name);
+    if (!found) throw new Error(`no parameter ${name}`);
+    return found;
+  }
+
+  /** The only piece of a parameter that is never split. */
+  piece(name: string): Piece {
+    return this.get(name).pieces[0]!;
+  }
+
+  get pieces(): Array<Piece & { parameter: Parameter }> {
+    return this.list.flatMap((parameter) => parameter.pieces.map((p) => ({ ...p, parameter })));
+  }
+
+  /** Fills every parameter; `read` gives rows [first, first + rows) of a tensor as f32. */
+  async load(read: (p: ParameterSpec, first: number, rows: number) => Float32Array | Promise<Float32Array>): Promise<void> {
+    for (const parameter of this.list) {
+      for (const piece of parameter.pieces) {
+        piece.value.write(await read(parameter, piece.first, piece.value.shape[0] as number));
+        // Let Dawn drain its staging memory between tensors.
+        await this.gpu.device.queue.onSubmittedWorkDone();
+      }
+    }
+  }
+
+  /** Reads rows [first, first + rows) of a parameter back (checkpoints). */
+  async read(name: string, kind: 'value' | 'm' | 'v' | 'grad' = 'value'): Promise<Float32Array> {
+    const parameter = this.get(name);
+    const out = new Float32Array(parameter.shape.reduce((a, b) => a * b, 1));
+    const width = parameter.shape.length === 2 ? parameter.shape[1]! : 1;
+    for (const piece of parameter.pieces) {
+      out.set(await debugRead(kind === 'value' ? piece.value : piece.moments![kind]), piece.first * width);
+    }
+    return out;
+  }
+
+  get bytes(): number {
+    return this.pieces.reduce((n, p) => n + p.value.bytes * (p.moments ? 4 : 1), 0);
+  }
+
+  destroy(): void {
+    for (const piece of this.pieces) {
+      piece.value.destroy();
+      if (piece.moments) for (const t of Object.values(piece.moments)) t.destroy();
+    }
+  }
+}
+
+/** Zeroes a tensor at once; `lazy_clear` is off in production, so new buffers hold garbage. */
+export function clearNow(tensor: Tensor): void {
+  const encoder = tensor.gpu.device.createCommandEncoder({ label: `clear ${tensor.label}` });
+  encoder.clearBuffer(tensor.buffer);
+  tensor.gpu.device.queue.submit([encoder.finish()]);
+}
