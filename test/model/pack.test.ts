@@ -1,0 +1,62 @@
+import t from 'tap';
+import { documentRows, pack, planMicroBatches } from '../../src/model/batch/pack.js';
+
+t.test('a pair: shared prompt, restarting positions, both first labels from the last prompt row', async (t) => {
+  const b = pack([{ id: 0, prompt: [1, 5], branches: [[7, 8, 2], [9, 2]] }]);
+  t.same(b.values, { N: 7, S: 5, Q: 2, P: 1, U: 6 });
+  t.same([...b.ids], [1, 5, 7, 8, 2, 9, 2]);
+  t.same([...b.position], [0, 1, 2, 3, 4, 2, 3]);
+  t.same([...b.src], [1, 2, 3, 1, 5]);
+  t.same([...b.labels], [7, 8, 2, 9, 2]);
+  t.same([...b.seqOf], [0, 0, 0, 1, 1]);
+  t.same([...b.seqStart], [0, 3, 5]);
+  t.same([...b.span.subarray(4, 8)], [0, 0, 0, 7], 'a prompt row is seen to the end of the document');
+  t.same([...b.span.subarray(20, 24)], [0, 2, 5, 7], 'a rejected row sees the prompt and its own branch');
+  t.same([...b.gatherOffsets], [0, 0, 2, 3, 4, 4, 5, 5]);
+  t.same([...b.gatherList], [0, 3, 1, 2, 4]);
+  t.same([...b.uniqueIds], [1, 2, 5, 7, 8, 9]);
+  t.same([...b.uniqueOffsets], [0, 1, 3, 4, 5, 6, 7]);
+  t.same([...b.uniqueRows], [0, 4, 6, 1, 2, 3, 5]);
+});
+
+t.test('what a row may see is the same by span and by definition', async (t) => {
+  const documents = [
+    { id: 0, prompt: [1, 2, 3], branches: [[4, 5], [6], [7, 8, 9]] },
+    { id: 1, prompt: [1], branches: [[2, 3]] },
+  ];
+  const b = pack(documents);
+  const owner: Array<[number, number]> = [];
+  documents.forEach((d, i) => {
+    d.prompt.forEach(() => owner.push([i, -1]));
+    d.branches.forEach((branch, k) => branch.forEach(() => owner.push([i, k])));
+  });
+  for (let i = 0; i < b.values.N; i++) {
+    for (let j = 0; j < b.values.N; j++) {
+      const want = j <= i && owner[i]![0] === owner[j]![0] && (owner[j]![1] === -1 || owner[j]![1] === owner[i]![1]);
+      const [ps, pe, bs] = b.span.subarray(i * 4, i * 4 + 3) as unknown as [number, number, number];
+      const forward = (j >= ps && j < pe) || (j >= bs && j <= i);
+      const backward = i >= j && i < b.span[j * 4 + 3]! && forward;
+      if (forward !== want || backward !== want) t.fail(`row ${i} and key ${j}: ${forward}, ${backward}, want ${want}`);
+    }
+  }
+  t.pass('all pairs of rows');
+});
+
+t.test('prompt rows scored on request', async (t) => {
+  const b = pack([{ id: 0, prompt: [1, 5, 6], branches: [[7]] }], true);
+  t.same([...b.src], [0, 1, 2]);
+  t.same([...b.labels], [5, 6, 7]);
+});
+
+t.test('micro-batches: within capacity, everything once, too long is an error that names the pair', async (t) => {
+  const sizes = Array.from({ length: 40 }, (_, i) => ({ rows: 3 + ((i * 37) % 50), sequences: 2, id: i + 100 }));
+  const plan = planMicroBatches(sizes, { rows: 64, sequences: 6 });
+  t.same(plan.flat().sort((a, b) => a - b), sizes.map((_, i) => i));
+  for (const bin of plan) {
+    t.ok(bin.reduce((n, i) => n + sizes[i]!.rows, 0) <= 64 && bin.length <= 3);
+    t.same(bin, [...bin].sort((a, b) => a - b));
+  }
+  t.throws(() => planMicroBatches([{ rows: 65, sequences: 2, id: 7 }], { rows: 64, sequences: 6 }), /pair 7 takes 65 rows/);
+  t.throws(() => pack([{ id: 3, prompt: [], branches: [[1]] }]), /pair 3 has an empty prompt/);
+  t.equal(documentRows({ id: 0, prompt: [1], branches: [[2], [3]] }), 3);
+});
