@@ -40,6 +40,13 @@ export class Tensor {
     return this.bytes / 4;
   }
 
+  /** The same buffer seen as one axis (fixed shapes only): element-wise kernels want no more. */
+  flat(): Tensor {
+    const view = Object.create(this) as { shape: readonly Extent[] };
+    view.shape = [this.elements];
+    return view as Tensor;
+  }
+
   describe(): string {
     return `${this.label} [${this.shape.map(show).join(', ')}]`;
   }

@@ -1,0 +1,92 @@
+import { perThread } from '../grid.js';
+import { defineKernel, type Kernel } from '../kernel.js';
+import type { Program } from '../program.js';
+import type { Tensor } from '../tensor.js';
+
+/** Head counts and options of one layer; `softCap` 0 and `window` 0 are off. */
+export interface AttentionOptions {
+  H: number;
+  G: number;
+  C: number;
+  scale: number;
+  softCap: number;
+  /** Sliding window over positions: a query sees keys fewer than `window` positions back. */
+  window: number;
+}
+
+/*
+ * Causal grouped-query attention over packed prefix-shared rows, online softmax (Milakov & Gimelshein 2018; Dao et al. 2022),
+ * one thread per query row and head. Row i sees the prompt [promptStart, promptEnd) and its own branch [branchStart, i];
+ * key blocks start at those two places, so a row's bits depend on its own prompt and branch alone.
+ */
+const args = { N: 'u32', scale: 'f32', softCap: 'f32', window: 'u32' } as const;
+
+function kernels(vector: boolean): { fwd: Kernel; delta: Kernel; dq: Kernel; dkv: Kernel } {
+  const v = vector ? ':vec4f' : '';
+  const suffix = vector ? '_vec4' : '';
+  // E: elements of a head's vector as the shader sees it (vec4 or f32).
+  const prelude = vector
+    ? 'alias Vec = vec4f;\nconst E = C / 4u;\nfn inner(a: Vec, b: Vec) -> f32 { return dot(a, b); }'
+    : 'alias Vec = f32;\nconst E = C;\nfn inner(a: Vec, b: Vec) -> f32 { return a * b; }';
+  const q = `N H*C${v}`;
+  const k = `N G*C${v}`;
+  const spans = { span: 'N 4 :vec4<u32>', position: 'N :u32' };
+  const common = { args, tune: { WG: 64, H: 1, G: 1, C: 4 }, prelude };
+  return {
+    fwd: defineKernel({
+      name: `attention.fwd${suffix}`, shader: 'attention.fwd', ...common,
+      read: { q, k, v: k, ...spans },
+      write: { o: q, lse: 'N H' },
+      grid: ({ N, H, WG }) => perThread(N! * H!, WG!),
+    }),
+    delta: defineKernel({
+      name: `attention.bwd_delta${suffix}`, shader: 'attention.bwd_delta', ...common,
+      read: { o: q, dout: q },
+      write: { delta: 'N H' },
+      args: { N: 'u32' },
+      grid: ({ N, H, WG }) => perThread(N! * H!, WG!),
+    }),
+    dq: defineKernel({
+      name: `attention.bwd_dq${suffix}`, shader: 'attention.bwd_dq', ...common,
+      read: { q, k, v: k, ...spans, lse: 'N H', dout: q, delta: 'N H' },
+      write: { dq: q },
+      grid: ({ N, H, WG }) => perThread(N! * H!, WG!),
+    }),
+    dkv: defineKernel({
+      name: `attention.bwd_dkv${suffix}`, shader: 'attention.bwd_dkv', ...common,
+      read: { q, k, v: k, ...spans, lse: 'N H', dout: q, delta: 'N H' },
+      write: { dk: k, dv: k },
+      grid: ({ N, G, WG }) => perThread(N! * G!, WG!),
+    }),
+  };
+}
+const plain = kernels(false);
+const vec4 = kernels(true);
+const choose = (C: number): typeof plain => (C % 4 === 0 ? vec4 : plain);
+
+/** q [N, H*C], k and v [N, G*C], span [N, 4], position [N] → o [N, H*C], lse [N, H]. */
+export function attention(
+  p: Program,
+  t: { q: Tensor; k: Tensor; v: Tensor; span: Tensor; position: Tensor; o: Tensor; lse: Tensor },
+  { H, G, C, scale, softCap, window }: AttentionOptions,
+): void {
+  p.run(choose(C).fwd, t, { H, G, C, scale, softCap, window }, { tune: { H, G, C } });
+}
+
+/** Writes dq, dk, dv from `do`; `delta` [N, H] is scratch. Two passes, no atomics: by query rows, then by key rows. */
+export function attentionBackward(
+  p: Program,
+  t: {
+    q: Tensor; k: Tensor; v: Tensor; span: Tensor; position: Tensor; o: Tensor; lse: Tensor;
+    do: Tensor; delta: Tensor; dq: Tensor; dk: Tensor; dv: Tensor;
+  },
+  { H, G, C, scale, softCap, window }: AttentionOptions,
+): void {
+  const { q, k, v, span, position, o, lse, delta, dq, dk, dv } = t;
+  const dout = t.do;
+  const options = { tune: { H, G, C } };
+  const given = { H, G, C, scale, softCap, window };
+  p.run(choose(C).delta, { o, dout, delta }, { H, C }, options);
+  p.run(choose(C).dq, { q, k, v, span, position, lse, dout, delta, dq }, given, options);
+  p.run(choose(C).dkv, { q, k, v, span, position, lse, dout, delta, dk, dv }, given, options);
+}

@@ -1,0 +1,59 @@
+// o = softmax(q k^T) v over the keys row i may see; lse = log of the softmax's denominator.
+// q, o [N, H*C], k, v [N, G*C], lse [N, H], span [N] (promptStart, promptEnd, branchStart, visEnd).
+// One thread per (row, head); keys in blocks of four from promptStart and from branchStart.
+// #use lib/grid
+// #use lib/attention_score
+var<private> qi: array<Vec, E>;
+var<private> acc: array<Vec, E>;
+var<private> top: f32;
+var<private> total: f32;
+
+fn key_score(i: u32, j: u32, g: u32) -> f32 {
+  let at = (j * G + g) * E;
+  var product = 0.0;
+  for (var e = 0u; e < E; e++) { product += inner(qi[e], k[at + e]); }
+  return score(product);
+}
+
+fn visit(i: u32, g: u32, begin: u32, end: u32) {
+  for (var j = begin; j < end; j += 4u) {
+    let j1 = min(j + 1u, end - 1u);
+    let j2 = min(j + 2u, end - 1u);
+    let j3 = min(j + 3u, end - 1u);
+    let s = vec4f(key_score(i, j, g), key_score(i, j1, g), key_score(i, j2, g), key_score(i, j3, g));
+    var seen = vec4<bool>(true, j + 1u < end, j + 2u < end, j + 3u < end);
+    if (args.window > 0u) {
+      seen = seen & vec4<bool>(!hidden_by_window(i, j), !hidden_by_window(i, j1), !hidden_by_window(i, j2), !hidden_by_window(i, j3));
+    }
+    let shown = select(vec4f(-3.4e38), s, seen);
+    let next = max(top, max(max(shown.x, shown.y), max(shown.z, shown.w)));
+    let keep = exp(top - next);
+    let p = select(vec4f(0.0), exp(shown - next), seen);
+    total = fma(total, keep, (p.x + p.y) + (p.z + p.w));
+    let a0 = (j * G + g) * E;
+    let a1 = (j1 * G + g) * E;
+    let a2 = (j2 * G + g) * E;
+    let a3 = (j3 * G + g) * E;
+    for (var e = 0u; e < E; e++) {
+      acc[e] = acc[e] * keep + ((p.x * v[a0 + e] + p.y * v[a1 + e]) + (p.z * v[a2 + e] + p.w * v[a3 + e]));
+    }
+    top = next;
+  }
+}
+
+@compute @workgroup_size(WG)
+fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let t = linear_group(group, groups) * WG + local;
+  if (t >= args.N * H) { return; }
+  let i = t / H;
+  let g = (t % H) / (H / G);
+  for (var e = 0u; e < E; e++) { qi[e] = q[t * E + e]; acc[e] = Vec(); }
+  top = -3.4e38;
+  total = 0.0;
+  let s = span[i];
+  visit(i, g, s.x, s.y);
+  visit(i, g, s.z, i + 1u);
+  let inverse = 1.0 / total;
+  for (var e = 0u; e < E; e++) { o[t * E + e] = acc[e] * inverse; }
+  lse[t] = top + log(total);
+}

@@ -1,0 +1,8 @@
+// y[s,:] = x[src[s],:].   x [N,D], src [S], y [S,D].   One thread per element.
+// #use lib/grid
+@compute @workgroup_size(WG)
+fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let t = linear_group(group, groups) * WG + local;
+  if (t >= args.S * args.D) { return; }
+  y[t] = x[src[t / args.D] * args.D + t % args.D];
+}
