@@ -40,7 +40,7 @@ export class Tensor {
     return this.bytes / 4;
   }
 
-  /** The same buffer seen as one axis (fixed shapes only): element-wise kernels want no more. */
+  /** The same buffer seen as one axis at full capacity: element-wise kernels want no more. */
   flat(): Tensor {
     const view = Object.create(this) as { shape: readonly Extent[] };
     view.shape = [this.elements];

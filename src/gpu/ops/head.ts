@@ -1,0 +1,149 @@
+import type { Gpu } from '../device.js';
+import type { Program } from '../program.js';
+import { Tensor, type Extent } from '../tensor.js';
+import { headBf16, headCriterion, headGrad, headGradKl, headStats, labelOffset, roundF16, STATS, tokenStats } from './head_kernels.js';
+import { matmulNN, matmulNT, matmulTN } from './matmul.js';
+
+/** What of the reference the head works with: nothing, its label log-probs, or its hidden states too. */
+export type HeadMode = 'none' | 'logps' | 'hidden';
+
+/** Columns of one vocabulary tile; part of what decides the last bits of a log-prob, so recorded in a cache's header. */
+export const HEAD_TILE = 512;
+
+export interface HeadOptions {
+  gpu: Gpu;
+  /** Scored rows. */
+  S: Extent;
+  D: number;
+  V: number;
+  mode: HeadMode;
+  /** The vocabulary table [V, D], split by rows. */
+  pieces: Tensor[];
+  /** Its gradients; absent where it is not trained. */
+  dPieces?: Tensor[];
+  /** The reference's table. */
+  refPieces?: Tensor[];
+  /** The reference's states were stored in f16: the criterion rounds the policy's states alike. */
+  rounded: boolean;
+  /** Also the official code's bf16 criterion. */
+  bf16: boolean;
+  /** The loss has a gradient through KL(ref‖policy). */
+  klGradient?: boolean;
+  tile?: number;
+  epsilon?: number;
+}
+
+interface Range { piece: number; first: number; v0: number; count: number }
+
+/**
+ * The output head, streamed over tiles of the vocabulary: logits exist for one tile [S, tile] at a time, whatever V is.
+ * Forward folds tiles into running softmax statistics; backward makes each tile again and turns it into its gradient.
+ */
+export class Head {
+  /** [S, 12], columns STATS. */
+  readonly stats: Tensor;
+  private readonly tile: Tensor;
+  private readonly state: Tensor;
+  private readonly ranges: Range[];
+  private readonly refTile: Tensor | undefined;
+  private readonly criterion: Tensor | undefined;
+  private readonly offset: Tensor | undefined;
+  private readonly mixed: Tensor | undefined;
+  private readonly roundedHidden: Tensor | undefined;
+  private readonly roundedTile: Tensor | undefined;
+  readonly tensors: Tensor[] = [];
+
+  constructor(readonly options: HeadOptions) {
+    const { gpu, S, D, V, pieces, mode } = options;
+    const width = Math.min(options.tile ?? HEAD_TILE, V);
+    const make = (label: string, ...shape: Extent[]): Tensor => {
+      const tensor = new Tensor(gpu, `head.${label}`, shape);
+      this.tensors.push(tensor);
+      return tensor;
+    };
+    this.stats = make('stats', S, STATS.length);
+    this.tile = make('tile', S, width);
+    this.state = make('state', S, 4);
+    if (mode === 'hidden') {
+      this.refTile = make('ref_tile', S, width);
+      this.criterion = make('criterion', S, 8);
+      this.offset = make('offset', S);
+      if (options.bf16) this.mixed = make('mixed', S, 9);
+      if (options.rounded) {
+        this.roundedHidden = make('rounded_hidden', S, D);
+        this.roundedTile = make('rounded_tile', S, width);
+      }
+    }
+    this.ranges = [];
+    let v0 = 0;
+    pieces.forEach((piece, i) => {
+      const rows = piece.shape[0] as number;
+      for (let first = 0; first < rows; first += width) {
+        const count = Math.min(width, rows - first);
+        this.ranges.push({ piece: i, first, v0, count });
+        v0 += count;
+      }
+    });
+  }
+
+  /**
+   * hidden [S, D], labels [S]; with a reference its label log-probs `refLogps` [S] and, in mode `hidden`, its states
+   * `refHidden` [S, D] (already rounded if `rounded`). Fills `stats`.
+   */
+  forward(p: Program, t: { hidden: Tensor; labels: Tensor; refLogps?: Tensor; refHidden?: Tensor }): void {
+    const { mode, pieces, refPieces, rounded, epsilon = 0.01 } = this.options;
+    const { tile, state, criterion, offset, refTile, mixed } = this;
+    const criterionHidden = rounded ? this.roundedHidden : t.hidden;
+    const criterionTile = rounded ? this.roundedTile : tile;
+    if (mode === 'hidden') {
+      if (rounded) p.run(roundF16, { x: t.hidden.flat(), y: this.roundedHidden!.flat() });
+      let first = 0;
+      pieces.forEach((w, i) => {
+        p.run(labelOffset, { hidden: criterionHidden!, ref_hidden: t.refHidden!, w, ref_w: refPieces![i]!, labels: t.labels, offset: offset! }, { first });
+        first += w.shape[0] as number;
+      });
+    }
+    for (const { piece, first, v0, count } of this.ranges) {
+      matmulNT(p, { x: t.hidden, w: pieces[piece]!, y: tile }, { first, count });
+      p.run(headStats, { tile, labels: t.labels, state }, { v0, count });
+      if (mode !== 'hidden') continue;
+      if (rounded) matmulNT(p, { x: criterionHidden!, w: pieces[piece]!, y: criterionTile! }, { first, count });
+      matmulNT(p, { x: t.refHidden!, w: refPieces![piece]!, y: refTile! }, { first, count });
+      p.run(headCriterion, { tile: criterionTile!, ref_tile: refTile!, offset: offset!, criterion: criterion! }, { v0, count, epsilon });
+      if (mixed) p.run(headBf16, { tile: criterionTile!, ref_tile: refTile!, labels: t.labels, mixed }, { v0, count, epsilon });
+    }
+    const { stats } = this;
+    if (mode === 'none') p.run(tokenStats.none, { state, stats });
+    else if (mode === 'logps') p.run(tokenStats.logps, { state, stats, ref_logps: t.refLogps! });
+    else {
+      const inputs = { state, stats, ref_logps: t.refLogps!, criterion: criterion!, offset: offset! };
+      if (mixed) p.run(tokenStats.bf16, { ...inputs, mixed }, { epsilon });
+      else p.run(tokenStats.hidden, inputs, { epsilon });
+    }
+  }
+
+  /** coef [Q, 2] per sequence, seqOf [S] → dHidden [S, D] (written), gradients of the table (added). */
+  backward(p: Program, t: { hidden: Tensor; labels: Tensor; coef: Tensor; seqOf: Tensor; dHidden: Tensor; refHidden?: Tensor }): void {
+    const { pieces, dPieces, refPieces, klGradient } = this.options;
+    const { tile, state } = this;
+    this.ranges.forEach(({ piece, first, v0, count }, i) => {
+      // A vocabulary of one tile still stands from the forward pass.
+      if (this.ranges.length > 1) {
+        matmulNT(p, { x: t.hidden, w: pieces[piece]!, y: tile }, { first, count });
+        if (klGradient) matmulNT(p, { x: t.refHidden!, w: refPieces![piece]!, y: this.refTile! }, { first, count });
+      }
+      const inputs = { state, labels: t.labels, seq_of: t.seqOf, coef: t.coef, tile };
+      if (klGradient) p.run(headGradKl, { ...inputs, ref_tile: this.refTile!, criterion: this.criterion! }, { v0, count });
+      else p.run(headGrad, inputs, { v0, count });
+      matmulNN(p, { x: tile, w: pieces[piece]!, y: t.dHidden }, { first, count, accumulate: i > 0 });
+      if (dPieces) matmulTN(p, { a: tile, b: t.hidden, y: dPieces[piece]! }, { first, count });
+    });
+  }
+
+  get bytes(): number {
+    return this.tensors.reduce((n, t) => n + t.bytes, 0);
+  }
+  destroy(): void {
+    for (const t of this.tensors) t.destroy();
+  }
+}

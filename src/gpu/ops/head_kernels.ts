@@ -1,0 +1,113 @@
+import { perRow, perThread } from '../grid.js';
+import { defineKernel } from '../kernel.js';
+
+/** Columns of the per-row and per-sequence statistics. */
+export const STATS = [
+  'logp', 'ref_logp', 'delta_plus', 'delta_minus', 'kl_policy_ref', 'kl_ref_policy', 'entropy', 'lse',
+  'bf16_logp', 'bf16_plus', 'bf16_minus', 'unused',
+] as const;
+
+const rowGrid = ({ S, WG, SG }: Record<string, number>): number => perRow(S!, WG!, SG!);
+const tileArgs = { S: 'u32', Y: 'u32', v0: 'u32', count: 'u32' } as const;
+
+export const roundF16 = defineKernel({
+  name: 'round_f16',
+  read: { x: 'E' },
+  write: { y: 'E' },
+  args: { E: 'u32' },
+  tune: { WG: 64 },
+  grid: ({ E, WG }) => perThread(E!, WG!),
+});
+
+export const labelOffset = defineKernel({
+  name: 'label_offset',
+  read: { hidden: 'S D', ref_hidden: 'S D', w: 'R D', ref_w: 'R D', labels: 'S :u32' },
+  update: { offset: 'S' },
+  args: { S: 'u32', D: 'u32', R: 'u32', first: 'u32' },
+  tune: { WG: 64 },
+  grid: rowGrid,
+});
+
+export const headStats = defineKernel({
+  name: 'head_stats.fwd',
+  read: { tile: 'S Y', labels: 'S :u32' },
+  update: { state: 'S 4' },
+  args: tileArgs,
+  tune: { WG: 64 },
+  grid: rowGrid,
+});
+
+export const headCriterion = defineKernel({
+  name: 'head_criterion.fwd',
+  read: { tile: 'S Y', ref_tile: 'S Y', offset: 'S' },
+  update: { criterion: 'S 8' },
+  args: { ...tileArgs, epsilon: 'f32' },
+  tune: { WG: 64 },
+  grid: rowGrid,
+});
+
+export const headBf16 = defineKernel({
+  name: 'head_bf16.fwd',
+  read: { tile: 'S Y', ref_tile: 'S Y', labels: 'S :u32' },
+  update: { mixed: 'S 9' },
+  args: { ...tileArgs, epsilon: 'f32' },
+  tune: { WG: 64 },
+  grid: rowGrid,
+});
+
+const token = (mode: string, read: Record<string, string>, after: string) =>
+  defineKernel({
+    name: `token_stats.fwd_${mode}`,
+    shader: 'token_stats.fwd',
+    read: { state: 'S 4', ...read },
+    write: { stats: 'S 12' },
+    args: mode === 'none' || mode === 'logps' ? { S: 'u32' } : { S: 'u32', epsilon: 'f32' },
+    tune: { WG: 64 },
+    prelude: `fn after(t: u32, at: u32, logp: f32) {\n${after}}`,
+    grid: ({ S, WG }) => perThread(S!, WG!),
+  });
+
+const HIDDEN = `  let r = ref_logps[t];
+  stats[at + 1u] = r;
+  let d = logp - r;
+  let zf = criterion[t * 8u + 1u];
+  let zr = criterion[t * 8u + 3u];
+  let apart = ((criterion[t * 8u] + log(zf)) - (criterion[t * 8u + 2u] + log(zr))) - offset[t];
+  let e = args.epsilon;
+  stats[at + 2u] = e * d - (log1p(criterion[t * 8u + 4u] / zf) - e * apart);
+  stats[at + 3u] = -e * d - (log1p(criterion[t * 8u + 5u] / zf) + e * apart);
+  stats[at + 4u] = criterion[t * 8u + 6u] / zf - apart;
+  stats[at + 5u] = criterion[t * 8u + 7u] / zr + apart;
+`;
+const BF16 = `  for (var k = 0u; k < 3u; k++) {
+    let c = t * 9u + k * 3u;
+    stats[at + 8u + k] = round_to_bf16((mixed[c + 2u] - mixed[c]) - log(mixed[c + 1u]));
+  }
+`;
+
+/** By what the head computed: nothing of the reference, its label log-probs, its hidden states, the bf16 criterion too. */
+export const tokenStats = {
+  none: token('none', {}, ''),
+  logps: token('logps', { ref_logps: 'S' }, '  stats[at + 1u] = ref_logps[t];\n'),
+  hidden: token('hidden', { ref_logps: 'S', criterion: 'S 8', offset: 'S' }, HIDDEN),
+  bf16: token('bf16', { ref_logps: 'S', criterion: 'S 8', offset: 'S', mixed: 'S 9' }, HIDDEN + BF16),
+};
+
+export const headGrad = defineKernel({
+  name: 'head_grad.bwd',
+  read: { state: 'S 4', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2' },
+  update: { tile: 'S Y' },
+  args: tileArgs,
+  tune: { WG: 64 },
+  grid: ({ S, count, WG }) => perThread(S! * count!, WG!),
+});
+
+/** With the gradient of KL(ref‖policy) per token (TDPO and its kin). */
+export const headGradKl = defineKernel({
+  name: 'head_grad_kl.bwd',
+  read: { ref_tile: 'S Y', state: 'S 4', criterion: 'S 8', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2' },
+  update: { tile: 'S Y' },
+  args: tileArgs,
+  tune: { WG: 64 },
+  grid: ({ S, count, WG }) => perThread(S! * count!, WG!),
+});

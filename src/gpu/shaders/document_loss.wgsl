@@ -1,0 +1,82 @@
+// From summed log-probs to the loss of a document, the coefficients of its tokens, and its row of the ledger.
+// seq_stats [Q,12], seq_start [Q+1], beta_state [4]; writes coef [Q,2] and pairs [P,24] (PAIR_COLUMNS); step_counts [4]: n+, n-, n0.
+// One thread per document.   The loss's own body is `loss_document`, from its file in src/model/losses.
+// #use lib/bf16
+struct Side { logp: f32, ref_logp: f32, tokens: f32 }
+struct Loss { value: f32, cw: f32, cl: f32, kw: f32, kl: f32 }
+// #use lib/log1p
+fn side(q: u32) -> Side {
+  return Side(seq_stats[q * 12u], seq_stats[q * 12u + 1u], f32(seq_start[q + 1u] - seq_start[q]));
+}
+fn ordered(up: f32, down: f32, dead: f32) -> f32 {
+  if (up > dead && down < -dead) { return 1.0; }
+  if (up < -dead && down > dead) { return -1.0; }
+  return 0.0;
+}
+fn epsilon_step(q: u32, up: f32, down: f32) -> f32 {
+  if (CRITERION == 2u) {
+    var ratio: array<f32, 3>;
+    for (var k = 0u; k < 3u; k++) {
+      ratio[k] = round_to_bf16(round_to_bf16(seq_stats[q * 12u + 8u + k]) - round_to_bf16(seq_stats[q * 12u + 20u + k]));
+    }
+    if (ratio[1] > ratio[0] && ratio[0] > ratio[2]) { return 1.0; }
+    if (ratio[2] > ratio[0] && ratio[0] > ratio[1]) { return -1.0; }
+    return 0.0;
+  }
+  return ordered(up, down, args.deadzone);
+}
+// #use lib/grid
+@compute @workgroup_size(WG)
+fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let t = linear_group(group, groups) * WG + local;
+  if (t >= args.P) { return; }
+  let q = t * K;
+  let beta0 = beta_state[0];
+  var beta = beta0;
+  let w = side(q);
+  let at = t * 24u;
+  for (var i = 0u; i < 24u; i++) { pairs[at + i] = 0.0; }
+  pairs[at] = w.logp;
+  pairs[at + 2u] = w.ref_logp;
+  pairs[at + 14u] = seq_stats[q * 12u + 4u];
+  pairs[at + 16u] = seq_stats[q * 12u + 5u];
+  pairs[at + 18u] = seq_stats[q * 12u + 6u];
+  pairs[at + 20u] = w.tokens;
+  var l = Side(0.0, 0.0, 0.0);
+  if (K == 2u) {
+    l = side(q + 1u);
+    let up = seq_stats[q * 12u + 2u] - seq_stats[q * 12u + 14u];
+    let down = seq_stats[q * 12u + 3u] - seq_stats[q * 12u + 15u];
+    var step = 0.0;
+    if (HIDDEN == 1u) { step = epsilon_step(q, up, down); }
+    if (ADAPTIVE == 1u) {
+      beta = beta0 / (1.0 + args.epsilon_size * step);
+      if (args.training == 1u) {
+        if (step > 0.0) { atomicAdd(&step_counts[0], 1u); } else if (step < 0.0) { atomicAdd(&step_counts[1], 1u); } else { atomicAdd(&step_counts[2], 1u); }
+      }
+    }
+    pairs[at + 1u] = l.logp;
+    pairs[at + 3u] = l.ref_logp;
+    pairs[at + 4u] = (w.logp - w.ref_logp) - (l.logp - l.ref_logp);
+    pairs[at + 5u] = w.logp - l.logp;
+    pairs[at + 6u] = up;
+    pairs[at + 7u] = down;
+    pairs[at + 8u] = step;
+    pairs[at + 13u] = beta * (l.logp - l.ref_logp);
+    pairs[at + 15u] = seq_stats[q * 12u + 16u];
+    pairs[at + 17u] = seq_stats[q * 12u + 17u];
+    pairs[at + 19u] = seq_stats[q * 12u + 18u];
+    pairs[at + 21u] = l.tokens;
+  }
+  pairs[at + 9u] = beta;
+  pairs[at + 12u] = beta * (w.logp - w.ref_logp);
+  let loss = loss_document(w, l, beta);
+  pairs[at + 10u] = loss.value;
+  pairs[at + 11u] = loss_document(w, l, args.beta_start).value;
+  coef[q * 2u] = loss.cw * args.inv_count;
+  coef[q * 2u + 1u] = loss.kw * args.inv_count;
+  if (K == 2u) {
+    coef[q * 2u + 2u] = loss.cl * args.inv_count;
+    coef[q * 2u + 3u] = loss.kl * args.inv_count;
+  }
+}

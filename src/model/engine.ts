@@ -1,0 +1,251 @@
+import type { Gpu } from '../gpu/device.js';
+import { adamw } from '../gpu/ops/adamw.js';
+import { betaUpdate } from '../gpu/ops/beta_update.js';
+import { documentLoss, PAIR_COLUMNS } from '../gpu/ops/document_loss.js';
+import { gradNorm, PARTIAL_SLOTS, stepState } from '../gpu/ops/grad_norm.js';
+import { Head, type HeadMode } from '../gpu/ops/head.js';
+import { seqSum } from '../gpu/ops/seq_sum.js';
+import { takeColumn } from '../gpu/ops/take_column.js';
+import { Program, scalar, type StepValues } from '../gpu/program.js';
+import { ReadbackRing } from '../gpu/readback.js';
+import { Tensor } from '../gpu/tensor.js';
+import { Activations, BackwardScratch, type KeepMode } from './activations.js';
+import { pack, type BatchCapacity, type Document, type PackedBatch } from './batch/pack.js';
+import { batchAxes, BatchTensors, type BatchAxes } from './batch/tensors.js';
+import type { LossDefinition, LossSettings } from './losses/types.js';
+import { clearNow, type Parameters } from './parameters.js';
+import { backward, forward, type TransformerParts } from './transformer.js';
+
+/** Where the reference's quantities come from. */
+export type ReferencePlan =
+  | { kind: 'none' }
+  /** Log-probs uploaded per scored row; `head` re-projects cached hidden states where the method needs them. */
+  | { kind: 'cache'; head?: Parameters; rounded: boolean }
+  /** The reference runs in every micro-batch. */
+  | { kind: 'live'; parameters: Parameters };
+
+export interface EngineOptions {
+  gpu: Gpu;
+  policy: Parameters;
+  loss: LossDefinition;
+  settings: LossSettings;
+  reference: ReferencePlan;
+  capacity: BatchCapacity;
+  training: boolean;
+  gradientCheckpointing?: boolean;
+  /** Columns of a vocabulary tile. */
+  tile?: number;
+}
+
+/** Cached reference rows of a micro-batch, in the order of its scored rows. */
+export interface ReferenceRows {
+  logps: Float32Array;
+  /** [S, D] */
+  hidden?: Float32Array;
+}
+
+/** What a micro-batch gives back: a row of PAIR_COLUMNS per document. */
+export interface MicroResult {
+  documents: Document[];
+  batch: PackedBatch;
+  table: Float32Array;
+}
+
+/** What an optimiser step gives back, read one step late. */
+export interface StepRecord {
+  gradNorm: number;
+  skipped: boolean;
+  t: number;
+  /** β after the step. */
+  beta: number;
+}
+
+/** Numbers of one optimiser step. */
+export interface OptimiserValues {
+  lr: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  maxGradNorm: number;
+}
+
+/** Names a norm gain or bias: no weight decay there, as transformers' Trainer has it. */
+const decays = (shape: number[]): boolean => shape.length > 1;
+
+/**
+ * The recorded programs of one run: forward with the loss, backward, optimiser. Everything is allocated when it
+ * is built; a step only uploads one packed batch and re-encodes the lists (design 4).
+ */
+export class Engine {
+  readonly axes: BatchAxes;
+  readonly batch: BatchTensors;
+  readonly acts: Activations;
+  readonly head: Head;
+  /** [Q, 12], [Q, 2], [P, columns] */
+  readonly seqStats: Tensor;
+  readonly coef: Tensor;
+  readonly pairs: Tensor;
+  readonly betaState: Tensor;
+  readonly stepCounts: Tensor;
+  readonly stepState: Tensor;
+  readonly refLogps: Tensor | undefined;
+  readonly refHidden: Tensor | undefined;
+  private readonly scratch: BackwardScratch | undefined;
+  private readonly forwardProgram: Program;
+  private readonly backwardProgram: Program | undefined;
+  private readonly optimiserProgram: Program | undefined;
+  private readonly pairRing: ReadbackRing;
+  private readonly stateRing: ReadbackRing;
+
+  constructor(readonly options: EngineOptions) {
+    const { gpu, policy, capacity, reference, loss, settings } = options;
+    const { spec } = policy;
+    this.axes = batchAxes(capacity);
+    const { S, Q, P } = this.axes;
+    this.batch = new BatchTensors(gpu, this.axes);
+    const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing ? 'checkpoint' : 'train';
+    this.acts = new Activations(gpu, spec, this.axes, keep);
+    this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
+    this.coef = new Tensor(gpu, 'coef', [Q, 2]);
+    this.pairs = new Tensor(gpu, 'pairs', [P, PAIR_COLUMNS.length]);
+    this.betaState = new Tensor(gpu, 'beta_state', [4]);
+    this.stepCounts = new Tensor(gpu, 'step_counts', [4], 'u32');
+    this.stepState = new Tensor(gpu, 'step_state', [16]);
+    for (const t of [this.betaState, this.stepCounts, this.stepState, this.coef]) clearNow(t);
+
+    const needsHidden = loss.needs.reference === 'hidden' || (reference.kind !== 'none' && settings.criterionColumns);
+    const mode: HeadMode = reference.kind === 'none' ? 'none' : needsHidden && !(reference.kind === 'cache' && !reference.head) ? 'hidden' : 'logps';
+    if (mode !== 'none') this.refLogps = new Tensor(gpu, 'ref_logps', [S]);
+    if (mode === 'hidden') this.refHidden = new Tensor(gpu, 'ref_hidden', [S, spec.D]);
+    const headParameters = reference.kind === 'live' ? reference.parameters : reference.kind === 'cache' ? reference.head : undefined;
+    const table = (p: Parameters): Tensor[] => headTable(p).map((piece) => piece.value);
+    this.head = new Head({
+      gpu, S, D: spec.D, V: spec.V, mode,
+      pieces: table(policy),
+      ...(options.training ? { dPieces: headTable(policy).map((piece) => piece.moments!.grad) } : {}),
+      ...(mode === 'hidden' ? { refPieces: table(headParameters!) } : {}),
+      rounded: reference.kind === 'cache' && reference.rounded,
+      bf16: settings.criterion === 'bf16-trl' && mode === 'hidden',
+      epsilon: settings.epsilonCheck,
+      ...(options.tile ? { tile: options.tile } : {}),
+    });
+
+    const parts: TransformerParts = { spec, parameters: policy, batch: this.batch, acts: this.acts };
+    this.forwardProgram = new Program(gpu, 'forward');
+    const f = this.forwardProgram;
+    if (reference.kind === 'live') f.scope('reference', () => this.recordReference(f, reference.parameters));
+    forward(f, parts);
+    const headInputs = { hidden: this.acts.hidden, labels: this.batch.labels };
+    this.head.forward(f, {
+      ...headInputs,
+      ...(this.refLogps ? { refLogps: this.refLogps } : {}),
+      ...(this.refHidden ? { refHidden: this.refHidden } : {}),
+    });
+    seqSum(f, { stats: this.head.stats, seqStart: this.batch.seqStart, seqStats: this.seqStats });
+    documentLoss(
+      f,
+      {
+        seqStats: this.seqStats, seqStart: this.batch.seqStart, betaState: this.betaState,
+        coef: this.coef, pairs: this.pairs, stepCounts: this.stepCounts,
+      },
+      { loss, settings, hidden: mode === 'hidden' },
+    );
+
+    if (options.training) {
+      this.scratch = new BackwardScratch(gpu, spec, this.axes);
+      this.backwardProgram = new Program(gpu, 'backward');
+      this.head.backward(this.backwardProgram, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: this.scratch.dHidden });
+      backward(this.backwardProgram, parts, this.scratch);
+      this.optimiserProgram = this.recordOptimiser(new Program(gpu, 'optimiser'));
+    }
+    this.pairRing = new ReadbackRing(gpu, this.pairs.bytes, 4);
+    this.stateRing = new ReadbackRing(gpu, this.stepState.bytes + this.betaState.bytes, 3);
+  }
+
+  /** The reference's own forward on the same batch: its scored hidden states and its label log-probs. */
+  private recordReference(p: Program, parameters: Parameters): void {
+    const { gpu } = this.options;
+    const { spec } = parameters;
+    const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference');
+    const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, ...(this.options.tile ? { tile: this.options.tile } : {}) });
+    forward(p, { spec, parameters, batch: this.batch, acts });
+    head.forward(p, { hidden: acts.hidden, labels: this.batch.labels });
+    takeColumn(p, { x: head.stats, y: this.refLogps! }, 0);
+    if (this.refHidden) p.copy(acts.hidden, this.refHidden);
+  }
+
+  private recordOptimiser(p: Program): Program {
+    const { gpu, policy, settings } = this.options;
+    const pieces = policy.pieces;
+    const partials = new Tensor(gpu, 'grad_norm partials', [pieces.length * PARTIAL_SLOTS]);
+    clearNow(partials);
+    pieces.forEach((piece, i) => gradNorm(p, { grad: piece.moments!.grad, partials }, i * PARTIAL_SLOTS));
+    stepState(p, { partials, stepState: this.stepState }, { maxNorm: scalar('maxGradNorm'), beta1: scalar('beta1'), beta2: scalar('beta2'), oneMinusBeta1: scalar('oneMinusBeta1'), oneMinusBeta2: scalar('oneMinusBeta2') });
+    for (const piece of pieces) {
+      const { grad, m, v } = piece.moments!;
+      adamw(p, { value: piece.value, grad, m, v, stepState: this.stepState }, {
+        lr: scalar('lr'), beta1: scalar('beta1'), beta2: scalar('beta2'), oneMinusBeta1: scalar('oneMinusBeta1'), oneMinusBeta2: scalar('oneMinusBeta2'),
+        epsilon: scalar('adamEpsilon'), weightDecay: decays(piece.parameter.shape) ? scalar('weightDecay') : 0,
+      });
+      p.clear(grad);
+    }
+    betaUpdate(p, { betaState: this.betaState, stepCounts: this.stepCounts, stepState: this.stepState }, settings);
+    return p;
+  }
+
+  async ready(): Promise<this> {
+    await Promise.all([this.forwardProgram.ready(), this.backwardProgram?.ready(), this.optimiserProgram?.ready()]);
+    this.options.gpu.check();
+    return this;
+  }
+
+  /** Sets β (start of a run, evaluation) and, on resume, what AdamW counts. */
+  setState(beta: number, step?: Float32Array): void {
+    this.betaState.write(Float32Array.of(beta, 0, 0, 0));
+    if (step) this.stepState.write(step);
+  }
+
+  /**
+   * Submits one micro-batch; the returned function waits for its pair table.
+   * @param invCount 1 / pairs (or tokens, as the loss normalises) of the whole optimiser step.
+   */
+  microBatch(documents: Document[], reference: ReferenceRows | undefined, invCount: number, train: boolean): () => Promise<MicroResult> {
+    const { gpu, loss } = this.options;
+    const batch = pack(documents, loss.needs.scored === 'all');
+    if (reference) {
+      this.refLogps!.write(reference.logps);
+      if (reference.hidden && this.refHidden) this.refHidden.write(reference.hidden);
+    }
+    const values: StepValues = { ...batch.values, invCount, training: train ? 1 : 0 };
+    const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
+    this.batch.upload(encoder, batch);
+    this.forwardProgram.encode(encoder, values);
+    if (train) this.backwardProgram!.encode(encoder, values);
+    const read = this.pairRing.capture(encoder, [this.pairs]);
+    gpu.device.queue.submit([encoder.finish()]);
+    const data = read();
+    data.catch(() => undefined); // reported where it is awaited
+    return async () => ({ documents, batch, table: new Float32Array(await data).subarray(0, batch.values.P * PAIR_COLUMNS.length) });
+  }
+
+  /** Submits clipping, AdamW and the β update; the returned function waits for the record. */
+  optimise(o: OptimiserValues & { weightDecay: number }): () => Promise<StepRecord> {
+    const { gpu } = this.options;
+    const encoder = gpu.device.createCommandEncoder({ label: 'optimiser step' });
+    this.optimiserProgram!.encode(encoder, {
+      lr: o.lr, beta1: o.beta1, beta2: o.beta2, oneMinusBeta1: 1 - o.beta1, oneMinusBeta2: 1 - o.beta2,
+      adamEpsilon: o.epsilon, weightDecay: o.weightDecay, maxGradNorm: o.maxGradNorm,
+    });
+    const read = this.stateRing.capture(encoder, [this.stepState, this.betaState]);
+    gpu.device.queue.submit([encoder.finish()]);
+    const data = read();
+    data.catch(() => undefined);
+    return async () => {
+      const s = new Float32Array(await data);
+      return { gradNorm: s[0]!, skipped: s[2] !== 0, t: s[3]!, beta: s[16]! };
+    };
+  }
+}
+
+/** The table the head projects with: the embedding where tied. */
+export const headTable = (p: Parameters): Parameters['list'][number]['pieces'] => p.get(p.spec.tied ? p.spec.names.embed : p.spec.names.head).pieces;

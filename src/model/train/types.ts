@@ -1,0 +1,22 @@
+import type { Document } from '../batch/pack.js';
+import type { ReferenceRows } from '../engine.js';
+
+/** Documents of a split, addressed by position 0 .. count-1 (not by row number). */
+export interface DocumentSource {
+  count: number;
+  /** Token rows of a document: prompt + branches. */
+  rows(i: number): number;
+  /** Tokens the loss is over (all branches), for losses normalised by tokens. */
+  tokens(i: number): number;
+  /** Row number in the data. */
+  id(i: number): number;
+  document(i: number): Document;
+}
+
+/** Reference quantities of documents, in the order their scored rows have in a packed batch. */
+export interface ReferenceSource {
+  rows(positions: number[]): ReferenceRows | undefined;
+}
+
+/** The reference runs on the GPU, or is not needed. */
+export const noReferenceRows: ReferenceSource = { rows: () => undefined };
