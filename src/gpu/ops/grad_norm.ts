@@ -20,7 +20,7 @@ export const partial = defineKernel({
  * coefficient, 2 skip flag, 3 t, 4 = 1-beta1^t, 5 = 1-beta2^t, 6 skipped steps. A skipped step moves only 0, 1, 2 and 6.
  */
 export const state = defineKernel({
-  name: 'step_state',
+  name: 'step_state.update',
   read: { partials: 'K' },
   update: { step_state: '16' },
   args: { K: 'u32', maxNorm: 'f32', beta1: 'f32', beta2: 'f32', oneMinusBeta1: 'f32', oneMinusBeta2: 'f32' },
