@@ -1,0 +1,103 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InputError } from '../../errors.js';
+
+/** Text ↔ ids with the files of a model folder; never adds special tokens by itself. */
+export interface Tokenizer {
+  /** Special tokens written in the text become their ids; none is added. */
+  encode(text: string): number[];
+  decode(ids: ArrayLike<number>, options?: { skipSpecial?: boolean }): string;
+  bosId: number | undefined;
+  eosId: number | undefined;
+  /** Every id that ends a turn: eos, and what generation_config.json and the config name. */
+  eosIds: number[];
+  /** One more than the largest id. */
+  vocabSize: number;
+  /** The tokenizer puts BOS before a text. */
+  addBos: boolean;
+  chatTemplate: string | undefined;
+  /** Names of special tokens for templates. */
+  special: Record<string, string>;
+  /** SHA-256 of what decides ids. */
+  hash: string;
+}
+
+/** The part of the bundled class that edpo calls. */
+interface Bundled {
+  encode(text: string, pair: null, options: { add_special_tokens: boolean }): number[];
+  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
+  model: { tokens_to_ids: Map<string, number>; vocab: string[] };
+}
+type BundledClass = new (json: unknown, config: unknown) => Bundled;
+interface Bundle {
+  AutoTokenizer: { TOKENIZER_CLASS_MAPPING: Record<string, BundledClass> };
+  PreTrainedTokenizer: BundledClass;
+}
+
+const readJson = (path: string): Record<string, unknown> => {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+  } catch (cause) {
+    throw new InputError(`${path} is no JSON: ${(cause as Error).message}`);
+  }
+};
+
+/** A token in a config is a string or an object with its content. */
+const tokenText = (value: unknown): string | undefined =>
+  typeof value === 'string' ? value : typeof value === 'object' && value !== null ? (value as { content?: string }).content : undefined;
+
+/**
+ * Loads tokenizer.json and tokenizer_config.json of a folder. Merges in pair form are joined first (the bundled class reads
+ * only strings); `truncation` and `padding` entries, left from somebody's last use, are dropped.
+ */
+export async function loadTokenizer(dir: string): Promise<Tokenizer> {
+  const path = join(dir, 'tokenizer.json');
+  if (!existsSync(path)) throw new InputError(`${dir} has no tokenizer.json`, 'save the tokenizer as a "fast" tokenizer beside the model');
+  const json = readJson(path) as { model?: { merges?: unknown[]; type?: string }; added_tokens?: Array<{ id: number; content: string; special: boolean }>; post_processor?: unknown; truncation?: unknown; padding?: unknown };
+  const optional = (name: string): Record<string, unknown> => (existsSync(join(dir, name)) ? readJson(join(dir, name)) : {});
+  const config: Record<string, unknown> = { ...optional('special_tokens_map.json'), ...optional('tokenizer_config.json') };
+  const merges = json.model?.merges;
+  if (merges && Array.isArray(merges[0])) json.model!.merges = (merges as string[][]).map((pair) => pair.join(' '));
+  json.truncation = null;
+  json.padding = null;
+  const hash = createHash('sha256').update(JSON.stringify([json.model, json.added_tokens, (json as Record<string, unknown>)['normalizer'], (json as Record<string, unknown>)['pre_tokenizer']])).digest('hex');
+
+  const bundle = (await import(new URL('../../../vendor/tokenizers.js', import.meta.url).href)) as Bundle;
+  const className = String(config['tokenizer_class'] ?? '').replace(/Fast$/, '');
+  const Class = bundle.AutoTokenizer.TOKENIZER_CLASS_MAPPING[className] ?? bundle.PreTrainedTokenizer;
+  let inner: Bundled;
+  try {
+    // The class edits its arguments; template rendering is not its task here.
+    inner = new Class(json, { ...config, chat_template: undefined });
+  } catch (cause) {
+    throw new InputError(`${path}: this tokenizer cannot be built: ${(cause as Error).message}`);
+  }
+  const added = new Map((json.added_tokens ?? []).map((t) => [t.content, t.id]));
+  const idOf = (text: string | undefined): number | undefined => (text === undefined ? undefined : (added.get(text) ?? inner.model.tokens_to_ids.get(text)));
+  const bosId = idOf(tokenText(config['bos_token']));
+  const eosId = idOf(tokenText(config['eos_token']));
+  const ends = [eosId, optional('generation_config.json')['eos_token_id'], optional('config.json')['eos_token_id']].flat();
+  const largest = Math.max(inner.model.vocab.length - 1, ...(json.added_tokens ?? []).map((t) => t.id));
+  const templateFile = join(dir, 'chat_template.jinja');
+  const template = existsSync(templateFile) ? readFileSync(templateFile, 'utf8') : defaultTemplate(config['chat_template']);
+  return {
+    encode: (text) => (text === '' ? [] : inner.encode(text, null, { add_special_tokens: false })),
+    decode: (ids, o) => inner.decode(Array.from(ids), { skip_special_tokens: o?.skipSpecial ?? false, clean_up_tokenization_spaces: false }),
+    bosId,
+    eosId,
+    eosIds: [...new Set(ends.filter((id): id is number => typeof id === 'number'))],
+    vocabSize: largest + 1,
+    addBos: bosId !== undefined && (typeof config['add_bos_token'] === 'boolean' ? config['add_bos_token'] : JSON.stringify(json.post_processor ?? null).includes(`"ids":[${bosId}]`)),
+    chatTemplate: template,
+    special: Object.fromEntries(['bos_token', 'eos_token', 'pad_token', 'unk_token'].flatMap((k) => { const s = tokenText(config[k]); return s === undefined ? [] : [[k, s]]; })),
+    hash,
+  };
+}
+
+/** `chat_template` is a string, or a list of named ones. */
+function defaultTemplate(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  if (Array.isArray(value)) return (value as Array<{ name: string; template: string }>).find((t) => t.name === 'default')?.template;
+  return undefined;
+}
