@@ -1,0 +1,68 @@
+import { InputError } from '../../errors.js';
+import type { ChatTemplate, Message } from '../text/template.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import type { Example } from './formats.js';
+
+export const TOKENIZATIONS = ['edpo', 'trl-0.13'] as const;
+export type Tokenization = (typeof TOKENIZATIONS)[number];
+
+/** Ids of a prompt and of each response, before truncation. */
+export interface TokenIds {
+  prompt: number[];
+  responses: number[][];
+}
+
+export interface TokeniseOptions {
+  tokenizer: Tokenizer;
+  template: ChatTemplate | undefined;
+  tokenization: Tokenization;
+}
+
+/**
+ * Prompt and responses are tokenised apart, so the shared prompt is shared by construction.
+ * `edpo`: BOS exactly once, EOS after a response unless it already ends its turn. `trl-0.13`: what the official ε-DPO code's
+ * trainer did, EOS appended whatever the template wrote.
+ */
+export function tokenise(example: Example, o: TokeniseOptions, where: string): TokenIds {
+  if (example.kind === 'ids') return { prompt: example.prompt, responses: [example.chosen, ...(example.rejected ? [example.rejected] : [])] };
+  const { prompt, responses } = example.kind === 'text'
+    ? { prompt: example.prompt, responses: [example.chosen, ...(example.rejected !== undefined ? [example.rejected] : [])] }
+    : renderChat(example, o, where);
+  const { tokenizer } = o;
+  const ids = tokenizer.encode(prompt);
+  if (tokenizer.bosId !== undefined && (tokenizer.addBos || ids.length === 0) && ids[0] !== tokenizer.bosId) ids.unshift(tokenizer.bosId);
+  return {
+    prompt: ids,
+    responses: responses.map((text) => {
+      const response = tokenizer.encode(text);
+      // A template may have written BOS before an answer it was given alone.
+      if (o.tokenization === 'edpo' && tokenizer.bosId !== undefined && tokenizer.bosId !== tokenizer.eosId) while (response[0] === tokenizer.bosId) response.shift();
+      return endTurn(response, text, o);
+    }),
+  };
+}
+
+function endTurn(ids: number[], text: string, { tokenizer, tokenization }: TokeniseOptions): number[] {
+  if (tokenizer.eosId === undefined) return ids;
+  if (tokenization === 'trl-0.13') return [...ids, tokenizer.eosId];
+  // Templates end a turn with EOS or another stop id, some with white space behind it.
+  const last = text.trimEnd() === text ? ids.at(-1) : tokenizer.encode(text.trimEnd()).at(-1);
+  return last !== undefined && tokenizer.eosIds.includes(last) ? ids : [...ids, tokenizer.eosId];
+}
+
+/** Renders a chat to text: the prompt with its generation prompt, each response as what the template adds for it. */
+function renderChat(example: { prompt: Message[]; chosen: Message[]; rejected?: Message[] }, o: TokeniseOptions, where: string): { prompt: string; responses: string[] } {
+  const { template } = o;
+  if (!template) {
+    throw new InputError(`${where}: a dialogue (list of messages), but the tokenizer has no chat_template`, '--chat_template FILE.jinja');
+  }
+  const prompt = template.render(example.prompt, true);
+  const responses = [example.chosen, ...(example.rejected ? [example.rejected] : [])].map((reply) => {
+    const whole = template.render([...example.prompt, ...reply], false);
+    if (!whole.startsWith(prompt)) {
+      throw new InputError(`${where}: the template's text with the answer does not begin with its text of the prompt, so the answer cannot be told apart`, 'check the generation prompt of the chat template');
+    }
+    return whole.slice(prompt.length);
+  });
+  return { prompt, responses };
+}
