@@ -1,0 +1,118 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import { KEYS, META, shape, type Command as ConfigCommand, type Group } from '../config/keys.js';
+import { loadConfig } from '../config/load.js';
+import { nearest } from '../config/nearest.js';
+import type { RunConfig } from '../config/keys.js';
+import { EdpoError } from '../errors.js';
+import { createIo, type CliIo } from './io.js';
+
+type Runner = { run(config: RunConfig, io: CliIo): Promise<number> };
+
+/** Commands that take a configuration: what they do, an example, and their module. */
+const CONFIGURED: Record<ConfigCommand, { about: string; example: string; load: () => Promise<Runner> }> = {
+  train: { about: 'train a policy on preference pairs', example: 'edpo train --config configs/hh.yaml --beta 0.05', load: () => import('./train.js') },
+  sft: { about: 'fine-tune on responses (the stage before preferences)', example: 'edpo sft --config configs/hh-sft.yaml', load: () => import('./train.js') },
+  'precompute-ref': { about: 'write the reference’s log-probs (and hidden states) to a cache', example: 'edpo precompute-ref --config hh.yaml --ref_cache cache/', load: () => import('./precompute.js') },
+  eval: { about: 'score a policy on preference pairs without training', example: 'edpo eval --model_name_or_path runs/hh --ref_model_name_or_path sft --dataset_name hh/ --output_dir eval', load: () => import('./eval.js') },
+  'eval-winrate': { about: 'sample answers and let a judge compare them', example: 'edpo eval-winrate --model_name_or_path runs/hh --dataset_name hh/ --judge command:./judge.py --output_dir win', load: () => import('./winrate.js') },
+  generate: { about: 'sample answers', example: 'edpo generate --model_name_or_path runs/hh --prompt "Once upon a time" --max_new_tokens 64', load: () => import('./generate.js') },
+  plan: { about: 'say what a run would take: steps, rows, memory, disk', example: 'edpo plan --config hh.yaml', load: () => import('./plan.js') },
+  inspect: { about: 'show rows as tokens, with what is scored', example: 'edpo inspect --model_name_or_path m --dataset_name d.jsonl', load: () => import('./inspect.js') },
+};
+
+const io = createIo(process.argv.includes('--debug'));
+
+function build(finish: (code: number) => void): Command {
+  const version = (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+  const program = new Command('edpo')
+    .description('Align language models with preference data on any GPU that WebGPU reaches.')
+    .version(version)
+    .option('--debug', 'stack traces and a debug log')
+    .showHelpAfterError(false)
+    .configureOutput({ writeErr: () => undefined });
+  for (const [name, { about, example, load }] of Object.entries(CONFIGURED)) {
+    const command = program.command(name).description(about).option('--config <file>', 'YAML file; flags win over it').option('--debug', 'stack traces and a debug log');
+    const mine = KEYS.filter((k) => META[k]!.commands.includes(name as ConfigCommand));
+    if (mine.includes('resume_from_checkpoint')) command.option('--resume', 'continue from the last checkpoint');
+    for (const key of KEYS) {
+      const option = new Option(`--${key} [value]`, `${META[key]!.about}${defaultText(key)}`);
+      if (!mine.includes(key)) option.hideHelp();
+      command.addOption(option);
+    }
+    command.configureHelp({ visibleOptions: (c) => [...c.options].filter((o) => !o.hidden).sort((a, b) => order(a.long) - order(b.long)) });
+    command.addHelpText('after', `\nExample:\n  ${example}\n\nEvery option is also a key of the YAML file; configs/reference.yaml lists them all.`);
+    command.action(async (options: Record<string, string | boolean>) => {
+      const flags: Record<string, string> = {};
+      for (const [key, value] of Object.entries(options)) {
+        if (key === 'resume') flags['resume_from_checkpoint'] = 'last';
+        else if (key !== 'config' && key !== 'debug') flags[key] = String(value);
+      }
+      const { config, notes } = loadConfig({ file: options['config'] as string | undefined, flags, command: name as ConfigCommand });
+      for (const note of notes) io.say(`note: ${note}`);
+      const module = await load();
+      finish(await (name === 'sft' ? module.run({ ...config, loss_type: 'sft' }, io) : module.run(config, io)));
+    });
+  }
+  program.command('doctor').description('say which adapter answers, what it can, and whether it computes rightly').option('--adapter <name>', 'as in training', 'auto').option('--json', 'one JSON object on stdout').option('--debug', 'stack traces')
+    .addHelpText('after', '\nExample:\n  edpo doctor --adapter swiftshader')
+    .action(async (o: { adapter: string; json?: boolean }) => finish(await (await import('./doctor.js')).run(o, io)));
+  program.command('config [file]').description('print a configuration in full, or explain a key').option('--explain <key>', 'what a key means').option('--schema', 'JSON Schema of the configuration').option('--debug', 'stack traces')
+    .addHelpText('after', '\nExample:\n  edpo config configs/hh.yaml\n  edpo config --explain epsilon')
+    .action(async (file: string | undefined, o: { explain?: string; schema?: boolean }) => finish(await (await import('./config.js')).run(file, o, io)));
+  const all = [program, ...program.commands];
+  for (const command of all) command.exitOverride();
+  return program;
+}
+
+const GROUPS: Group[] = ['model', 'data', 'method', 'reference', 'optimiser', 'generation', 'run', 'device'];
+const order = (long: string | null | undefined): number => {
+  const at = KEYS.indexOf((long ?? '').slice(2) as (typeof KEYS)[number]);
+  return at < 0 ? -1 : GROUPS.indexOf(META[KEYS[at]!]!.group) * 1000 + at;
+};
+
+function defaultText(key: (typeof KEYS)[number]): string {
+  const parsed = shape[key].safeParse(undefined);
+  return parsed.success && parsed.data !== undefined ? ` (default ${JSON.stringify(parsed.data)})` : '';
+}
+
+/** `--learning-rate` is `--learning_rate`. */
+const normalise = (argument: string): string => {
+  const match = /^--([a-z0-9-]+)(=.*)?$/.exec(argument);
+  const key = match?.[1]?.replaceAll('-', '_');
+  return match && key !== undefined && KEYS.includes(key as never) ? `--${key}${match[2] ?? ''}` : argument;
+};
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0;
+    const flag = /unknown option '--?([^'=]+)/.exec(error.message)?.[1];
+    const command = /unknown command '([^']+)'/.exec(error.message)?.[1];
+    const near = flag ? nearest(flag, [...KEYS, 'config', 'resume', 'help', 'debug']) : command ? nearest(command, [...Object.keys(CONFIGURED), 'doctor', 'config']) : undefined;
+    if (error.code === 'commander.help') return 2;
+    io.say(`edpo: ${error.message.replace(/^error: /, '').split('\n')[0]}`);
+    io.say(`hint: ${near ? `did you mean ${flag ? '--' : 'edpo '}${near}?` : 'edpo --help lists the commands, edpo COMMAND --help the options'}`);
+    return 2;
+  }
+  if (error instanceof EdpoError) {
+    io.say(`edpo: ${error.message}`);
+    if (error.hint) io.say(`hint: ${error.hint}`);
+    if (io.debug) io.say(error.stack ?? '');
+    return error.exitCode;
+  }
+  io.say(`edpo: internal error: ${error instanceof Error ? error.message : String(error)}`);
+  if (io.debug && error instanceof Error) io.say(error.stack ?? '');
+  else io.say('hint: run again with --debug and report what it prints');
+  return 1;
+}
+
+let code = 0;
+try {
+  const program = build((c) => (code = c));
+  await program.parseAsync(process.argv.map((a, i) => (i < 2 ? a : normalise(a))));
+} catch (error) {
+  code = report(error);
+}
+// Dawn keeps threads alive; everything is flushed by now.
+process.exit(code);
+

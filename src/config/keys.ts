@@ -1,0 +1,137 @@
+import { z } from 'zod';
+import { LOSS_NAMES } from '../model/losses/index.js';
+import { DATASET_FORMATS } from '../model/data/formats.js';
+import { TOKENIZATIONS } from '../model/data/tokenise.js';
+import { TRUNCATION_MODES } from '../model/data/truncate.js';
+import { SCHEDULES } from '../model/train/schedule.js';
+
+/** Commands that read configuration. */
+export const COMMANDS = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'generate', 'plan', 'inspect'] as const;
+export type Command = (typeof COMMANDS)[number];
+
+/** Where a key is listed in help and in reference.yaml. */
+export type Group = 'model' | 'data' | 'method' | 'reference' | 'optimiser' | 'run' | 'generation' | 'device';
+
+export interface KeyMeta {
+  about: string;
+  group: Group;
+  commands: Command[];
+}
+
+const TRAINING: Command[] = ['train', 'sft', 'plan'];
+const MODEL: Command[] = [...COMMANDS];
+const PAIRS: Command[] = ['train', 'precompute-ref', 'eval', 'plan'];
+const DATA: Command[] = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'inspect'];
+const SAMPLING: Command[] = ['generate', 'eval-winrate'];
+
+export const META: Record<string, KeyMeta> = {};
+function key<T extends z.ZodType>(name: string, group: Group, commands: Command[], type: T, about: string): T {
+  META[name] = { about, group, commands };
+  return type;
+}
+const text = z.string().min(1);
+const list = z.union([text, z.array(text)]).transform((v) => (Array.isArray(v) ? v : v.split(',')));
+const count = z.int().min(0);
+/** A number of steps, or a share of all steps in (0, 1). */
+const steps = z.number().min(0).refine((v) => v < 1 || Number.isInteger(v), 'expected a whole number of steps or a share in (0, 1)');
+
+/** Every key, flat, in TRL's names where TRL has one and with TRL's defaults for those (design 9). */
+export const shape = {
+  model_name_or_path: key('model_name_or_path', 'model', MODEL, text.optional(), 'folder of the policy: config.json, *.safetensors, tokenizer.json'),
+  ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'plan'], text.optional(), 'folder of the reference; the policy as it starts where absent'),
+  chat_template: key('chat_template', 'model', [...DATA, 'generate'], text.optional(), 'Jinja file (or text) instead of the tokenizer’s own chat template'),
+  save_dtype: key('save_dtype', 'model', ['train', 'sft'], z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'format of written weights; auto: as the base stores them'),
+  dtype: key('dtype', 'model', MODEL, z.enum(['float32']).default('float32'), 'arithmetic of the run'),
+
+  dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, or a folder with files named by split'),
+  data_files: key('data_files', 'data', DATA, list.optional(), 'training (or input) files one by one; wins over dataset_name'),
+  data_dir: key('data_dir', 'data', DATA, list.optional(), 'subfolders of dataset_name, e.g. helpful-base'),
+  eval_data_files: key('eval_data_files', 'data', ['train', 'sft', 'precompute-ref', 'plan'], list.optional(), 'evaluation files; the test split of dataset_name where absent'),
+  dataset_train_split: key('dataset_train_split', 'data', DATA, text.default('train'), 'beginning of the training files’ names'),
+  dataset_test_split: key('dataset_test_split', 'data', DATA, text.default('test'), 'beginning of the evaluation files’ names'),
+  dataset_format: key('dataset_format', 'data', DATA, z.enum(DATASET_FORMATS).default('auto'), 'hf: prompt/chosen/rejected in all TRL’s shapes; hh: Anthropic-HH dialogues; tokenized: prompt_ids, chosen_ids, rejected_ids; auto: by the first row'),
+  tokenization: key('tokenization', 'data', DATA, z.enum(TOKENIZATIONS).default('edpo'), 'edpo: BOS once, EOS not doubled; trl-0.13: as the official code (EOS always appended)'),
+  max_length: key('max_length', 'data', DATA, count.default(1024), 'tokens of prompt + one response; 0: no limit'),
+  max_prompt_length: key('max_prompt_length', 'data', [...DATA, 'generate'], count.default(512), 'tokens of the prompt, whose end is kept; 0: no limit'),
+  truncation_mode: key('truncation_mode', 'data', DATA, z.enum(TRUNCATION_MODES).default('drop'), 'a row over max_length is dropped, its responses are cut (keep_start), or it is an error'),
+  bad_rows: key('bad_rows', 'data', DATA, z.enum(['auto', 'error', 'drop']).default('auto'), 'rows with empty or identical responses: an error, or dropped and counted; auto drops them in hh data alone'),
+  max_train_samples: key('max_train_samples', 'data', DATA, count.default(0), 'use the first usable rows only; 0: all'),
+  max_eval_samples: key('max_eval_samples', 'data', DATA, count.default(0), 'the same for the evaluation split'),
+
+  loss_type: key('loss_type', 'method', ['train', 'precompute-ref', 'eval', 'plan'], z.enum(LOSS_NAMES).default('sigmoid'), 'the method: sigmoid is DPO, epsilon_dpo is ε-DPO'),
+  beta: key('beta', 'method', PAIRS, z.number().positive().default(0.1), 'KL penalty β; for epsilon_dpo the β the run starts with (the paper: 0.01)'),
+  label_smoothing: key('label_smoothing', 'method', PAIRS, z.number().min(0).lt(0.5).default(0), 'λ of conservative DPO: the assumed share of flipped labels'),
+  epsilon: key('epsilon', 'method', PAIRS, z.number().gt(0).lt(1).default(0.01), 'size ε by which β is perturbed'),
+  epsilon_check: key('epsilon_check', 'method', PAIRS, z.number().gt(0).lt(1).optional(), 'ε of the monotonicity check; epsilon where absent'),
+  epsilon_size: key('epsilon_size', 'method', PAIRS, z.number().gt(0).lt(1).optional(), 'ε of the step in β; epsilon where absent'),
+  criterion: key('criterion', 'method', PAIRS, z.enum(['exact', 'deadzone', 'bf16-trl']).default('exact'), 'exact comparison; only changes over criterion_deadzone count; or the official code’s bf16 comparison'),
+  criterion_deadzone: key('criterion_deadzone', 'method', PAIRS, z.number().min(0).default(0), 'τ of criterion deadzone, nats'),
+  beta_update: key('beta_update', 'method', ['train', 'plan'], z.enum(['harmonic', 'arithmetic']).default('harmonic'), 'mean of the pairs’ β: harmonic as the official code, arithmetic as the paper’s Eq. 6'),
+  beta_min: key('beta_min', 'method', ['train', 'plan'], z.number().min(0).default(0), 'β never falls below'),
+
+  ref_mode: key('ref_mode', 'reference', ['train', 'eval', 'plan'], z.enum(['cache', 'live']).default('cache'), 'reference from a cache on disk (made if absent), or run in every micro-batch'),
+  ref_cache: key('ref_cache', 'reference', ['train', 'precompute-ref', 'eval', 'plan'], text.optional(), 'cache folder; output_dir/ref_cache where absent'),
+  ref_cache_dtype: key('ref_cache_dtype', 'reference', ['train', 'precompute-ref', 'eval', 'plan'], z.enum(['float32', 'float16']).default('float32'), 'format of cached hidden states'),
+  allow_large_cache: key('allow_large_cache', 'reference', ['train'], z.boolean().default(false), 'let train itself write a cache over 1 GB'),
+
+  learning_rate: key('learning_rate', 'optimiser', TRAINING, z.number().min(0).default(1e-6), 'peak learning rate'),
+  lr_scheduler_type: key('lr_scheduler_type', 'optimiser', TRAINING, z.enum(SCHEDULES).default('linear'), 'schedule, by transformers’ names and formulas'),
+  lr_scheduler_kwargs: key('lr_scheduler_kwargs', 'optimiser', TRAINING, z.strictObject({ num_cycles: z.number().positive().optional(), min_lr: z.number().min(0).optional(), min_lr_rate: z.number().min(0).max(1).optional() }).optional(), 'num_cycles, min_lr, min_lr_rate'),
+  warmup_ratio: key('warmup_ratio', 'optimiser', TRAINING, z.number().min(0).max(1).default(0), 'share of all steps that warm up; steps are rounded up'),
+  warmup_steps: key('warmup_steps', 'optimiser', TRAINING, count.default(0), 'warm-up steps; wins over warmup_ratio'),
+  optim: key('optim', 'optimiser', TRAINING, z.enum(['adamw_torch']).default('adamw_torch'), 'AdamW with decoupled weight decay'),
+  adam_beta1: key('adam_beta1', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0.9), 'decay of the first moment'),
+  adam_beta2: key('adam_beta2', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0.999), 'decay of the second moment'),
+  adam_epsilon: key('adam_epsilon', 'optimiser', TRAINING, z.number().positive().default(1e-8), 'added to the root of the second moment'),
+  weight_decay: key('weight_decay', 'optimiser', TRAINING, z.number().min(0).default(0), 'decoupled decay of matrices (not of norm gains)'),
+  max_grad_norm: key('max_grad_norm', 'optimiser', TRAINING, z.number().min(0).default(1), 'global gradient norm is clipped to this; 0: never'),
+  num_train_epochs: key('num_train_epochs', 'optimiser', TRAINING, z.number().positive().default(3), 'passes over the data'),
+  max_steps: key('max_steps', 'optimiser', TRAINING, z.int().min(-1).default(-1), 'optimiser steps instead of epochs; -1: by epochs'),
+  per_device_train_batch_size: key('per_device_train_batch_size', 'optimiser', TRAINING, z.int().positive().default(8), 'pairs; with gradient_accumulation_steps it gives the pairs of an optimiser step'),
+  gradient_accumulation_steps: key('gradient_accumulation_steps', 'optimiser', TRAINING, z.int().positive().default(1), 'see per_device_train_batch_size'),
+  total_batch_size: key('total_batch_size', 'optimiser', TRAINING, z.int().positive().optional(), 'pairs of an optimiser step, instead of the product of the two'),
+  gradient_checkpointing: key('gradient_checkpointing', 'optimiser', TRAINING, z.boolean().default(false), 'keep only each layer’s input and make the rest again in the backward pass'),
+
+  output_dir: key('output_dir', 'run', ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan'], text.optional(), 'folder of everything the command writes'),
+  run_name: key('run_name', 'run', ['train', 'sft'], text.optional(), 'name in the model card and manifest'),
+  overwrite_output_dir: key('overwrite_output_dir', 'run', ['train', 'sft'], z.boolean().default(false), 'start anew in a folder that holds a run'),
+  resume_from_checkpoint: key('resume_from_checkpoint', 'run', ['train', 'sft', 'precompute-ref'], z.union([text, z.boolean()]).optional(), 'last (also --resume), or the folder of a checkpoint'),
+  seed: key('seed', 'run', [...COMMANDS], count.default(42), 'data order and sampling'),
+  data_seed: key('data_seed', 'run', ['train', 'sft'], count.optional(), 'data order alone; seed where absent'),
+  shuffle: key('shuffle', 'run', ['train', 'sft'], z.boolean().default(true), 'new order each epoch, from (seed, epoch) alone'),
+  logging_steps: key('logging_steps', 'run', ['train', 'sft'], steps.default(10), 'optimiser steps, or a share of all'),
+  eval_strategy: key('eval_strategy', 'run', ['train', 'sft'], z.enum(['no', 'steps', 'epoch']).default('no'), 'when to evaluate during training'),
+  eval_steps: key('eval_steps', 'run', ['train', 'sft'], steps.default(0), 'optimiser steps, or a share of all; 0: as logging_steps'),
+  eval_on_start: key('eval_on_start', 'run', ['train', 'sft'], z.boolean().default(true), 'evaluate at step 0 too, where evaluation is on'),
+  save_strategy: key('save_strategy', 'run', ['train', 'sft'], z.enum(['steps', 'epoch', 'no']).default('steps'), 'when to write checkpoints'),
+  save_steps: key('save_steps', 'run', ['train', 'sft'], steps.default(500), 'optimiser steps, or a share of all'),
+  save_total_limit: key('save_total_limit', 'run', ['train', 'sft'], count.default(0), 'checkpoints kept (the best one besides); 0: all'),
+  load_best_model_at_end: key('load_best_model_at_end', 'run', ['train', 'sft'], z.boolean().default(false), 'write the best checkpoint’s weights as the result'),
+  metric_for_best_model: key('metric_for_best_model', 'run', ['train', 'sft'], text.default('loss'), 'an evaluation metric, with or without eval_'),
+  greater_is_better: key('greater_is_better', 'run', ['train', 'sft'], z.boolean().optional(), 'of metric_for_best_model; false for losses where absent'),
+  early_stopping_patience: key('early_stopping_patience', 'run', ['train', 'sft'], count.default(0), 'stop after so many evaluations without a better metric; 0: never'),
+  on_nonfinite: key('on_nonfinite', 'run', ['train', 'sft'], z.enum(['stop', 'skip']).default('stop'), 'a step with a non-finite loss or gradient never moves the weights; then stop, or go on'),
+  shard: key('shard', 'run', ['precompute-ref'], z.string().regex(/^\d+\/\d+$/, 'expected i/n').optional(), 'i/n: only the i-th (from 0) of n parts'),
+  merge_shards: key('merge_shards', 'run', ['precompute-ref'], z.boolean().default(false), 'join the shards of a cache folder into whole files'),
+
+  prompt: key('prompt', 'generation', ['generate'], text.optional(), 'a prompt; rendered with the chat template if there is one'),
+  prompts_file: key('prompts_file', 'generation', ['generate'], text.optional(), 'data file whose rows give prompts'),
+  outputs: key('outputs', 'generation', ['eval-winrate'], text.optional(), 'answers already made (NDJSON or JSON with prompt and output) instead of sampling'),
+  baseline: key('baseline', 'generation', ['eval-winrate'], text.default('chosen'), 'chosen: the data’s answers; or the folder of a model, or a file of answers'),
+  judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {prompt, a, b} lines and answers {winner: "a"|"b"|"tie"} lines'),
+  n_prompts: key('n_prompts', 'generation', SAMPLING, count.default(0), 'use the first prompts only; 0: all'),
+  max_new_tokens: key('max_new_tokens', 'generation', SAMPLING, z.int().positive().default(1024), 'tokens at most'),
+  temperature: key('temperature', 'generation', SAMPLING, z.number().min(0).default(1), '0: greedy'),
+  top_p: key('top_p', 'generation', SAMPLING, z.number().gt(0).max(1).default(1), 'smallest set of tokens with this probability'),
+  top_k: key('top_k', 'generation', SAMPLING, count.default(0), 'most likely tokens only; 0: all'),
+  batch_size: key('batch_size', 'generation', SAMPLING, z.int().positive().default(16), 'answers made at a time; never changes them'),
+
+  token_budget: key('token_budget', 'device', MODEL, z.int().min(2).default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients'),
+  adapter: key('adapter', 'device', MODEL, text.default('auto'), 'auto, software, swiftshader, or part of an adapter’s name'),
+} as const;
+
+export const schema = z.strictObject(shape);
+/** A validated configuration; frozen. */
+export type RunConfig = Readonly<z.output<typeof schema>>;
+export type KeyName = keyof typeof shape;
+export const KEYS = Object.keys(shape) as KeyName[];

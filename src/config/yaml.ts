@@ -1,0 +1,37 @@
+import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
+import { InputError } from '../errors.js';
+
+/** One key of a YAML file with its value and line (from 1). `path` has a section's name in nested files. */
+export interface YamlEntry {
+  key: string;
+  path: string[];
+  value: unknown;
+  line: number;
+}
+
+/** Top-level entries of a YAML mapping; those of the named sections one level down. The only user of the YAML package. */
+export function readYaml(text: string, file: string, sections: string[]): YamlEntry[] {
+  const counter = new LineCounter();
+  const document = parseDocument(text, { lineCounter: counter, uniqueKeys: true });
+  const broken = document.errors[0];
+  if (broken) {
+    const { line, col } = counter.linePos(broken.pos[0]);
+    throw new InputError(`${file} line ${line}, column ${col}: ${broken.message.split('\n')[0]}`, 'mend the YAML there');
+  }
+  const root = document.contents;
+  if (root === null) return [];
+  if (!isMap(root)) throw new InputError(`${file}: expected keys and values at the top, got ${root.constructor.name}`);
+  const entries: YamlEntry[] = [];
+  const walk = (map: typeof root, path: string[]): void => {
+    for (const pair of map.items) {
+      const key = isScalar(pair.key) ? String(pair.key.value) : String(pair.key);
+      const range = (pair.key as { range?: [number, number, number] }).range;
+      const line = range ? counter.linePos(range[0]).line : 0;
+      if (path.length === 0 && sections.includes(key) && isMap(pair.value)) walk(pair.value as typeof root, [key]);
+      else entries.push({ key, path: [...path, key], value: (pair.value as { toJSON?: () => unknown } | null)?.toJSON?.() ?? null, line });
+    }
+  };
+  walk(root, []);
+  return entries;
+}
+export { stringify as writeYaml } from 'yaml';
