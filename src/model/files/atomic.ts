@@ -14,8 +14,9 @@ export function syncPath(path: string): void {
 }
 
 /** Turns a full disk, a file-size limit and their like into a sentence that says what was kept. */
-export function writeFailure(path: string, cause: unknown): EdpoError {
-  if (cause instanceof EdpoError) return cause;
+export function writeFailure(path: string, cause: unknown): Error {
+  // Only what the system refused is about the disk.
+  if (!(cause instanceof Error) || !('syscall' in cause)) return cause as Error;
   const code = (cause as NodeJS.ErrnoException).code ?? '';
   const why: Record<string, string> = {
     ENOSPC: 'the disk is full', EDQUOT: 'the disk quota is used up', EFBIG: 'the file-size limit (ulimit -f) is reached',
