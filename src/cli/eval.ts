@@ -1,0 +1,73 @@
+import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import type { RunConfig } from '../config/keys.js';
+import { InputError } from '../errors.js';
+import { Engine, type ReferencePlan } from '../model/engine.js';
+import { writeAtomic, writeFailure } from '../model/files/atomic.js';
+import { lockFolder } from '../model/files/lock.js';
+import { ensureCache } from '../model/reference.js';
+import { documentsOf, hasEvalData, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
+import { evaluate } from '../model/train/evaluate.js';
+import { ledgerLine } from '../model/train/lines.js';
+import { noReferenceRows, type ReferenceSource } from '../model/train/types.js';
+import type { CliIo } from './io.js';
+import { Progress } from './progress.js';
+
+/** `edpo eval`: a policy against a reference on preference pairs; pairs.ndjson and eval.json. */
+export async function run(config: RunConfig, io: CliIo): Promise<number> {
+  const inputs = await openInputs(config);
+  const loss = lossOf(config);
+  const sides = loss.needs.branches;
+  // A folder has a test split; a file is taken whole.
+  const split = hasEvalData(config) ? 'eval' : 'train';
+  const store = await openSplit(config, inputs, split, sides, io);
+  const source = documentsOf(store);
+  requireBudget(source, config.token_budget);
+  if (loss.needs.reference !== 'none' && config.ref_model_name_or_path === undefined && config.ref_cache === undefined) {
+    throw new InputError('a reference is needed: neither ref_model_name_or_path nor ref_cache is given', '--ref_model_name_or_path FOLDER');
+  }
+  const dir = config.output_dir!;
+  const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
+  try {
+    const gpu = await openDevice(config, io);
+    const policy = await loadWeights(gpu, inputs.policy, false, 'policy');
+    const settings = settingsOf(config, true);
+    let plan: ReferencePlan = { kind: 'none' };
+    let rows: ReferenceSource = noReferenceRows;
+    if (loss.needs.reference !== 'none') {
+      const reference = await loadWeights(gpu, inputs.reference, false, 'reference');
+      if (config.ref_cache !== undefined && config.ref_mode === 'cache') {
+        const cache = await ensureCache(config, inputs, store, split, loss, { gpu, io, reference: async () => reference, mayWrite: config.ref_model_name_or_path !== undefined });
+        if (!cache.exactTies) io.warn('this cache comes from another adapter or other kernels: ties between policy and reference are not exact');
+        rows = cache.source;
+        plan = { kind: 'cache', ...(loss.needs.reference === 'hidden' ? { head: reference } : {}), rounded: cache.rounded };
+      } else {
+        plan = { kind: 'live', parameters: reference };
+      }
+    }
+    const hidden = plan.kind === 'live' || (plan.kind === 'cache' && plan.head !== undefined);
+    const capacity = { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) };
+    const engine = await new Engine({ gpu, policy, loss, settings, reference: plan, capacity, training: false }).ready();
+    engine.setState(settings.beta);
+    mkdirSync(dir, { recursive: true });
+    const path = join(dir, 'pairs.ndjson');
+    const fd = openSync(path, 'w');
+    const each = (text: string): void => {
+      try {
+        writeSync(fd, text);
+      } catch (cause) {
+        throw writeFailure(path, cause);
+      }
+    };
+    const { metrics, rows: run, scored } = await evaluate(engine, source, rows, { step: 0, reference: plan.kind !== 'none', hidden, each: (r) => each(ledgerLine(r)), progress: new Progress(io, 'eval', source.count) });
+    closeSync(fd);
+    const result = { pairs: store.count, beta: settings.beta, epsilon_check: settings.epsilonCheck, criterion: settings.criterion, ...metrics, rows: run, scored_rows: scored };
+    writeAtomic(join(dir, 'eval.json'), `${JSON.stringify(result, null, 2)}\n`);
+    io.out(JSON.stringify(result));
+    gpu.close();
+    return 0;
+  } finally {
+    unlock();
+    store.close();
+  }
+}

@@ -1,0 +1,170 @@
+import { existsSync, mkdirSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { CliIo } from '../cli/io.js';
+import { Progress } from '../cli/progress.js';
+import type { RunConfig } from '../config/keys.js';
+import { EdpoError, InputError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import { HEAD_TILE } from '../gpu/ops/head.js';
+import { planMicroBatches } from './batch/pack.js';
+import { shardRange, type Shard } from './cache/files.js';
+import { requireSame, type CacheHeader, type KernelFields } from './cache/header.js';
+import { CacheReader } from './cache/reader.js';
+import { CacheWriter } from './cache/writer.js';
+import type { TokenStore } from './data/store.js';
+import { encode } from './files/float_formats.js';
+import type { ReferenceRows } from './engine.js';
+import type { LossDefinition } from './losses/types.js';
+import type { Parameters } from './parameters.js';
+import { Scorer } from './scorer.js';
+import { documentsOf, sequenceCapacity, templateHash, type Inputs } from './session.js';
+import type { ReferenceSource } from './train/types.js';
+
+/** `train` makes no larger cache unasked. */
+export const UNASKED_BYTES = 1e9;
+
+export const kernelFields = (gpu: Gpu): KernelFields => ({
+  adapter: `${gpu.info.vendor} ${gpu.info.architecture} ${gpu.info.device}`.trim(),
+  driver: gpu.info.description,
+  back_end: `plain, ${gpu.toggles}`,
+  arithmetic: 'float32',
+  head_tile: HEAD_TILE,
+  table_split: gpu.limits.tableSplitBytes,
+});
+
+export const cacheFolder = (c: RunConfig): string => {
+  if (c.ref_cache !== undefined) return c.ref_cache;
+  if (c.output_dir !== undefined) return join(c.output_dir, 'ref_cache');
+  throw new InputError('where to put the cache? neither ref_cache nor output_dir is given', '--ref_cache DIR');
+};
+
+/** The header a cache of this split must have for this run. */
+export function cacheHeader(config: RunConfig, inputs: Inputs, store: TokenStore, split: string, loss: LossDefinition, gpu: Gpu): CacheHeader {
+  const hidden = loss.needs.reference === 'hidden';
+  return {
+    format: 'edpo-ref-cache', version: 1, split, pairs: store.count, weights: inputs.reference.weightsHash(), tokenizer: inputs.tokenizer.hash, template: templateHash(inputs.template), data: store.hash,
+    max_length: config.max_length, max_prompt_length: config.max_prompt_length, truncation_mode: config.truncation_mode, tokenization: config.tokenization,
+    stores: hidden ? 'hidden' : 'logps', hidden_dtype: hidden ? config.ref_cache_dtype : null, width: inputs.reference.spec.D, kernels: kernelFields(gpu),
+  };
+}
+
+/** Bytes a cache takes, about: 11 characters a log-prob, and the states. */
+export function cacheBytes(store: TokenStore, header: CacheHeader, shard?: Shard): number {
+  const [begin, end] = shardRange(store.count, shard);
+  let rows = 0;
+  for (let i = begin; i < end; i++) rows += store.responseLengths[i]!.reduce((a, b) => a + b, 0);
+  return rows * 12 + (end - begin) * 160 + (header.stores === 'hidden' ? rows * header.width * (header.hidden_dtype === 'float16' ? 2 : 4) : 0);
+}
+
+export const bytesText = (n: number): string => (n >= 1e9 ? `${(n / 1e9).toFixed(2)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${(n / 1e3).toFixed(1)} kB`);
+
+/** Announces the size and refuses where the disk has less. */
+export function announceCache(dir: string, bytes: number, io: CliIo): void {
+  mkdirSync(dir, { recursive: true });
+  const { bavail, bsize } = statfsSync(dir);
+  io.say(`reference cache ${dir}: about ${bytesText(bytes)}, ${bytesText(bavail * bsize)} free`);
+  if (bytes > bavail * bsize) throw new EdpoError(`the reference cache needs about ${bytesText(bytes)} and ${dir} has ${bytesText(bavail * bsize)} free`, { exitCode: 2, hint: '--ref_cache on another disk, --ref_cache_dtype float16, or --ref_mode live' });
+}
+
+/**
+ * One pass of the reference over a split (or a shard of it), streamed to the cache; goes on where an earlier pass was cut.
+ * @param stop asked between micro-batches; true ends the pass early, leaving a partial cache.
+ */
+export async function fillCache(dir: string, header: CacheHeader, store: TokenStore, reference: Parameters, o: { gpu: Gpu; budget: number; shard?: Shard | undefined; io: CliIo; stop?: () => boolean }): Promise<boolean> {
+  const writer = CacheWriter.open(dir, header, { shard: o.shard, note: (n) => o.io.say(`note: ${n}`) });
+  const [begin, end] = writer.range;
+  const from = begin + writer.done;
+  if (from === end) {
+    writer.close();
+    return true;
+  }
+  if (writer.done > 0) o.io.say(`continuing after ${writer.done} pairs`);
+  const source = documentsOf(store);
+  const capacity = { rows: o.budget, sequences: sequenceCapacity(o.budget) };
+  const scorer = await new Scorer(o.gpu, reference, capacity, header.stores === 'hidden').ready();
+  const progress = new Progress(o.io, `reference ${header.split}`, end - begin, writer.done);
+  const format = header.hidden_dtype === 'float16' ? 'F16' : 'F32';
+  const width = header.width;
+  const pending: Array<() => Promise<void>> = [];
+  try {
+    // Micro-batches of neighbours, so that pairs are written in order as they come.
+    for (let i = from; i < end && !o.stop?.(); ) {
+      const members: number[] = [];
+      let rows = 0;
+      while (i < end && rows + source.rows(i) <= capacity.rows && (members.length + 1) * 2 <= capacity.sequences) {
+        rows += source.rows(i);
+        members.push(i++);
+      }
+      if (members.length === 0) planMicroBatches([{ rows: source.rows(i), sequences: 2, id: source.id(i) }], capacity);
+      const scores = scorer.submit(members.map((m) => source.document(m)));
+      pending.push(async () => {
+        const { logps, hidden } = await scores();
+        let s = 0;
+        for (const m of members) {
+          const [c, r] = store.responseLengths[m]! as [number, number];
+          const bytes = hidden ? encode(hidden.slice(s * width, (s + c + r) * width), format) : undefined;
+          writer.append({ id: store.ids[m]!, prompt: store.promptLengths[m]!, chosen: logps.subarray(s, s + c), rejected: logps.subarray(s + c, s + c + r), ...(bytes ? { hidden: bytes } : {}) });
+          s += c + r;
+        }
+        progress.update(writer.done);
+      });
+      if (pending.length > 2) await pending.shift()!();
+    }
+    for (const write of pending) await write();
+  } finally {
+    writer.close();
+  }
+  return begin + writer.done === end;
+}
+
+/** Reference rows from a cache, for documents by their position in the split. */
+export class CacheSource implements ReferenceSource {
+  constructor(private readonly reader: CacheReader, private readonly withHidden: boolean) {}
+  rows(positions: number[]): ReferenceRows {
+    const lines = positions.map((i) => this.reader.line(i));
+    const logps = Float32Array.from(lines.flatMap((l) => [...l.chosen_logps, ...l.rejected_logps]));
+    if (!this.withHidden) return { logps };
+    const { width } = this.reader.header;
+    const hidden = new Float32Array(logps.length * width);
+    let at = 0;
+    for (const line of lines) {
+      const states = this.reader.hidden(line);
+      hidden.set(states, at);
+      at += states.length;
+    }
+    return { logps, hidden };
+  }
+}
+
+/**
+ * Opens the cache of a split for training or evaluation: refuses one of something else, completes a partial one, makes an
+ * absent one where that is allowed. `exactTies` is false where the cache comes from other kernels than this run's.
+ */
+export async function ensureCache(
+  config: RunConfig, inputs: Inputs, store: TokenStore, split: string, loss: LossDefinition,
+  o: { gpu: Gpu; io: CliIo; reference: () => Promise<Parameters>; mayWrite: boolean; stop?: () => boolean },
+): Promise<{ source: CacheSource; exactTies: boolean; rounded: boolean }> {
+  const dir = cacheFolder(config);
+  const want = cacheHeader(config, inputs, store, split, loss, o.gpu);
+  let reader = CacheReader.open(dir, split);
+  let kernels: string[] = [];
+  if (reader) kernels = requireSame(reader.header, want, join(dir, `ref.${split}.ndjson`)).kernels;
+  if (!reader || reader.count < want.pairs) {
+    const bytes = cacheBytes(store, want);
+    const command = `edpo precompute-ref --ref_cache ${dir} (with this run’s model and data options)`;
+    if (!o.mayWrite) throw new InputError(`${dir} has ${reader ? `${reader.count} of ${want.pairs} pairs` : 'no cache'} for split ${split}`, command);
+    if (bytes > UNASKED_BYTES && !config.allow_large_cache) throw new InputError(`the reference cache would take about ${bytesText(bytes)}; train makes none over 1 GB unasked`, `${command}; or --allow_large_cache true, --ref_cache_dtype float16, --ref_mode live`);
+    if (reader) o.io.say(`the reference cache is partial (${reader.count} of ${want.pairs} pairs); completing it`);
+    announceCache(dir, bytes, o.io);
+    reader?.close();
+    if (!(await fillCache(dir, want, store, await o.reference(), { gpu: o.gpu, budget: config.token_budget, io: o.io, ...(o.stop ? { stop: o.stop } : {}) }))) {
+      throw new EdpoError('interrupted while the reference cache was made; what is there is kept', { exitCode: 130, hint: 'the same command goes on from there' });
+    }
+    reader = CacheReader.open(dir, split)!;
+    kernels = [];
+  }
+  const hidden = loss.needs.reference === 'hidden';
+  return { source: new CacheSource(reader, hidden), exactTies: kernels.length === 0, rounded: hidden && reader.header.hidden_dtype === 'float16' };
+}
+
+export const cacheExists = (dir: string, split: string): boolean => existsSync(join(dir, `ref.${split}.ndjson`));

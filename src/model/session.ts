@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto';
+import type { RunConfig } from '../config/keys.js';
+import { InputError } from '../errors.js';
+import { openGpu, type Gpu } from '../gpu/device.js';
+import type { CliIo } from '../cli/io.js';
+import { datasetFiles } from './data/files.js';
+import { describeReport, TokenStore } from './data/store.js';
+import { ModelFolder } from './files/hf_folder.js';
+import { losses, type LossName } from './losses/index.js';
+import type { LossDefinition, LossSettings } from './losses/types.js';
+import { Parameters } from './parameters.js';
+import { chatTemplate, type ChatTemplate } from './text/template.js';
+import { loadTokenizer, type Tokenizer } from './text/tokenizer.js';
+import type { DocumentSource } from './train/types.js';
+
+/** Model folders, tokenizer and template of a run, opened and checked; no GPU yet. */
+export interface Inputs {
+  policy: ModelFolder;
+  /** The reference's folder: the policy's own where none is named. */
+  reference: ModelFolder;
+  tokenizer: Tokenizer;
+  template: ChatTemplate | undefined;
+}
+
+export async function openInputs(config: RunConfig): Promise<Inputs> {
+  const policy = ModelFolder.open(config.model_name_or_path!);
+  const reference = config.ref_model_name_or_path === undefined ? policy : ModelFolder.open(config.ref_model_name_or_path);
+  if (reference.spec.V !== policy.spec.V) {
+    throw new InputError(`policy and reference have different vocabularies: ${policy.spec.V} and ${reference.spec.V} ids`, 'the reference must share the policy’s tokenizer');
+  }
+  const tokenizer = await loadTokenizer(policy.path);
+  return { policy, reference, tokenizer, template: chatTemplate(config.chat_template, tokenizer.chatTemplate, tokenizer.special) };
+}
+
+/** Reads, checks and tokenises one split; says what became of the rows. */
+export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', sides: 1 | 2, io: CliIo, keepText = false): Promise<TokenStore> {
+  const files = split === 'train'
+    ? datasetFiles({ name: config.dataset_name, split: config.dataset_train_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.data_files ? { dataFiles: config.data_files } : {}) })
+    : datasetFiles({ name: config.dataset_name, split: config.dataset_test_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.eval_data_files ? { dataFiles: config.eval_data_files } : {}) });
+  const store = await TokenStore.build({
+    files, format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
+    maxLength: config.max_length, maxPromptLength: config.max_prompt_length, truncation: config.truncation_mode, badRows: config.bad_rows,
+    vocabSize: inputs.policy.spec.V, maxSamples: split === 'train' ? config.max_train_samples : config.max_eval_samples, keepText,
+  });
+  for (const line of describeReport(store.report)) io.say(`${split}: ${line}`);
+  return store;
+}
+
+/** Is there evaluation data? A data file alone has no test split. */
+export const hasEvalData = (c: RunConfig): boolean => c.eval_data_files !== undefined || (c.dataset_name !== undefined && c.data_files === undefined && !/\.(jsonl|ndjson|json|parquet)(\.gz)?$/.test(c.dataset_name));
+
+/** A token store as documents of the packer. */
+export const documentsOf = (store: TokenStore): DocumentSource => ({
+  count: store.count,
+  id: (i) => store.ids[i]!,
+  rows: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, store.promptLengths[i]!),
+  tokens: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, 0),
+  document: (i) => {
+    const { id, prompt, responses } = store.get(i);
+    return { id, prompt, branches: responses };
+  },
+});
+
+/** The token budget must hold the longest document: checked before the GPU is touched. */
+export function requireBudget(source: DocumentSource, budget: number): void {
+  let most = 0;
+  for (let i = 1; i < source.count; i++) if (source.rows(i) > source.rows(most)) most = i;
+  if (source.count > 0 && source.rows(most) > budget) {
+    throw new InputError(`row ${source.id(most)} takes ${source.rows(most)} token rows (prompt and responses), token_budget is ${budget}`, `--token_budget ${source.rows(most)}, or a smaller --max_length`);
+  }
+}
+
+export async function openDevice(config: RunConfig, io: CliIo): Promise<Gpu> {
+  const gpu = await openGpu({ adapter: config.adapter });
+  io.say(`adapter: ${gpu.name} (${gpu.kind})`);
+  if (gpu.kind !== 'hardware') io.warn(`this is a software adapter on the processor: right, and slow${gpu.kind === 'embedded' ? ' (the embedded SwiftShader); edpo doctor says why no other answered' : ''}`);
+  return gpu;
+}
+
+/** Weights of a folder on the GPU. */
+export async function loadWeights(gpu: Gpu, folder: ModelFolder, trainable: boolean, label: string): Promise<Parameters> {
+  const parameters = new Parameters(gpu, folder.spec, trainable, label);
+  await parameters.load((p, first, rows) => folder.readF32(p, first, rows));
+  gpu.check();
+  return parameters;
+}
+
+export const lossOf = (config: RunConfig): LossDefinition => losses[config.loss_type as LossName];
+
+export const settingsOf = (c: RunConfig, criterionColumns = false): LossSettings => ({
+  beta: c.beta, epsilonCheck: c.epsilon_check ?? c.epsilon, epsilonSize: c.epsilon_size ?? c.epsilon, criterion: c.criterion, deadzone: c.criterion_deadzone,
+  betaUpdate: c.beta_update, betaMin: c.beta_min, params: { label_smoothing: c.label_smoothing }, criterionColumns,
+});
+
+export const templateHash = (template: ChatTemplate | undefined): string => (template ? createHash('sha256').update(template.text).digest('hex') : '');
+
+/** Sequences a micro-batch may hold: a quarter of its rows is far more than real data has. */
+export const sequenceCapacity = (rows: number): number => Math.max(8, Math.min(2048, Math.floor(rows / 4)));

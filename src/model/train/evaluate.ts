@@ -1,0 +1,45 @@
+import type { Progress } from '../../cli/progress.js';
+import type { Engine } from '../engine.js';
+import { lossCount, submitDocuments } from './batches.js';
+import { accuracyError, pairMetrics, type PairRecord } from './ledger.js';
+import { pairRecords } from './records.js';
+import type { DocumentSource, ReferenceSource } from './types.js';
+
+/** Documents submitted at a time: enough to fill micro-batches well, few enough to keep memory flat. */
+const CHUNK = 256;
+
+/** Scores every document with the engine's current weights and β; nothing moves. Each record also goes to `each`. */
+export async function evaluate(
+  engine: Engine, source: DocumentSource, reference: ReferenceSource,
+  o: { step: number; reference: boolean; hidden: boolean; each?: (r: PairRecord) => void; progress?: Progress },
+): Promise<{ metrics: Record<string, number>; rows: number; scored: number }> {
+  const { loss } = engine.options;
+  const records: PairRecord[] = [];
+  let rows = 0;
+  let scored = 0;
+  for (let at = 0; at < source.count; at += CHUNK) {
+    const positions = Array.from({ length: Math.min(CHUNK, source.count - at) }, (_, i) => at + i);
+    const read = await submitDocuments(engine, source, reference, positions, { invCount: 1 / lossCount(source, positions, loss.needs.normalise), train: false });
+    const tables = await read();
+    rows += tables.rows;
+    scored += tables.scored;
+    for (const r of pairRecords(tables, o.step, loss, o)) {
+      o.each?.(r);
+      records.push(r);
+    }
+    o.progress?.update(records.length);
+  }
+  return { metrics: summarise(records, loss.needs.normalise), rows, scored };
+}
+
+/** Means over pairs; a token-normalised loss is a mean over tokens. */
+export function summarise(records: PairRecord[], normalise: 'pairs' | 'tokens'): Record<string, number> {
+  const metrics = pairMetrics(records);
+  if (normalise === 'tokens') {
+    const tokens = records.reduce((n, r) => n + r.tokens_chosen, 0);
+    metrics['loss'] = records.reduce((n, r) => n + r.loss, 0) / Math.max(1, tokens);
+  }
+  const accuracy = metrics['rewards/accuracies'];
+  if (accuracy !== undefined) metrics['rewards/accuracies_se'] = accuracyError(accuracy, records.length);
+  return metrics;
+}
