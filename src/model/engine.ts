@@ -7,7 +7,7 @@ import { Head, type HeadMode } from '../gpu/ops/head.js';
 import { seqSum } from '../gpu/ops/seq_sum.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
 import { Program, scalar, type StepValues } from '../gpu/program.js';
-import { ReadbackRing } from '../gpu/readback.js';
+import { debugRead, ReadbackRing } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
 import { Activations, BackwardScratch, type KeepMode } from './activations.js';
 import { pack, type BatchCapacity, type Document, type PackedBatch } from './batch/pack.js';
@@ -203,6 +203,11 @@ export class Engine {
   setState(beta: number, step?: Float32Array): void {
     this.betaState.write(Float32Array.of(beta, 0, 0, 0));
     if (step) this.stepState.write(step);
+  }
+
+  /** AdamW's counters as they stand (checkpoints). */
+  readStepState(): Promise<Float32Array> {
+    return debugRead(this.stepState);
   }
 
   /**

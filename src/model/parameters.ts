@@ -36,8 +36,10 @@ export class Parameters {
     readonly spec: ModelSpec,
     readonly trainable: boolean,
     label = 'policy',
+    /** Only these tensors (a frozen head, say). */
+    only?: string[],
   ) {
-    this.list = parameterSpecs(spec).map((p) => {
+    this.list = parameterSpecs(spec).filter((p) => !only || only.includes(p.name)).map((p) => {
       const width = p.shape.length === 2 ? p.shape[1]! : 1;
       const split = p.table ? splitRows(p.shape[0]!, width, gpu.limits.tableSplitBytes) : [{ first: 0, rows: p.shape[0]! }];
       const pieces = split.map(({ first, rows }, i) => {

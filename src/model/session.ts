@@ -77,9 +77,12 @@ export async function openDevice(config: RunConfig, io: CliIo): Promise<Gpu> {
   return gpu;
 }
 
-/** Weights of a folder on the GPU. */
-export async function loadWeights(gpu: Gpu, folder: ModelFolder, trainable: boolean, label: string): Promise<Parameters> {
-  const parameters = new Parameters(gpu, folder.spec, trainable, label);
+/** Name of the table the head projects with: the embedding where tied. */
+export const headName = (folder: ModelFolder): string => (folder.spec.tied ? folder.spec.names.embed : folder.spec.names.head);
+
+/** Weights of a folder on the GPU, or only some of them. */
+export async function loadWeights(gpu: Gpu, folder: ModelFolder, trainable: boolean, label: string, only?: string[]): Promise<Parameters> {
+  const parameters = new Parameters(gpu, folder.spec, trainable, label, only);
   await parameters.load((p, first, rows) => folder.readF32(p, first, rows));
   gpu.check();
   return parameters;

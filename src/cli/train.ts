@@ -1,0 +1,177 @@
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { resolvedYaml } from '../config/load.js';
+import type { RunConfig } from '../config/keys.js';
+import { EdpoError, InputError } from '../errors.js';
+import { Engine, type ReferencePlan } from '../model/engine.js';
+import type { TokenStore } from '../model/data/store.js';
+import { writeAtomic } from '../model/files/atomic.js';
+import { ModelFolder, writeModelFolder } from '../model/files/hf_folder.js';
+import { lockFolder } from '../model/files/lock.js';
+import { modelCard, runManifest } from '../model/files/run_files.js';
+import { describeMemory, memoryPlan } from '../model/memory.js';
+import { bytesText, ensureCache } from '../model/reference.js';
+import { documentsOf, hasEvalData, headName, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
+import { AppendLog } from '../model/train/append_log.js';
+import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
+import { stepPlan } from '../model/train/plan.js';
+import { Trainer, type Ending } from '../model/train/trainer.js';
+import { noReferenceRows, type ReferenceSource } from '../model/train/types.js';
+import type { CliIo } from './io.js';
+
+/** `edpo train` and `edpo sft`. */
+export async function run(config: RunConfig, io: CliIo): Promise<number> {
+  const inputs = await openInputs(config);
+  const loss = lossOf(config);
+  const dir = config.output_dir!;
+  const resume = config.resume_from_checkpoint;
+  const from = resume !== undefined && resume !== false ? findCheckpoint(dir, resume) : undefined;
+  if (!from && hasRun(dir) && !config.overwrite_output_dir) {
+    throw new InputError(`${dir} already holds a run`, '--resume to continue it, --overwrite_output_dir true to start anew, or another --output_dir');
+  }
+  const wantsEval = config.eval_strategy !== 'no';
+  if (wantsEval && !hasEvalData(config)) throw new InputError(`eval_strategy is ${config.eval_strategy}, but there are no evaluation data`, '--eval_data_files FILE, or a dataset_name that is a folder with a test split');
+  const train = await openSplit(config, inputs, 'train', loss.needs.branches, io);
+  const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', loss.needs.branches, io) : undefined;
+  const source = documentsOf(train);
+  requireBudget(source, config.token_budget);
+  if (evalStore) requireBudget(documentsOf(evalStore), config.token_budget);
+
+  const plan = stepPlan(config, train.count);
+  const needs = loss.needs.reference;
+  const memory = memoryPlan({
+    spec: inputs.policy.spec, rows: config.token_budget, keep: config.gradient_checkpointing ? 'checkpoint' : 'train',
+    reference: needs === 'none' ? 'none' : config.ref_mode === 'live' ? 'live' : needs === 'hidden' ? 'head' : 'logps', rounded: needs === 'hidden' && config.ref_cache_dtype === 'float16',
+  });
+  io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
+
+  const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
+  let trainer: Trainer | undefined;
+  let interrupted = false;
+  const undo = io.onInterrupt((signal) => {
+    interrupted = true;
+    io.say(`\n${signal}: finishing the step and writing a checkpoint (once more ends at once)`);
+    trainer?.interrupt();
+  });
+  try {
+    removePartials(dir);
+    if (!from) for (const c of listCheckpoints(dir)) rmSync(c.path, { recursive: true });
+    writeAtomic(join(dir, 'config.yaml'), resolvedYaml(config));
+    const gpu = await openDevice(config, io);
+    const policy = await loadWeights(gpu, inputs.policy, true, 'policy');
+
+    let reference: ReferencePlan = { kind: 'none' };
+    let trainRows: ReferenceSource = noReferenceRows;
+    let evalRows: ReferenceSource = noReferenceRows;
+    if (needs !== 'none' && config.ref_mode === 'live') {
+      reference = { kind: 'live', parameters: await loadWeights(gpu, inputs.reference, false, 'reference') };
+    } else if (needs !== 'none') {
+      const whole = (): ReturnType<typeof loadWeights> => loadWeights(gpu, inputs.reference, false, 'reference');
+      const open = (store: TokenStore, split: string): ReturnType<typeof ensureCache> =>
+        ensureCache(config, inputs, store, split, loss, { gpu, io, reference: whole, mayWrite: true, stop: () => interrupted });
+      const cache = await open(train, 'train');
+      trainRows = cache.source;
+      let exact = cache.exactTies;
+      if (evalStore) {
+        const other = await open(evalStore, 'eval');
+        evalRows = other.source;
+        exact &&= other.exactTies;
+      }
+      if (!exact && loss.adaptiveBeta && config.criterion === 'exact') {
+        throw new InputError('this reference cache comes from another adapter or other kernels, so ties between policy and reference are not exact', '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
+      }
+      const head = needs === 'hidden' ? await loadWeights(gpu, inputs.reference, false, 'reference head', [headName(inputs.reference)]) : undefined;
+      reference = { kind: 'cache', ...(head ? { head } : {}), rounded: cache.rounded };
+    }
+    const settings = settingsOf(config);
+    const engine = await new Engine({
+      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing,
+      capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) },
+    }).ready();
+
+    const identity = {
+      loss: loss.name, data: train.hash, documents: train.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
+      seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
+      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
+    };
+    const fresh: TrainState = {
+      version: 1, step: 0, beta: settings.beta, stepState: [], numTokens: 0, offsets: { ledger: 0, log: 0 }, sinceLog: [], gradNorm: 0, betaBefore: settings.beta,
+      best: null, badEvaluations: 0, logHistory: [], identity,
+    };
+    const state = from ? readState(from, identity) : fresh;
+    if (from) {
+      restoreWeights(from, policy);
+      io.say(`resuming after step ${state.step} of ${plan.totalSteps} from ${from}`);
+    }
+    engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined);
+    const ledger = new AppendLog(join(dir, 'pairs.ndjson'), state.offsets.ledger);
+    const log = new AppendLog(join(dir, 'trainer_log.jsonl'), state.offsets.log);
+    const save = async (s: TrainState): Promise<void> => {
+      s.stepState = [...(await engine.readStepState())];
+      ledger.sync();
+      log.sync();
+      const path = await writeCheckpoint(dir, s, { base: inputs.policy, policy, dtype: config.save_dtype });
+      rotate(dir, config.save_total_limit, s.best?.step);
+      io.log.info({ path }, 'checkpoint');
+    };
+    trainer = new Trainer({
+      config, io, engine, plan, train: source, trainReference: trainRows, state, ledger, log, save,
+      evaluation: evalStore ? { source: documentsOf(evalStore), reference: evalRows } : undefined,
+      columns: { reference: needs !== 'none', hidden: needs === 'hidden' },
+    });
+    if (interrupted) trainer.interrupt();
+    let ending: Ending;
+    try {
+      ending = await trainer.run();
+    } catch (error) {
+      throw withCheckpoint(error, dir, gpu.lost);
+    } finally {
+      ledger.close();
+      log.close();
+    }
+    if (ending === 'interrupted') {
+      const last = listCheckpoints(dir).at(-1)!;
+      throw new EdpoError(`interrupted after step ${state.step}; checkpoint ${last.path}`, { exitCode: 130, hint: 'the same command with --resume continues' });
+    }
+    io.say(ending === 'early_stop' ? `stopped early at step ${state.step}: no better ${config.metric_for_best_model} in ${config.early_stopping_patience} evaluations` : `done after ${state.step} steps`);
+    if (config.load_best_model_at_end && state.best) {
+      const best = listCheckpoints(dir).find((c) => c.step === state.best!.step);
+      if (best) restoreWeights(best.path, policy);
+      else io.warn(`the best step ${state.best.step} has no checkpoint (save_steps does not meet eval_steps); the last weights are written`);
+    }
+    await writeResult(dir, config, inputs.policy, (name) => policy.read(name));
+    const manifest = runManifest({ config, inputs, gpu, state, train: train.report, evaluation: evalStore?.report, memory });
+    writeAtomic(join(dir, 'run.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+    writeAtomic(join(dir, 'trainer_state.json'), trainerState(state));
+    writeAtomic(join(dir, 'README.md'), modelCard({ config, loss, state }));
+    io.out(JSON.stringify({ output_dir: dir, steps: state.step, beta: state.beta, ...state.logHistory.findLast((l) => !('eval_loss' in l)), ...state.logHistory.findLast((l) => 'eval_loss' in l) }));
+    gpu.close();
+    return 0;
+  } finally {
+    undo();
+    unlock();
+    train.close();
+    evalStore?.close();
+  }
+}
+
+/** Puts the finished model beside the logs: each file whole or not there. */
+async function writeResult(dir: string, config: RunConfig, base: ModelFolder, read: (name: string) => Promise<Float32Array>): Promise<void> {
+  const partial = join(dir, `.result.partial-${process.pid}`);
+  rmSync(partial, { recursive: true, force: true });
+  mkdirSync(partial);
+  await writeModelFolder(partial, { base, dtype: config.save_dtype, read });
+  for (const file of readdirSync(partial)) renameSync(join(partial, file), join(dir, file));
+  rmSync(partial, { recursive: true });
+}
+
+/** A failed run says where the last good state is. */
+function withCheckpoint(error: unknown, dir: string, lost: boolean): unknown {
+  const last = listCheckpoints(dir).at(-1);
+  if (!(error instanceof EdpoError)) return error;
+  const where = last ? `; the last checkpoint is ${last.path}` : '; there is no checkpoint yet';
+  return new EdpoError(`${error.message}${where}`, {
+    exitCode: error.exitCode, cause: error,
+    hint: lost && last ? `edpo train --config ${existsSync(join(dir, 'config.yaml')) ? join(dir, 'config.yaml') : 'CONFIG'} --resume` : (error.hint ?? '--resume continues from the last checkpoint'),
+  });
+}

@@ -1,0 +1,66 @@
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { RunConfig } from '../../config/keys.js';
+import type { Gpu } from '../../gpu/device.js';
+import type { DataReport } from '../data/store.js';
+import type { LossDefinition } from '../losses/types.js';
+import type { MemoryPlan } from '../memory.js';
+import { kernelFields } from '../reference.js';
+import { templateHash, type Inputs } from '../session.js';
+import type { TrainState } from '../train/checkpoint.js';
+
+const packageVersion = (name: string): string => {
+  const path = name === 'edpo' ? new URL('../../../../package.json', import.meta.url) : new URL(`../../../../node_modules/${name}/package.json`, import.meta.url);
+  try {
+    return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
+  } catch {
+    return 'unknown';
+  }
+};
+
+/** run.json: what a reader needs to know to make the run again. */
+export function runManifest(o: { config: RunConfig; inputs: Inputs; gpu: Gpu; state: TrainState; train: DataReport; evaluation: DataReport | undefined; memory: MemoryPlan }): Record<string, unknown> {
+  const { config, inputs, gpu, state } = o;
+  return {
+    versions: { edpo: packageVersion('edpo'), webgpu: packageVersion('webgpu'), node: process.version },
+    adapter: { ...kernelFields(gpu), kind: gpu.kind, limits: gpu.limits },
+    hashes: { policy: inputs.policy.weightsHash(), reference: inputs.reference.weightsHash(), tokenizer: inputs.tokenizer.hash, template: templateHash(inputs.template), data: state.identity['data'] },
+    precision: 'float32 throughout: weights, activations, log-softmax, criterion, gradients, moments',
+    data: { train: o.train, evaluation: o.evaluation ?? null },
+    memory: { planned_bytes: o.memory.total, used_bytes: gpu.bytesPeak, parts: o.memory.parts },
+    steps: state.step, tokens: state.numTokens, beta: state.beta, best: state.best,
+    config,
+  };
+}
+
+/** README.md of a trained model. */
+export function modelCard({ config, loss, state }: { config: RunConfig; loss: LossDefinition; state: TrainState }): string {
+  const last = (key: string): number | undefined => state.logHistory.findLast((l) => key in l)?.[key];
+  const rows = ['loss', 'loss_dpo', 'rewards/accuracies', 'rewards/margins', 'eval_loss', 'eval_loss_dpo', 'eval_rewards/accuracies', 'eval_rewards/accuracies_se', 'kl/p_epsilon_steps', 'kl/n_epsilon_steps']
+    .flatMap((k) => (last(k) === undefined ? [] : [`| ${k} | ${last(k)!.toPrecision(5)} |`]));
+  const data = config.dataset_name ?? config.data_files?.join(', ') ?? '';
+  return `---
+base_model: ${config.model_name_or_path}
+library_name: transformers
+model_name: ${config.run_name ?? basename(config.output_dir ?? 'model')}
+datasets:
+- ${data}
+tags:
+- edpo
+- ${loss.name}
+---
+
+# ${config.run_name ?? basename(config.output_dir ?? 'model')}
+
+${config.model_name_or_path} trained with ${loss.title} (${loss.citation}) by edpo ${packageVersion('edpo')}.
+
+Loss: \`${loss.formula}\`${loss.needs.branches === 2 ? `; β started at ${config.beta} and ended at ${state.beta.toPrecision(6)}` : ''}${loss.adaptiveBeta ? `; ε ${config.epsilon}, criterion ${config.criterion}` : ''}.
+Reference: ${loss.needs.reference === 'none' ? 'none' : (config.ref_model_name_or_path ?? `${config.model_name_or_path} as it started`)}. Data: ${data}. ${state.step} optimiser steps, ${state.numTokens} tokens.
+
+| metric | last value |
+| --- | --- |
+${rows.join('\n')}
+
+\`config.yaml\` is the whole configuration, \`run.json\` the manifest, \`pairs.ndjson\` one line per pair and step.
+${loss.adaptiveBeta ? '\nCite ε-DPO as arXiv 2502.13177.\n' : ''}`;
+}

@@ -1,0 +1,46 @@
+import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
+import { HEAD_TILE } from '../gpu/ops/head.js';
+import type { KeepMode } from './activations.js';
+import { parameterCount, type ModelSpec } from './families/spec.js';
+
+/** Bytes on the GPU by what they are for, before anything is allocated. */
+export interface MemoryPlan {
+  parts: Record<string, number>;
+  total: number;
+}
+
+export interface MemoryOptions {
+  spec: ModelSpec;
+  rows: number;
+  keep: KeepMode;
+  /** none, its label log-probs, its head (cached states), or the whole of it. */
+  reference: 'none' | 'logps' | 'head' | 'live';
+  rounded: boolean;
+  tile?: number;
+}
+
+/** The same sums as the constructors allocate; a test holds the two together. */
+export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile }: MemoryOptions): MemoryPlan {
+  const { D, H, G, C, F, V, L } = spec;
+  const P = parameterCount(spec);
+  const width = Math.min(tile ?? HEAD_TILE, V);
+  const layer = N * (2 + 2 * H * C + 2 * G * C + H + D + 2 * F);
+  const activations = (mode: KeepMode): number => N * (D + F + 2 * D + 1 + C) + (mode === 'forward' ? 2 : L + 1) * N * D + (mode === 'train' ? L : 1) * layer;
+  const hidden = reference === 'head' || reference === 'live';
+  const head = N * (12 + width + 4) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
+  const parts: Record<string, number> = {
+    'weights': P * 4,
+    ...(keep === 'forward' ? {} : { 'gradients and Adam moments': P * 12 }),
+    'activations': activations(keep) * 4,
+    ...(keep === 'forward' ? {} : { 'backward scratch': (N * (4 * D + 3 * F + 2 * H * C + 2 * G * C + H) + Math.ceil(N / GAIN_ROWS) * D) * 4 }),
+    'head': head * 4,
+    'batch': N * 4 * 26,
+    ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
+    ...(reference === 'head' ? { 'reference head': V * D * 4 } : {}),
+    ...(reference === 'live' ? { 'reference model': (P + activations('forward') + N * (12 + width + 4)) * 4 } : {}),
+  };
+  return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
+}
+
+export const describeMemory = (m: MemoryPlan, text: (n: number) => string): string =>
+  `${text(m.total)} on the GPU: ${Object.entries(m.parts).map(([k, v]) => `${k} ${text(v)}`).join(', ')}`;
