@@ -1,6 +1,7 @@
-/** Other trainers' names for keys of ours. */
+/** Other trainers' names for keys of ours (TRL, alignment-handbook, axolotl, LLaMA-Factory, mlx-lm-lora). */
 export const ALIASES: Record<string, string> = {
-  torch_dtype: 'dtype', base_model: 'model_name_or_path', pretrained_model_name_or_path: 'model_name_or_path', ref_model: 'ref_model_name_or_path', reference_model_path: 'ref_model_name_or_path',
+  torch_dtype: 'dtype', model: 'model_name_or_path', base_model: 'model_name_or_path', pretrained_model_name_or_path: 'model_name_or_path',
+  ref_model: 'ref_model_name_or_path', reference_model_path: 'ref_model_name_or_path', chat_template_path: 'chat_template', dataset: 'dataset_name',
   pref_loss: 'loss_type', pref_beta: 'beta', rl_beta: 'beta', dpo_beta: 'beta', dpo_label_smoothing: 'label_smoothing',
   cutoff_len: 'max_length', sequence_len: 'max_length', max_seq_length: 'max_length', micro_batch_size: 'per_device_train_batch_size',
   num_epochs: 'num_train_epochs', n_epochs: 'num_train_epochs', lr: 'learning_rate', lr_scheduler: 'lr_scheduler_type', lr_schedule: 'lr_scheduler_type', optimizer: 'optim',
@@ -14,15 +15,65 @@ export const SECTIONS: Record<string, Record<string, string>> = {
   training_args: {},
 };
 
+const ONE_GPU = 'one process, one GPU';
+const NO_UPLOAD = 'edpo does not upload';
+const NO_PADDING = 'nothing is ever padded';
+const WITH_PEFT = 'only has an effect with use_peft';
+
 /** Keys that other trainers need and edpo does not: accepted, not used, and why. */
 export const IGNORED: Record<string, string> = {
   attn_implementation: 'edpo has one attention', trust_remote_code: 'edpo never runs code from a checkpoint', model_revision: 'edpo reads local folders', use_fast_tokenizer: 'there is one tokenizer',
-  bf16: 'arithmetic is float32; weights are written in the base’s format', fp16: 'arithmetic is float32', tf32: 'arithmetic is float32',
-  gradient_checkpointing_kwargs: 'edpo’s checkpointing has no options', per_device_eval_batch_size: 'evaluation packs by token_budget', precompute_ref_batch_size: 'precompute packs by token_budget',
-  precompute_ref_log_probs: 'ref_mode decides: cache precomputes (also for epsilon_dpo), live does not', disable_dropout: 'edpo has no dropout', padding_free: 'nothing is ever padded', pad_token: 'nothing is ever padded',
-  report_to: 'edpo writes trainer_log.jsonl', logging_first_step: 'the first step is always logged', logging_strategy: 'by logging_steps', log_level: 'progress goes to stderr', push_to_hub: 'edpo does not upload', hub_model_id: 'edpo does not upload', hub_strategy: 'edpo does not upload',
-  deepspeed: 'one process, one GPU', fsdp: 'one process, one GPU', ddp_timeout: 'one process, one GPU', ddp_find_unused_parameters: 'one process, one GPU', ddp_backend: 'one process, one GPU',
-  dataloader_num_workers: 'reading is streamed', dataset_num_proc: 'tokenisation is one pass', dataloader_drop_last: 'a short last batch is a step', remove_unused_columns: 'only known columns are read', preprocessing_num_workers: 'tokenisation is one pass',
-  do_train: 'the command says what is done', do_eval: 'eval_strategy decides', save_safetensors: 'always', save_only_model: 'a checkpoint always resumes', full_determinism: 'always, on one adapter', reference_free: 'not a method edpo has yet',
-  max_completion_length: 'max_length bounds prompt + response', generate_during_eval: 'edpo eval-winrate samples', model_init_kwargs: 'edpo reads config.json', ref_model_init_kwargs: 'edpo reads config.json',
+  bf16: 'arithmetic is float32; weights are written in the base’s format', fp16: 'arithmetic is float32', tf32: 'arithmetic is float32', use_liger_kernel: 'edpo’s kernels never hold all logits anyway',
+  gradient_checkpointing_kwargs: 'edpo’s checkpointing has no options', per_device_eval_batch_size: 'evaluation packs by token_budget', eval_batch_size: 'evaluation packs by token_budget', precompute_ref_batch_size: 'precompute packs by token_budget',
+  precompute_ref_log_probs: 'ref_mode decides: cache precomputes (also for epsilon_dpo), live does not', disable_dropout: 'edpo has no dropout', padding_free: NO_PADDING, pad_token: NO_PADDING, pad_to_multiple_of: NO_PADDING, group_by_length: NO_PADDING,
+  report_to: 'edpo writes trainer_log.jsonl', logging_first_step: 'the first step is always logged', logging_strategy: 'by logging_steps', logging_dir: 'logs are written into output_dir', log_level: 'progress goes to stderr',
+  push_to_hub: NO_UPLOAD, hub_model_id: NO_UPLOAD, hub_strategy: NO_UPLOAD, hub_model_revision: NO_UPLOAD, hub_private_repo: NO_UPLOAD, push_to_hub_revision: NO_UPLOAD,
+  deepspeed: ONE_GPU, fsdp: ONE_GPU, fsdp_config: ONE_GPU, ddp_timeout: ONE_GPU, ddp_find_unused_parameters: ONE_GPU, ddp_backend: ONE_GPU, local_rank: ONE_GPU,
+  dataloader_num_workers: 'reading is streamed', dataloader_pin_memory: 'reading is streamed', dataset_num_proc: 'tokenisation is one pass', dataloader_drop_last: 'a short last batch is a step', remove_unused_columns: 'only known columns are read', preprocessing_num_workers: 'tokenisation is one pass',
+  do_train: 'the command says what is done', do_eval: 'eval_strategy decides', save_safetensors: 'always', save_only_model: 'a checkpoint always resumes', full_determinism: 'always, on one adapter', env: 'edpo sets no environment variables from a file',
+  max_completion_length: 'max_length bounds prompt + response', max_target_length: 'max_length bounds prompt + response', generate_during_eval: 'edpo eval-winrate samples', model_init_kwargs: 'edpo reads config.json', ref_model_init_kwargs: 'edpo reads config.json', torch_compile: 'there is no PyTorch here',
+  ref_model_mixup_alpha: 'only has an effect with sync_ref_model', ref_model_sync_steps: 'only has an effect with sync_ref_model', discopop_tau: 'only has an effect with loss_type discopop',
+  lora_r: WITH_PEFT, lora_rank: WITH_PEFT, lora_alpha: WITH_PEFT, lora_dropout: WITH_PEFT, lora_target_modules: WITH_PEFT, lora_target: WITH_PEFT, lora_task_type: WITH_PEFT, lora_modules_to_save: WITH_PEFT, use_rslora: WITH_PEFT, use_dora: WITH_PEFT,
+  bnb_4bit_quant_type: 'only has an effect with load_in_4bit', use_bnb_nested_quant: 'only has an effect with load_in_4bit',
+};
+
+/**
+ * Keys whose effect edpo does not have: leaving them out would train something else, so a value that asks for the effect
+ * is an error. `neutral` values (and null, false, 0, none, []) ask for nothing.
+ */
+export const UNAVAILABLE: Record<string, { why: string; neutral?: unknown[] }> = {
+  use_peft: { why: 'LoRA is not available yet; edpo trains all weights' },
+  load_in_4bit: { why: 'quantised weights are not available yet' },
+  load_in_8bit: { why: 'quantised weights are not available yet' },
+  sync_ref_model: { why: 'TR-DPO (a moving reference) is not available yet' },
+  reference_free: { why: 'a method without a reference has a loss_type of its own; see loss_type' },
+  rpo_alpha: { why: 'the added NLL term is not available yet' },
+  use_weighting: { why: 'WPO weights are not available yet' },
+  ld_alpha: { why: 'length desensitisation is not available yet' },
+  loss_weights: { why: 'one loss_type a run; mixtures are not available yet' },
+  f_divergence_type: { why: 'only reverse KL is available', neutral: ['reverse_kl'] },
+  neftune_noise_alpha: { why: 'noise on embeddings is not available' },
+  label_smoothing_factor: { why: 'this is transformers’ smoothing of token labels; DPO’s is label_smoothing' },
+  dataset_config: { why: 'name the folder of that configuration as dataset_name', neutral: ['default'] },
+  excess_length_strategy: { why: 'say truncation_mode: drop, keep_start or error' },
+  evals_per_epoch: { why: 'say eval_strategy: steps and eval_steps as a share of all steps, e.g. 0.2' },
+  saves_per_epoch: { why: 'say save_steps as a share of all steps, e.g. 0.2' },
+  auto_resume_from_checkpoints: { why: 'say --resume when there is something to resume' },
+};
+
+/** Does this value of a key of UNAVAILABLE ask for nothing? */
+export const isNeutral = (name: string, value: unknown): boolean =>
+  value === null || value === false || value === 0 || value === 'none' || value === '' || (Array.isArray(value) && value.length === 0) || (UNAVAILABLE[name]?.neutral ?? []).includes(value);
+
+/** Values of ours under other names. */
+export const VALUE_ALIASES: Record<string, Record<string, { as: string; why: string }>> = {
+  optim: { adamw_torch_fused: { as: 'adamw_torch', why: 'the same algorithm' }, adamw_hf: { as: 'adamw_torch', why: 'the same algorithm' }, adamw: { as: 'adamw_torch', why: 'the same algorithm' } },
+};
+
+/** Values that other trainers know and edpo does not (yet): refused with the reason instead of a bare list of values. */
+export const REFUSED_VALUES: Record<string, Record<string, string>> = {
+  ref_mode: { adapter_off: 'is for LoRA, which is not available yet; cache or live' },
+  dtype: { mixed_f16: 'is not available yet; float32' },
+  truncation_mode: { keep_end: 'is refused: prompts always keep their end (max_prompt_length); say what happens to a row over max_length: drop, keep_start or error' },
+  adapter: { lora: 'names no GPU: here adapter chooses the graphics adapter, and LoRA is not available yet', qlora: 'names no GPU: here adapter chooses the graphics adapter, and LoRA is not available yet' },
 };

@@ -114,7 +114,7 @@ export const shape = {
   shard: key('shard', 'run', ['precompute-ref'], z.string().regex(/^\d+\/\d+$/, 'expected i/n').optional(), 'i/n: only the i-th (from 0) of n parts'),
   merge_shards: key('merge_shards', 'run', ['precompute-ref'], z.boolean().default(false), 'join the shards of a cache folder into whole files'),
 
-  prompt: key('prompt', 'generation', ['generate'], text.optional(), 'a prompt; rendered with the chat template if there is one'),
+  prompt: key('prompt', 'generation', ['generate'], z.string().optional(), 'a prompt; rendered with the chat template if there is one'),
   prompts_file: key('prompts_file', 'generation', ['generate'], text.optional(), 'data file whose rows give prompts'),
   outputs: key('outputs', 'generation', ['eval-winrate'], text.optional(), 'answers already made (NDJSON or JSON with prompt and output) instead of sampling'),
   baseline: key('baseline', 'generation', ['eval-winrate'], text.default('chosen'), 'chosen: the data’s answers; or the folder of a model, or a file of answers'),

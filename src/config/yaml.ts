@@ -1,5 +1,5 @@
-import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
-import { InputError } from '../errors.js';
+import { isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
+import { InputError, InputErrors } from '../errors.js';
 
 /** One key of a YAML file with its value and line (from 1). `path` has a section's name in nested files. */
 export interface YamlEntry {
@@ -12,11 +12,14 @@ export interface YamlEntry {
 /** Top-level entries of a YAML mapping; those of the named sections one level down. The only user of the YAML package. */
 export function readYaml(text: string, file: string, sections: string[]): YamlEntry[] {
   const counter = new LineCounter();
-  const document = parseDocument(text, { lineCounter: counter, uniqueKeys: true });
-  const broken = document.errors[0];
-  if (broken) {
-    const { line, col } = counter.linePos(broken.pos[0]);
-    throw new InputError(`${file} line ${line}, column ${col}: ${broken.message.split('\n')[0]}`, 'mend the YAML there');
+  const document = parseDocument(text, { lineCounter: counter, uniqueKeys: true, merge: true });
+  if (document.errors.length > 0) {
+    const places = document.errors.map((e) => {
+      const { line, col } = counter.linePos(e.pos[0]);
+      // The message repeats the place and quotes the line; its first sentence says what is wrong.
+      return `line ${line}, column ${col}: ${e.message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, '')}`;
+    });
+    throw new InputErrors(`${file} is not YAML`, places, 'mend the YAML there');
   }
   const root = document.contents;
   if (root === null) return [];
@@ -28,7 +31,7 @@ export function readYaml(text: string, file: string, sections: string[]): YamlEn
       const range = (pair.key as { range?: [number, number, number] }).range;
       const line = range ? counter.linePos(range[0]).line : 0;
       if (path.length === 0 && sections.includes(key) && isMap(pair.value)) walk(pair.value as typeof root, [key]);
-      else entries.push({ key, path: [...path, key], value: (pair.value as { toJSON?: () => unknown } | null)?.toJSON?.() ?? null, line });
+      else entries.push({ key, path: [...path, key], value: isNode(pair.value) ? (pair.value.toJS(document) as unknown) : null, line });
     }
   };
   walk(root, []);

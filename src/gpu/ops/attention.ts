@@ -29,7 +29,8 @@ function kernels(vector: boolean): { fwd: Kernel; delta: Kernel; dq: Kernel; dkv
     ? 'alias Vec = vec4f;\nconst E = C / 4u;\nfn inner(a: Vec, b: Vec) -> f32 { return dot(a, b); }'
     : 'alias Vec = f32;\nconst E = C;\nfn inner(a: Vec, b: Vec) -> f32 { return a * b; }';
   const q = `N H*C${v}`;
-  const k = `N G*C${v}`;
+  // M = N in training; in generation the keys are a cache with rows of its own.
+  const k = `M G*C${v}`;
   const spans = { span: 'N 4 :vec4<u32>', position: 'N :u32' };
   const common = { args, tune: { WG: 64, H: 1, G: 1, C: 4 }, prelude };
   return {
@@ -64,7 +65,7 @@ const plain = kernels(false);
 const vec4 = kernels(true);
 const choose = (C: number): typeof plain => (C % 4 === 0 ? vec4 : plain);
 
-/** q [N, H*C], k and v [N, G*C], span [N, 4], position [N] → o [N, H*C], lse [N, H]. */
+/** q [N, H*C], k and v [M, G*C], span [N, 4] into rows of k, position [N] → o [N, H*C], lse [N, H]. */
 export function attention(
   p: Program,
   t: { q: Tensor; k: Tensor; v: Tensor; span: Tensor; position: Tensor; o: Tensor; lse: Tensor },

@@ -1,0 +1,74 @@
+import type { RunConfig } from '../config/keys.js';
+import { InputError } from '../errors.js';
+import { rows } from '../model/data/rows.js';
+import { Generator, type GenerationRequest } from '../model/generate/generator.js';
+import { loadWeights, openDevice, openInputs, type Inputs } from '../model/session.js';
+import type { Message } from '../model/text/template.js';
+import type { CliIo } from './io.js';
+import { Progress } from './progress.js';
+
+export interface PromptText {
+  index: number;
+  /** As the user gave it. */
+  prompt: string | Message[];
+  ids: number[];
+}
+
+/** A prompt's ids: rendered with the chat template where there is one (a text is one user message), BOS once. */
+export function promptIds(prompt: string | Message[], inputs: Inputs, maxPromptLength: number): number[] {
+  const { tokenizer, template } = inputs;
+  if (!template && typeof prompt !== 'string') throw new InputError('a dialogue (list of messages), but the tokenizer has no chat_template', '--chat_template FILE.jinja');
+  const text = template ? template.render(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt, true) : (prompt as string);
+  const ids = tokenizer.encode(text);
+  const bos = tokenizer.bosId !== undefined && (tokenizer.addBos || ids.length === 0);
+  if (bos && ids[0] !== tokenizer.bosId) ids.unshift(tokenizer.bosId!);
+  if (maxPromptLength === 0 || ids.length <= maxPromptLength) return ids;
+  return bos ? [ids[0]!, ...ids.slice(ids.length - maxPromptLength + 1)] : ids.slice(ids.length - maxPromptLength);
+}
+
+/** Samples answers to prompts with the model on the GPU. */
+export async function sampleAnswers(generator: { new: () => Promise<Generator> }, prompts: PromptText[], config: RunConfig, inputs: Inputs, done: (index: number, text: string, tokens: number, finish: string) => void): Promise<void> {
+  const requests: GenerationRequest[] = prompts.map(({ index, ids }) => ({ index, prompt: ids }));
+  const run = await generator.new();
+  await run.run(requests, { temperature: config.temperature, topP: config.top_p, topK: config.top_k, seed: config.seed, maxNewTokens: config.max_new_tokens, stopIds: new Set(inputs.tokenizer.eosIds) }, (g) =>
+    done(g.index, inputs.tokenizer.decode(g.ids, { skipSpecial: true }), g.ids.length, g.finish),
+  );
+}
+
+/** Slots and lengths for these prompts. */
+export function generatorSizes(prompts: PromptText[], config: RunConfig): { slots: number; length: number; rows: number } {
+  const longest = Math.max(...prompts.map((p) => p.ids.length));
+  const slots = Math.min(config.batch_size, prompts.length);
+  return { slots, length: longest + config.max_new_tokens, rows: Math.max(longest, slots, Math.min(config.token_budget, slots * longest)) };
+}
+
+/** `edpo generate`: answers as NDJSON on stdout; a single --prompt from a terminal prints the text. */
+export async function run(config: RunConfig, io: CliIo): Promise<number> {
+  if ((config.prompt === undefined) === (config.prompts_file === undefined)) throw new InputError('give either prompt or prompts_file', '--prompt "Once upon a time"');
+  const inputs = await openInputs(config);
+  const given: Array<string | Message[]> = [];
+  if (config.prompt !== undefined) given.push(config.prompt);
+  else {
+    for await (const row of rows(config.prompts_file!)) {
+      const { prompt } = row.value as { prompt?: unknown };
+      if (typeof prompt !== 'string' && !Array.isArray(prompt)) throw new InputError(`${row.where}: column prompt (a text or messages) is missing`);
+      given.push(prompt as string | Message[]);
+      if (config.n_prompts > 0 && given.length >= config.n_prompts) break;
+    }
+  }
+  const prompts = given.map((prompt, index) => ({ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length) }));
+  const gpu = await openDevice(config, io);
+  const policy = await loadWeights(gpu, inputs.policy, false, 'policy');
+  const { slots, length, rows: passRows } = generatorSizes(prompts, config);
+  const progress = new Progress(io, 'generate', prompts.length);
+  const answers: string[] = [];
+  let count = 0;
+  await sampleAnswers({ new: () => new Generator(gpu, policy, slots, length, passRows).ready() }, prompts, config, inputs, (index, output, tokens, finish) => {
+    answers[index] = JSON.stringify({ index, prompt: prompts[index]!.prompt, output, tokens, finish });
+    if (config.prompt !== undefined && process.stdout.isTTY) answers[index] = output;
+    progress.update(++count);
+  });
+  for (const a of answers) io.out(a);
+  gpu.close();
+  return 0;
+}

@@ -1,0 +1,114 @@
+import { readFileSync } from 'node:fs';
+import { InputError } from '../errors.js';
+import { ALIASES, IGNORED, isNeutral, SECTIONS, UNAVAILABLE } from './foreign.js';
+import { FORMS } from './forms.js';
+import { KEYS, shape, type KeyName } from './keys.js';
+import { unknownKey, type Problem } from './problems.js';
+import { fromText, readValue } from './values.js';
+import { readYaml, type YamlEntry } from './yaml.js';
+
+/** Values by key, each with the place it came from. */
+export type Given = Map<string, { value: unknown; where: string }>;
+
+export interface Collected {
+  given: Given;
+  notes: string[];
+  problems: Problem[];
+  /** Keys with a problem of their own: their values are not looked at further. */
+  bad: Set<string>;
+}
+
+const KNOWN = [...KEYS, ...Object.keys(ALIASES), ...Object.keys(FORMS)];
+const isKey = (name: string): name is KeyName => name in shape;
+
+/** Reads the YAML file, then the flags over it; says of every foreign key what became of it. */
+export function collect(file: string | undefined, flags: Record<string, string>): Collected {
+  const c: Collected = { given: new Map(), notes: [], problems: [], bad: new Set() };
+  if (file !== undefined) collectFile(file, c);
+  for (const [flag, text] of Object.entries(flags)) {
+    const where = `--${flag}`;
+    if (!isKey(flag)) {
+      c.problems.push({ key: flag, what: unknownKey(flag, KEYS), where });
+      continue;
+    }
+    // A flag replaces whatever the file said of the key, also a bad value.
+    forget(c, flag);
+    const reading = readValue(flag, fromText(flag, text), where)!;
+    forget(c, reading.name);
+    put(c, reading, where);
+  }
+  return c;
+}
+
+function collectFile(file: string, c: Collected): void {
+  const entries = readYaml(readText(file), file, Object.keys(SECTIONS));
+  for (const entry of entries) collectEntry(entry, c);
+  // The nested form is the official ε-DPO repository's, where the loss is not a key.
+  const nested = entries.some((e) => e.path[0] === 'training_args' && e.key === 'epsilon');
+  if (nested && !c.given.has('loss_type')) {
+    c.given.set('loss_type', { value: 'epsilon_dpo', where: '' });
+    c.notes.push('loss_type: epsilon_dpo (this is the form of the official ε-DPO code, which has no other loss)');
+  }
+}
+
+function readText(file: string): string {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(file);
+  } catch (cause) {
+    throw new InputError(`cannot read the configuration ${file}: ${(cause as Error).message}`, '--config FILE.yaml', cause);
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new InputError(`${file}: expected YAML in UTF-8, got bytes that are not UTF-8`, 'save the file as UTF-8', cause);
+  }
+}
+
+function collectEntry({ key, path, value, line }: YamlEntry, c: Collected): void {
+  const label = path.join('.');
+  const where = `line ${line}`;
+  const problem = (what: string): void => void c.problems.push({ key: label, what, where });
+  const form = path.length === 1 ? FORMS[key] : undefined;
+  if (form) {
+    const read = form(value);
+    if ('problem' in read) return problem(read.problem);
+    for (const [name, v] of Object.entries(read.set)) {
+      c.notes.push(`${label}: read as ${name} ${JSON.stringify(v)}`);
+      put(c, { name: name as KeyName, value: v, notes: [] }, where);
+    }
+    return;
+  }
+  const section = path.length > 1 ? SECTIONS[path[0]!] : undefined;
+  const name = section?.[key] ?? (isKey(key) ? key : (ALIASES[key] ?? key));
+  if (name in IGNORED) return void c.notes.push(`${label}: not used (${IGNORED[name]})`);
+  if (name in UNAVAILABLE) {
+    const { why } = UNAVAILABLE[name]!;
+    if (isNeutral(name, value)) c.notes.push(`${label}: not used (${JSON.stringify(value)} asks for nothing)`);
+    else problem(`${why}, got ${JSON.stringify(value)}`);
+    return;
+  }
+  if (!isKey(name)) return problem(unknownKey(key, KNOWN));
+  if (name !== label) c.notes.push(`${label}: read as ${name}`);
+  const reading = readValue(name, value, label);
+  if (reading) put(c, reading, where);
+}
+
+function put(c: Collected, { name, value, notes, refused }: { name: KeyName; value: unknown; notes: string[]; refused?: string }, where: string): void {
+  const before = c.given.get(name);
+  if (before) c.problems.push({ key: name, what: `given twice, ${before.where} and here; keep one`, where });
+  if (refused !== undefined) {
+    c.problems.push({ key: name, what: refused, where });
+    c.bad.add(name);
+  }
+  c.notes.push(...notes);
+  c.given.set(name, { value, where });
+}
+
+function forget(c: Collected, name: KeyName): void {
+  const before = c.given.get(name);
+  if (!before || before.where.startsWith('--')) return;
+  c.given.delete(name);
+  c.bad.delete(name);
+  c.problems = c.problems.filter((p) => p.key !== name);
+}

@@ -1,0 +1,94 @@
+import { META, type Command, type RunConfig } from './keys.js';
+import type { Problem } from './problems.js';
+
+/** Keys that only ε-DPO reads. */
+export const EPSILON_KEYS = ['epsilon', 'epsilon_check', 'epsilon_size', 'criterion', 'criterion_deadzone', 'beta_update', 'beta_min'] as const;
+
+/** What a configuration is checked for: a command's needs, or (`config`) only that it makes sense. */
+export type Purpose = Command | 'config';
+
+/** Where each given key was given ("line 12", "--beta"). */
+export type Places = ReadonlyMap<string, { where: string }>;
+
+/**
+ * Keys that exclude each other, values that make no sense together, keys a command needs or does not use.
+ * `bad` keys (already reported; `c` holds their defaults) take part in no check.
+ */
+export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<string>, purpose: Purpose): { problems: Problem[]; notes: string[] } {
+  const problems: Problem[] = [];
+  const notes: string[] = [];
+  /** Reports at the first of `keys` that was given, unless one of them is broken itself. */
+  const add = (keys: Array<keyof RunConfig>, what: string): void => {
+    if (keys.some((k) => bad.has(k))) return;
+    const at = keys.find((k) => given.has(k)) ?? keys[0]!;
+    problems.push({ key: at, what, where: given.get(at)?.where ?? '' });
+  };
+
+  const product = c.per_device_train_batch_size * c.gradient_accumulation_steps;
+  if (c.total_batch_size !== undefined && (given.has('per_device_train_batch_size') || given.has('gradient_accumulation_steps')) && product !== c.total_batch_size) {
+    add(['total_batch_size', 'per_device_train_batch_size', 'gradient_accumulation_steps'], `is ${c.total_batch_size}, but per_device_train_batch_size × gradient_accumulation_steps is ${product}; give one of the two`);
+  }
+  if (c.criterion === 'deadzone' && c.criterion_deadzone === 0) add(['criterion_deadzone', 'criterion'], 'criterion: deadzone needs criterion_deadzone > 0 (nats), got 0');
+  if (c.criterion !== 'deadzone' && c.criterion_deadzone > 0) add(['criterion_deadzone', 'criterion'], `criterion_deadzone has a meaning only with criterion: deadzone, got criterion: ${c.criterion}`);
+  if (c.beta_min > c.beta) add(['beta_min', 'beta'], `beta_min ${c.beta_min} is above beta ${c.beta}`);
+  if (c.loss_type !== 'epsilon_dpo' && !bad.has('loss_type')) {
+    for (const name of EPSILON_KEYS) {
+      if (!given.has(name)) continue;
+      // A baseline run on a config of ours (--loss_type sigmoid) is fine; epsilon with the loss left out is a slip.
+      if (given.has('loss_type')) notes.push(`${name}: not used (belongs to loss_type epsilon_dpo, the run has ${c.loss_type})`);
+      else if (purpose === 'train' || purpose === 'config') add([name], `belongs to loss_type: epsilon_dpo; loss_type was not given and is ${c.loss_type} by default`);
+    }
+  }
+  if (c.loss_type === 'sft' && purpose === 'train') add(['loss_type'], 'sft is the command edpo sft');
+  if (given.has('loss_type') && c.loss_type !== 'sft' && purpose === 'sft') notes.push(`loss_type: not used (edpo sft always trains with sft, got ${c.loss_type})`);
+  if (c.max_length > 0 && c.max_prompt_length >= c.max_length && given.has('max_prompt_length')) add(['max_prompt_length', 'max_length'], `max_prompt_length ${c.max_prompt_length} leaves no room for a response within max_length ${c.max_length}`);
+
+  for (const name of ['load_best_model_at_end', 'early_stopping_patience'] as const) {
+    if (c[name] && c.eval_strategy === 'no') add([name, 'eval_strategy'], `${name} needs evaluations: set eval_strategy to steps or epoch`);
+  }
+  if (c.load_best_model_at_end && c.save_strategy === 'no') add(['load_best_model_at_end', 'save_strategy'], 'load_best_model_at_end needs checkpoints, got save_strategy: no');
+  const trains = purpose === 'train' || purpose === 'sft';
+  if (trains && c.eval_strategy !== 'no' && !hasEvaluationKeys(c)) {
+    add(['eval_strategy'], `is ${c.eval_strategy}, but there are no evaluation data: give eval_data_files, or a dataset_name that is a folder with a test split`);
+  }
+  if (given.has('eval_steps') && c.eval_steps > 0 && c.eval_strategy === 'no') notes.push('eval_steps: not used (eval_strategy is no)');
+  if (c.warmup_steps > 0 && c.warmup_ratio > 0) notes.push(`warmup_ratio: not used (warmup_steps ${c.warmup_steps} wins, as in transformers)`);
+  if (c.lr_scheduler_type === 'constant' && (c.warmup_steps > 0 || c.warmup_ratio > 0)) notes.push('warmup_steps, warmup_ratio: not used (lr_scheduler_type constant has no warm-up; constant_with_warmup has)');
+  const { min_lr, min_lr_rate, num_cycles } = c.lr_scheduler_kwargs ?? {};
+  if (c.lr_scheduler_type === 'cosine_with_min_lr') {
+    if ((min_lr === undefined) === (min_lr_rate === undefined)) add(['lr_scheduler_kwargs', 'lr_scheduler_type'], `lr_scheduler_type cosine_with_min_lr needs one of min_lr and min_lr_rate in lr_scheduler_kwargs, got ${min_lr === undefined ? 'none' : 'both'}`);
+    else if (min_lr !== undefined && min_lr > c.learning_rate) add(['lr_scheduler_kwargs', 'learning_rate'], `min_lr ${min_lr} is above learning_rate ${c.learning_rate}`);
+  } else {
+    if (min_lr !== undefined || min_lr_rate !== undefined) add(['lr_scheduler_kwargs', 'lr_scheduler_type'], `min_lr and min_lr_rate belong to cosine_with_min_lr, got lr_scheduler_type: ${c.lr_scheduler_type}`);
+    if (num_cycles !== undefined && c.lr_scheduler_type !== 'cosine') add(['lr_scheduler_kwargs', 'lr_scheduler_type'], `num_cycles belongs to cosine, got lr_scheduler_type: ${c.lr_scheduler_type}`);
+  }
+  if (c.max_steps > 0 && given.has('num_train_epochs')) notes.push(`num_train_epochs: not used (max_steps ${c.max_steps} wins, as in transformers)`);
+  if (c.overwrite_output_dir && c.resume_from_checkpoint !== undefined && c.resume_from_checkpoint !== false) add(['overwrite_output_dir', 'resume_from_checkpoint'], 'overwrite_output_dir starts anew and resume_from_checkpoint continues; give one of the two');
+  if (c.ref_mode === 'live' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push('ref_cache: not used (ref_mode is live)');
+  if (c.shard) {
+    const [i, n] = c.shard.split('/').map(Number) as [number, number];
+    if (!(n > 0 && i < n)) add(['shard'], `expected i/n with i from 0 to n - 1, got ${c.shard}`);
+    if (c.merge_shards) add(['merge_shards', 'shard'], 'merge_shards joins all shards; give it without shard');
+  }
+  if (purpose !== 'config') problems.push(...needs(c, given, bad, purpose));
+  return { problems, notes };
+}
+
+/** Could there be evaluation data? A single data file has no test split. */
+const hasEvaluationKeys = (c: RunConfig): boolean =>
+  c.eval_data_files !== undefined || (c.dataset_name !== undefined && c.data_files === undefined && !/\.(jsonl|ndjson|json|parquet)(\.gz)?$/.test(c.dataset_name));
+
+/** Keys a command cannot do without, and flags it does not use (keys of a shared YAML may belong to other commands). */
+function needs(c: RunConfig, given: Places, bad: ReadonlySet<string>, command: Command): Problem[] {
+  const found: Problem[] = [];
+  const required = (name: keyof RunConfig): void => {
+    if (c[name] === undefined && !bad.has(name)) found.push({ key: name, what: 'is required', where: '' });
+  };
+  if (command !== 'plan' && command !== 'inspect' && !c.merge_shards) required('model_name_or_path');
+  if (['train', 'sft', 'eval'].includes(command)) required('output_dir');
+  for (const [name, { where }] of given) {
+    const meta = META[name];
+    if (meta && where.startsWith('--') && !meta.commands.includes(command)) found.push({ key: name, what: `is not used by edpo ${command} (but by ${meta.commands.join(', ')})`, where });
+  }
+  return found;
+}

@@ -1,0 +1,165 @@
+import type { Gpu } from '../../gpu/device.js';
+import { attention } from '../../gpu/ops/attention.js';
+import { embed } from '../../gpu/ops/embed.js';
+import { gatherRows } from '../../gpu/ops/gather_rows.js';
+import { matmulNT } from '../../gpu/ops/matmul.js';
+import { rmsNorm } from '../../gpu/ops/rms_norm.js';
+import { rope, ropeTable } from '../../gpu/ops/rope.js';
+import { scatterRows } from '../../gpu/ops/scatter_rows.js';
+import { swiglu } from '../../gpu/ops/swiglu.js';
+import { Program } from '../../gpu/program.js';
+import { ReadbackRing } from '../../gpu/readback.js';
+import { Dyn, Tensor, type Extent } from '../../gpu/tensor.js';
+import { headTable } from '../engine.js';
+import type { Parameters } from '../parameters.js';
+import { sampleToken, type SamplingOptions } from './sample.js';
+
+export interface GenerationRequest {
+  /** Key of the random numbers: the prompt's number in the data. */
+  index: number;
+  prompt: number[];
+}
+
+export interface Generation {
+  index: number;
+  ids: number[];
+  /** stop: an end token; length: max_new_tokens. */
+  finish: 'stop' | 'length';
+}
+
+/**
+ * Batched generation with a KV cache on the GPU. `slots` answers run at a time; each row's arithmetic is its own, so neither the
+ * batch nor its order changes an answer.
+ */
+export class Generator {
+  private readonly program: Program;
+  private readonly ids: Tensor;
+  private readonly position: Tensor;
+  private readonly span: Tensor;
+  private readonly dst: Tensor;
+  private readonly src: Tensor;
+  private readonly logits: Tensor[];
+  private readonly ring: ReadbackRing;
+
+  /** @param length tokens of a slot: prompt and answer. @param rows token rows of one pass (prefill). */
+  constructor(private readonly gpu: Gpu, private readonly parameters: Parameters, private readonly slots: number, private readonly length: number, private readonly rows: number) {
+    const { spec } = parameters;
+    const { D, H, G, C, F, L, names, block } = spec;
+    const N = new Dyn('N', rows);
+    const S = new Dyn('S', slots);
+    const make = (label: string, ...shape: Extent[]): Tensor => new Tensor(gpu, `generate.${label}`, shape);
+    const u32 = (label: string, ...shape: Extent[]): Tensor => new Tensor(gpu, `generate.${label}`, shape, 'u32');
+    this.ids = u32('ids', N);
+    this.position = u32('position', N);
+    this.span = u32('span', N, 4);
+    this.dst = u32('dst', N);
+    this.src = u32('src', S);
+    const p = (this.program = new Program(gpu, 'generate'));
+    const table = make('rope', length, C);
+    table.write(ropeTable(length, C, block.position.theta));
+    const [x, xmid, h] = [make('x', N, D), make('xmid', N, D), make('h', N, D)];
+    const [q, k, v, o] = [make('q', N, H * C), make('k', N, G * C), make('v', N, G * C), make('o', N, H * C)];
+    const [gate, up, act] = [make('gate', N, F), make('up', N, F), make('act', N, F)];
+    const [rstd, lse] = [make('rstd', N), make('lse', N, H)];
+    const value = (name: string): Tensor => parameters.piece(name).value;
+    embed(p, { ids: this.ids, pieces: parameters.get(names.embed).pieces.map((e) => ({ first: e.first, table: e.value })), x });
+    for (let l = 0; l < L; l++) {
+      const w = names.layers[l]!;
+      const [kc, vc] = [make(`cache.k${l}`, slots * length, G * C), make(`cache.v${l}`, slots * length, G * C)];
+      rmsNorm(p, { x, gain: value(w.norm1), y: h, rstd }, block.norm.eps);
+      matmulNT(p, { x: h, w: value(w.q), y: q });
+      matmulNT(p, { x: h, w: value(w.k), y: k });
+      matmulNT(p, { x: h, w: value(w.v), y: v });
+      rope(p, { x: q, table, position: this.position });
+      rope(p, { x: k, table, position: this.position });
+      scatterRows(p, { x: k, dst: this.dst, y: kc });
+      scatterRows(p, { x: v, dst: this.dst, y: vc });
+      attention(p, { q, k: kc, v: vc, span: this.span, position: this.position, o, lse }, { H, G, C, ...block.attention });
+      matmulNT(p, { x: o, w: value(w.o), y: xmid }, { add: x });
+      rmsNorm(p, { x: xmid, gain: value(w.norm2), y: h, rstd }, block.norm.eps);
+      matmulNT(p, { x: h, w: value(w.gate), y: gate });
+      matmulNT(p, { x: h, w: value(w.up), y: up });
+      swiglu(p, { gate, up, h: act });
+      matmulNT(p, { x: act, w: value(w.down), y: x }, { add: xmid });
+    }
+    const [last, hidden, rstdLast] = [make('last', S, D), make('hidden', S, D), make('rstd_last', S)];
+    gatherRows(p, { x, src: this.src, y: last });
+    rmsNorm(p, { x: last, gain: value(names.norm), y: hidden, rstd: rstdLast }, block.norm.eps);
+    this.logits = headTable(parameters).map((piece, i) => {
+      const logits = make(`logits${i}`, S, piece.value.shape[0]!);
+      matmulNT(p, { x: hidden, w: piece.value, y: logits });
+      return logits;
+    });
+    this.ring = new ReadbackRing(gpu, this.logits.reduce((n, t) => n + t.bytes, 0), 2);
+  }
+
+  async ready(): Promise<this> {
+    await this.program.ready();
+    this.gpu.check();
+    return this;
+  }
+
+  /** Answers to all requests, each handed to `done` as it ends. A slot freed by one answer takes the next prompt. */
+  async run(requests: GenerationRequest[], o: SamplingOptions & { maxNewTokens: number; stopIds: Set<number> }, done: (g: Generation) => void): Promise<void> {
+    const waiting = [...requests];
+    const active: Array<{ request: GenerationRequest; ids: number[]; fed: number } | undefined> = new Array(this.slots).fill(undefined);
+    for (;;) {
+      for (let s = 0; s < this.slots && waiting.length > 0; s++) active[s] ??= { request: waiting.shift()!, ids: [], fed: 0 };
+      if (active.every((a) => a === undefined)) return;
+      // Rows of this pass: each slot's tokens not yet in the cache, whole prompts while they fit.
+      const members: number[] = [];
+      const rows: Array<{ id: number; position: number; slot: number }> = [];
+      const src: number[] = [];
+      active.forEach((a, slot) => {
+        if (!a) return;
+        const all = [...a.request.prompt, ...a.ids];
+        const fresh = all.slice(a.fed);
+        if (rows.length + fresh.length > this.rows) return;
+        fresh.forEach((id, i) => rows.push({ id, position: a.fed + i, slot }));
+        a.fed = all.length;
+        src.push(rows.length - 1);
+        members.push(slot);
+      });
+      const logits = await this.pass(rows, src);
+      members.forEach((slot, m) => {
+        const a = active[slot]!;
+        const token = sampleToken(logits[m]!, o, a.request.index, a.ids.length);
+        const stop = o.stopIds.has(token);
+        if (!stop) a.ids.push(token);
+        const full = a.ids.length >= o.maxNewTokens || a.request.prompt.length + a.ids.length >= this.length;
+        if (!stop && !full) return;
+        done({ index: a.request.index, ids: a.ids, finish: stop ? 'stop' : 'length' });
+        active[slot] = undefined;
+      });
+    }
+  }
+
+  /** One forward pass over `rows`; logits of the rows `src`. */
+  private async pass(rows: Array<{ id: number; position: number; slot: number }>, src: number[]): Promise<Float32Array[]> {
+    const column = (f: (r: (typeof rows)[number]) => number): Uint32Array => Uint32Array.from(rows, f);
+    this.ids.write(column((r) => r.id));
+    this.position.write(column((r) => r.position));
+    this.dst.write(column((r) => r.slot * this.length + r.position));
+    // Keys of a row: its slot's cache up to itself; the second range of a span is left empty.
+    this.span.write(Uint32Array.from(rows.flatMap((r, i) => [r.slot * this.length, r.slot * this.length + r.position + 1, i + 1, 0])));
+    this.src.write(Uint32Array.from(src));
+    const encoder = this.gpu.device.createCommandEncoder({ label: 'generate' });
+    this.program.encode(encoder, { N: rows.length, S: src.length });
+    const read = this.ring.capture(encoder, this.logits);
+    this.gpu.device.queue.submit([encoder.finish()]);
+    const buffer = await read();
+    const { V } = this.parameters.spec;
+    return src.map((_, m) => {
+      const row = new Float32Array(V);
+      let at = 0;
+      let column0 = 0;
+      for (const t of this.logits) {
+        const width = t.shape[1] as number;
+        row.set(new Float32Array(buffer, at + m * width * 4, width), column0);
+        column0 += width;
+        at += t.bytes;
+      }
+      return row;
+    });
+  }
+}
