@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, Option } from 'commander';
-import { KEYS, META, shape, type Command as ConfigCommand, type Group } from '../config/keys.js';
+import { Command, CommanderError } from 'commander';
+import type { Command as ConfigCommand } from '../config/keys.js';
 import { loadConfig } from '../config/load.js';
 import { nearest } from '../config/nearest.js';
 import type { RunConfig } from '../config/keys.js';
 import { EdpoError } from '../errors.js';
+import { addKeyFlags, flagNames, flagsOf, normalise } from './flags.js';
 import { createIo, type CliIo } from './io.js';
 
 type Runner = { run(config: RunConfig, io: CliIo): Promise<number> };
@@ -21,6 +22,8 @@ const CONFIGURED: Record<ConfigCommand, { about: string; example: string; load: 
   inspect: { about: 'show rows as tokens, with what is scored', example: 'edpo inspect --model_name_or_path m --dataset_name d.jsonl', load: () => import('./inspect.js') },
 };
 
+/** Commands with something to continue. */
+const RESUMING = ['train', 'sft', 'precompute-ref'];
 const io = createIo(process.argv.includes('--debug'));
 
 function build(finish: (code: number) => void): Command {
@@ -30,25 +33,15 @@ function build(finish: (code: number) => void): Command {
     .version(version)
     .option('--debug', 'stack traces and a debug log')
     .showHelpAfterError(false)
-    .configureOutput({ writeErr: () => undefined });
+    .configureOutput({ writeErr: () => undefined })
+    .addHelpText('after', '\nExit codes: 0 done, 1 the run failed, 2 usage, configuration or input, 130 interrupted.\nExample:\n  edpo doctor\n  edpo train --help');
   for (const [name, { about, example, load }] of Object.entries(CONFIGURED)) {
     const command = program.command(name).description(about).option('--config <file>', 'YAML file; flags win over it').option('--debug', 'stack traces and a debug log');
-    const mine = KEYS.filter((k) => META[k]!.commands.includes(name as ConfigCommand));
-    if (mine.includes('resume_from_checkpoint')) command.option('--resume', 'continue from the last checkpoint');
-    for (const key of KEYS) {
-      const option = new Option(`--${key} [value]`, `${META[key]!.about}${defaultText(key)}`);
-      if (!mine.includes(key)) option.hideHelp();
-      command.addOption(option);
-    }
-    command.configureHelp({ visibleOptions: (c) => [...c.options].filter((o) => !o.hidden).sort((a, b) => order(a.long) - order(b.long)) });
+    if (RESUMING.includes(name)) command.option('--resume', 'continue from the last checkpoint');
+    addKeyFlags(command, name as ConfigCommand);
     command.addHelpText('after', `\nExample:\n  ${example}\n\nEvery option is also a key of the YAML file; configs/reference.yaml lists them all.`);
     command.action(async (options: Record<string, string | boolean>) => {
-      const flags: Record<string, string> = {};
-      for (const [key, value] of Object.entries(options)) {
-        if (key === 'resume') flags['resume_from_checkpoint'] = 'last';
-        else if (key !== 'config' && key !== 'debug') flags[key] = String(value);
-      }
-      const { config, notes } = loadConfig({ file: options['config'] as string | undefined, flags, command: name as ConfigCommand });
+      const { config, notes } = loadConfig({ file: options['config'] as string | undefined, flags: flagsOf(options), command: name as ConfigCommand });
       for (const note of notes) io.say(`note: ${note}`);
       const module = await load();
       finish(await (name === 'sft' ? module.run({ ...config, loss_type: 'sft' }, io) : module.run(config, io)));
@@ -57,43 +50,35 @@ function build(finish: (code: number) => void): Command {
   program.command('doctor').description('say which adapter answers, what it can, and whether it computes rightly').option('--adapter <name>', 'as in training', 'auto').option('--json', 'one JSON object on stdout').option('--debug', 'stack traces')
     .addHelpText('after', '\nExample:\n  edpo doctor --adapter swiftshader')
     .action(async (o: { adapter: string; json?: boolean }) => finish(await (await import('./doctor.js')).run(o, io)));
-  program.command('config [file]').description('print a configuration in full, or explain a key').option('--explain <key>', 'what a key means').option('--schema', 'JSON Schema of the configuration').option('--debug', 'stack traces')
-    .addHelpText('after', '\nExample:\n  edpo config configs/hh.yaml\n  edpo config --explain epsilon')
-    .action(async (file: string | undefined, o: { explain?: string; schema?: boolean }) => finish(await (await import('./config.js')).run(file, o, io)));
+  const config = program.command('config [file]').description('print a configuration in full, or explain a key').option('--config <file>', 'the same as FILE').option('--explain <key>', 'what a key means')
+    .option('--schema', 'JSON Schema of the configuration').option('--for <command>', 'check it as this command would').option('--debug', 'stack traces')
+    .addHelpText('after', '\nEvery key is a flag here too; configs/reference.yaml lists them.\n\nExample:\n  edpo config configs/hh.yaml --beta 0.05\n  edpo config configs/hh.yaml --for train\n  edpo config --explain epsilon');
+  addKeyFlags(config, 'config');
+  config.action(async (file: string | undefined, o: Record<string, string | boolean>) => finish(await (await import('./config.js')).run(file ?? (o['config'] as string | undefined), { ...o, flags: flagsOf(o) }, io)));
   const all = [program, ...program.commands];
   for (const command of all) command.exitOverride();
   return program;
 }
 
-const GROUPS: Group[] = ['model', 'data', 'method', 'reference', 'optimiser', 'generation', 'run', 'device'];
-const order = (long: string | null | undefined): number => {
-  const at = KEYS.indexOf((long ?? '').slice(2) as (typeof KEYS)[number]);
-  return at < 0 ? -1 : GROUPS.indexOf(META[KEYS[at]!]!.group) * 1000 + at;
-};
-
-function defaultText(key: (typeof KEYS)[number]): string {
-  const parsed = shape[key].safeParse(undefined);
-  return parsed.success && parsed.data !== undefined ? ` (default ${JSON.stringify(parsed.data)})` : '';
-}
-
-/** `--learning-rate` is `--learning_rate`. */
-const normalise = (argument: string): string => {
-  const match = /^--([a-z0-9-]+)(=.*)?$/.exec(argument);
-  const key = match?.[1]?.replaceAll('-', '_');
-  return match && key !== undefined && KEYS.includes(key as never) ? `--${key}${match[2] ?? ''}` : argument;
-};
-
-function report(error: unknown): number {
-  if (error instanceof CommanderError) {
-    if (error.exitCode === 0) return 0;
-    const flag = /unknown option '--?([^'=]+)/.exec(error.message)?.[1];
-    const command = /unknown command '([^']+)'/.exec(error.message)?.[1];
-    const near = flag ? nearest(flag, [...KEYS, 'config', 'resume', 'help', 'debug']) : command ? nearest(command, [...Object.keys(CONFIGURED), 'doctor', 'config']) : undefined;
-    if (error.code === 'commander.help') return 2;
-    io.say(`edpo: ${error.message.replace(/^error: /, '').split('\n')[0]}`);
-    io.say(`hint: ${near ? `did you mean ${flag ? '--' : 'edpo '}${near}?` : 'edpo --help lists the commands, edpo COMMAND --help the options'}`);
+/** What commander found wrong with the command line, in our words. */
+function usage(error: CommanderError): number {
+  if (error.exitCode === 0) return 0;
+  if (error.code === 'commander.help') {
+    io.say(program.helpInformation().trimEnd());
     return 2;
   }
+  const flag = /unknown option '--?([^'=]+)/.exec(error.message)?.[1];
+  const command = /unknown command '([^']+)'/.exec(error.message)?.[1];
+  const near = flag ? nearest(flag, flagNames()) : command ? nearest(command, [...Object.keys(CONFIGURED), 'doctor', 'config']) : undefined;
+  const file = error.code === 'commander.excessArguments' ? process.argv.slice(3).find((a) => /\.ya?ml$/.test(a)) : undefined;
+  const hint = near ? `did you mean ${flag ? '--' : 'edpo '}${near}?` : file ? `--config ${file}` : 'edpo --help lists the commands, edpo COMMAND --help the options';
+  io.say(`edpo: ${error.message.replace(/^error: /, '').split('\n')[0]}`);
+  io.say(`hint: ${hint}`);
+  return 2;
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return usage(error);
   if (error instanceof EdpoError) {
     io.say(`edpo: ${error.message}`);
     if (error.hint) io.say(`hint: ${error.hint}`);
@@ -106,9 +91,12 @@ function report(error: unknown): number {
   return 1;
 }
 
+// Errors outside the command's own promise (an event's callback) end the run in the same words.
+process.on('uncaughtException', (error) => process.exit(report(error)));
+
 let code = 0;
+const program = build((c) => (code = c));
 try {
-  const program = build((c) => (code = c));
   await program.parseAsync(process.argv.map((a, i) => (i < 2 ? a : normalise(a))));
 } catch (error) {
   code = report(error);

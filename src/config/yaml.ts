@@ -12,7 +12,7 @@ export interface YamlEntry {
 /** Top-level entries of a YAML mapping; those of the named sections one level down. The only user of the YAML package. */
 export function readYaml(text: string, file: string, sections: string[]): YamlEntry[] {
   const counter = new LineCounter();
-  const document = parseDocument(text, { lineCounter: counter, uniqueKeys: true, merge: true });
+  const document = parseDocument(text, { lineCounter: counter, uniqueKeys: true });
   if (document.errors.length > 0) {
     const places = document.errors.map((e) => {
       const { line, col } = counter.linePos(e.pos[0]);
@@ -23,7 +23,7 @@ export function readYaml(text: string, file: string, sections: string[]): YamlEn
   }
   const root = document.contents;
   if (root === null) return [];
-  if (!isMap(root)) throw new InputError(`${file}: expected keys and values at the top, got ${root.constructor.name}`);
+  if (!isMap(root)) throw new InputError(`${file}: expected keys and values at the top, got ${isScalar(root) ? 'a single value' : 'a list'}`, 'one "key: value" a line, as in configs/hh.yaml');
   const entries: YamlEntry[] = [];
   const walk = (map: typeof root, path: string[]): void => {
     for (const pair of map.items) {
