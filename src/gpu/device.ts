@@ -171,13 +171,27 @@ async function embedded(toggles: ToggleSet): Promise<GPUAdapter | null> {
   return request(toggles);
 }
 
+/**
+ * Is there a Vulkan loader? Asked before Dawn tries, which complains on stderr. Opening it "fails" either way, since it is no Node
+ * module; the message tells whether it was found.
+ */
+function systemHasLoader(): boolean {
+  if (process.platform !== 'linux') return true;
+  try {
+    process.dlopen({ exports: {} }, 'libvulkan.so.1');
+  } catch (error) {
+    return !/cannot open shared object file/.test((error as Error).message);
+  }
+  return true;
+}
+
 /** Finds an adapter: hardware, then a software driver of the system, then the embedded SwiftShader (design 7). */
 async function findAdapter(want: string, toggles: ToggleSet): Promise<{ adapter: GPUAdapter; kind: AdapterKind }> {
   if (want === 'swiftshader') {
     const adapter = await embedded(toggles);
     if (adapter) return { adapter, kind: 'embedded' };
   } else if (want === 'auto' || want === 'software') {
-    let adapter = await request(toggles);
+    let adapter = systemHasLoader() ? await request(toggles) : null;
     if (adapter && want === 'software' && !isSoftware(adapter.info)) adapter = await request(toggles, 'llvmpipe');
     if (adapter) return { adapter, kind: isSoftware(adapter.info) ? 'software' : 'hardware' };
     adapter = await embedded(toggles);

@@ -1,0 +1,54 @@
+/** f64 twins of the element-wise and indexing ops. */
+const silu = (g: number): number => g / (1 + Math.exp(-g));
+
+export const swiglu = (gate: ArrayLike<number>, up: ArrayLike<number>): Float64Array => Float64Array.from(gate, (g, i) => silu(g) * up[i]!);
+
+export function swigluBackward(gate: ArrayLike<number>, up: ArrayLike<number>, dh: ArrayLike<number>): { dgate: Float64Array; dup: Float64Array } {
+  const slope = (g: number): number => { const s = 1 / (1 + Math.exp(-g)); return s + g * s * (1 - s); };
+  return { dgate: Float64Array.from(gate, (g, i) => dh[i]! * up[i]! * slope(g)), dup: Float64Array.from(gate, (g, i) => dh[i]! * silu(g)) };
+}
+
+export function rope(x: ArrayLike<number>, position: ArrayLike<number>, heads: number, C: number, theta: number): Float64Array {
+  const y = Float64Array.from(x);
+  for (let n = 0; n < position.length; n++) for (let h = 0; h < heads; h++) for (let c = 0; c < C / 2; c++) {
+    const angle = position[n]! / theta ** ((2 * c) / C);
+    const a = (n * heads + h) * C + c;
+    const b = a + C / 2;
+    y[a] = x[a]! * Math.cos(angle) - x[b]! * Math.sin(angle);
+    y[b] = x[b]! * Math.cos(angle) + x[a]! * Math.sin(angle);
+  }
+  return y;
+}
+
+/** Rows of a table by index; also what gather_rows does. */
+export function embed(table: ArrayLike<number>, ids: ArrayLike<number>, D: number): Float64Array {
+  return Float64Array.from({ length: ids.length * D }, (_, i) => table[ids[Math.floor(i / D)]! * D + (i % D)]!);
+}
+
+export function embedBackward(dx: ArrayLike<number>, ids: ArrayLike<number>, rows: number, D: number): Float64Array {
+  const d = new Float64Array(rows * D);
+  for (let i = 0; i < dx.length; i++) d[ids[Math.floor(i / D)]! * D + (i % D)]! += dx[i]!;
+  return d;
+}
+
+/** torch.optim.AdamW with clip_grad_norm_ before it. */
+export function adamw(start: ArrayLike<number>, o: { lr: number; beta1: number; beta2: number; epsilon: number; weightDecay: number; maxNorm: number }): { value: Float64Array; t: number; norm: number; clip: number; step(g: ArrayLike<number>): void } {
+  const value = Float64Array.from(start);
+  const [m, v] = [new Float64Array(value.length), new Float64Array(value.length)];
+  const self = {
+    value, t: 0, norm: 0, clip: 1,
+    step(g: ArrayLike<number>): void {
+      self.t++;
+      self.norm = Math.sqrt(Array.from(g).reduce((a, x) => a + x * x, 0));
+      self.clip = Math.min(1, o.maxNorm / (self.norm + 1e-6));
+      for (let i = 0; i < value.length; i++) {
+        const x = g[i]! * self.clip;
+        value[i]! *= 1 - o.lr * o.weightDecay;
+        m[i] = o.beta1 * m[i]! + (1 - o.beta1) * x;
+        v[i] = o.beta2 * v[i]! + (1 - o.beta2) * x * x;
+        value[i]! -= ((o.lr / (1 - o.beta1 ** self.t)) * m[i]!) / (Math.sqrt(v[i]!) / Math.sqrt(1 - o.beta2 ** self.t) + o.epsilon);
+      }
+    },
+  };
+  return self;
+}
