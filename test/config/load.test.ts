@@ -1,0 +1,221 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import type { Purpose } from '../../src/config/contradictions.js';
+import { loadConfig, resolvedYaml, totalBatch } from '../../src/config/load.js';
+import { InputErrors } from '../../src/errors.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'edpo-config-'));
+t.teardown(() => rmSync(dir, { recursive: true }));
+let files = 0;
+const yaml = (text: string): string => {
+  const path = join(dir, `${files++}.yaml`);
+  writeFileSync(path, text);
+  return path;
+};
+const load = (text: string, flags: Record<string, string> = {}, command: Purpose = 'config') => loadConfig({ file: yaml(text), flags, command });
+const problemsOf = (text: string, flags: Record<string, string> = {}, command: Purpose = 'config'): string[] => {
+  try {
+    load(text, flags, command);
+    return [];
+  } catch (error) {
+    if (!(error instanceof InputErrors)) throw error;
+    return error.problems.map((p) => p.replace(/ {2,}/g, ' '));
+  }
+};
+
+t.test('TRL’s defaults hold for TRL’s keys', async (t) => {
+  const { config, notes } = loadConfig({ flags: {}, command: 'config' });
+  t.match(config, {
+    loss_type: 'sigmoid', beta: 0.1, label_smoothing: 0, learning_rate: 1e-6, lr_scheduler_type: 'linear', num_train_epochs: 3, max_steps: -1, per_device_train_batch_size: 8, gradient_accumulation_steps: 1,
+    max_length: 1024, warmup_ratio: 0, optim: 'adamw_torch', adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8, weight_decay: 0, max_grad_norm: 1, logging_steps: 10, eval_strategy: 'no', save_strategy: 'steps', save_steps: 500, seed: 42,
+  });
+  t.match(config, { epsilon: 0.01, criterion: 'exact', beta_update: 'harmonic', beta_min: 0, ref_mode: 'cache', tokenization: 'edpo', truncation_mode: 'drop', token_budget: 2048, max_new_tokens: 1024 });
+  t.same(notes, []);
+  t.ok(Object.isFrozen(config));
+});
+
+t.test('default < YAML < flag', async (t) => {
+  const { config } = load('beta: 0.3\nseed: 7\n', { beta: '0.05', shuffle: 'false', data_files: 'a.jsonl,b.jsonl', run_name: '12' });
+  t.match(config, { beta: 0.05, seed: 7, epsilon: 0.01, shuffle: false, data_files: ['a.jsonl', 'b.jsonl'], run_name: '12' });
+});
+
+t.test('a flag mends a bad value of the file', async (t) => {
+  t.equal(load('beta: oops\n', { beta: '0.05' }).config.beta, 0.05);
+  t.equal(load('truncation_mode: keep_end\n', { truncation_mode: 'keep_start' }).config.truncation_mode, 'keep_start');
+});
+
+t.test('unknown keys name the nearest', async (t) => {
+  t.same(problemsOf('learning_rat: 1.0e-6\n'), ['learning_rat unknown key; did you mean learning_rate? line 1']);
+  t.same(problemsOf('training_args:\n  epsiloon: 0.01\n'), ['training_args.epsiloon unknown key; did you mean epsilon? line 2']);
+  t.same(problemsOf('\nzzzzzzzzz: 1\n'), ['zzzzzzzzz unknown key line 2']);
+  t.same(problemsOf('', { bta: '0.1' }), ['bta unknown key; did you mean beta? --bta']);
+});
+
+t.test('types and ranges', async (t) => {
+  t.same(problemsOf('learning_rate: "5e-7x"\n'), ['learning_rate expected a number >= 0, got "5e-7x" (string) line 1']);
+  t.same(problemsOf('epsilon: 1\n', { loss_type: 'epsilon_dpo' }), ['epsilon expected a number in (0, 1), got 1 line 1']);
+  t.same(problemsOf('label_smoothing: 0.5\n'), ['label_smoothing expected a number in [0, 0.5), got 0.5 line 1']);
+  t.same(problemsOf('max_length: 1.5\n'), ['max_length expected a whole number >= 0, got 1.5 line 1']);
+  t.same(problemsOf('beta: .inf\n'), ['beta expected a number > 0, got Infinity line 1']);
+  t.same(problemsOf('lr_scheduler_type: cosin\n'), ['lr_scheduler_type expected one of linear, cosine, constant, constant_with_warmup, cosine_with_min_lr, got "cosin" (string); did you mean cosine? line 1']);
+  t.same(problemsOf('shuffle: "yes"\n'), ['shuffle expected true or false, got "yes" (string) line 1']);
+  t.same(problemsOf('run_name: [a]\n'), ['run_name expected text, got ["a"] (list) line 1']);
+  t.same(problemsOf('save_steps: 1.5\n'), ['save_steps expected a whole number of steps or a share in (0, 1), got 1.5 line 1']);
+  t.same(problemsOf('lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr_rate: 2}\n'), ['lr_scheduler_kwargs.min_lr_rate expected a number in [0, 1], got 2 line 2']);
+  t.same(problemsOf('lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lrr: 2}\n'), ['lr_scheduler_kwargs min_lrr: unknown key; expected a mapping with num_cycles, min_lr, min_lr_rate line 2']);
+  t.same(problemsOf('', { beta: '-1' }), ['beta expected a number > 0, got -1 --beta']);
+  t.same(problemsOf('', { shard: '3' }), ['shard expected i/n, got "3" (string) --shard']);
+});
+
+t.test('shares of all steps are allowed where steps are', async (t) => {
+  t.match(load('save_steps: 0.2\neval_steps: 0.5\nlogging_steps: 0.01\neval_strategy: steps\n').config, { save_steps: 0.2, eval_steps: 0.5, logging_steps: 0.01 });
+});
+
+t.test('contradictions', async (t) => {
+  const cases: Array<[string, RegExp]> = [
+    ['total_batch_size: 100\nper_device_train_batch_size: 16\n', /^total_batch_size is 100, but per_device_train_batch_size × gradient_accumulation_steps is 16; give one of the two line 1$/],
+    ['loss_type: epsilon_dpo\ncriterion: deadzone\n', /^criterion criterion: deadzone needs criterion_deadzone > 0 \(nats\), got 0 line 2$/],
+    ['loss_type: epsilon_dpo\ncriterion_deadzone: 0.001\n', /only with criterion: deadzone, got criterion: exact line 2$/],
+    ['epsilon: 0.02\n', /^epsilon belongs to loss_type: epsilon_dpo; loss_type was not given and is sigmoid by default line 1$/],
+    ['loss_type: epsilon_dpo\nbeta: 0.01\nbeta_min: 0.1\n', /^beta_min beta_min 0.1 is above beta 0.01 line 3$/],
+    ['max_length: 512\nmax_prompt_length: 512\n', /leaves no room for a response within max_length 512 line 2$/],
+    ['load_best_model_at_end: true\n', /needs evaluations: set eval_strategy/],
+    ['load_best_model_at_end: true\neval_strategy: epoch\nsave_strategy: "no"\n', /needs checkpoints/],
+    ['early_stopping_patience: 2\n', /needs evaluations/],
+    ['lr_scheduler_type: cosine_with_min_lr\n', /needs one of min_lr and min_lr_rate in lr_scheduler_kwargs, got none line 1$/],
+    ['lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1.0e-8, min_lr_rate: 0.1}\n', /got both line 2$/],
+    ['lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1.0e-2}\n', /min_lr 0.01 is above learning_rate 0.000001 line 2$/],
+    ['lr_scheduler_kwargs: {min_lr: 1.0e-8}\n', /belong to cosine_with_min_lr, got lr_scheduler_type: linear line 1$/],
+    ['overwrite_output_dir: true\nresume_from_checkpoint: last\n', /give one of the two line 1$/],
+    ['shard: 3/3\n', /^shard expected i\/n with i from 0 to n - 1, got 3\/3 line 1$/],
+    ['shard: 0/3\nmerge_shards: true\n', /joins all shards/],
+  ];
+  for (const [text, expected] of cases) {
+    const found = problemsOf(text);
+    t.equal(found.length, 1, text);
+    t.match(found[0], expected);
+  }
+  t.same(problemsOf('total_batch_size: 128\nper_device_train_batch_size: 16\ngradient_accumulation_steps: 8\n'), [], 'agreeing numbers are fine');
+});
+
+t.test('what a command needs', async (t) => {
+  t.same(problemsOf('beta: 0.1\n', {}, 'train'), ['model_name_or_path is required', 'output_dir is required']);
+  t.same(problemsOf('model_name_or_path: m\noutput_dir: o\ndata_files: a.jsonl\neval_strategy: steps\n', {}, 'train'), [
+    'eval_strategy is steps, but there are no evaluation data: give eval_data_files, or a dataset_name that is a folder with a test split line 4',
+  ]);
+  t.same(problemsOf('model_name_or_path: m\noutput_dir: o\ndataset_name: folder\neval_strategy: steps\n', {}, 'train'), []);
+  t.same(problemsOf('model_name_or_path: m\n', { temperature: '1', prompt: 'x' }, 'generate'), []);
+  t.same(problemsOf('model_name_or_path: m\noutput_dir: o\n', { temperature: '1' }, 'train'), ['temperature is not used by edpo train (but by generate, eval-winrate) --temperature']);
+  t.same(problemsOf('model_name_or_path: m\noutput_dir: o\ntemperature: 1\n', {}, 'train'), [], 'a shared file may hold other commands’ keys');
+  t.same(problemsOf('model_name_or_path: m\noutput_dir: o\nloss_type: sft\n', {}, 'train'), ['loss_type sft is the command edpo sft line 3']);
+});
+
+t.test('all problems at once, in the order of the lines, contradictions included', async (t) => {
+  const found = problemsOf('beta: -1\nlearning_rat: 1\ntotal_batch_size: 100\nper_device_train_batch_size: 16\nuse_peft: true\nseed: x\n', { epsilon: '2' });
+  t.same(found.map((p) => p.split(' ')[0]), ['beta', 'learning_rat', 'total_batch_size', 'use_peft', 'seed', 'epsilon']);
+});
+
+t.test('a baseline run on an ε-DPO file says which keys it leaves', async (t) => {
+  const { config, notes } = load('loss_type: epsilon_dpo\nepsilon: 0.02\n', { loss_type: 'sigmoid' });
+  t.equal(config.loss_type, 'sigmoid');
+  t.same(notes, ['epsilon: not used (belongs to loss_type epsilon_dpo, the run has sigmoid)']);
+});
+
+t.test('dtype of a TRL file is the storage of weights', async (t) => {
+  for (const text of ['dtype: bfloat16\n', 'torch_dtype: bfloat16\n']) {
+    const { config, notes } = load(text);
+    t.match(config, { dtype: 'float32', save_dtype: 'bfloat16' });
+    t.match(notes.join('\n'), /bfloat16 is taken as save_dtype \(written weights\); arithmetic is float32/);
+  }
+  t.equal(load('dtype: bfloat16\n', { dtype: 'float16' }).config.save_dtype, 'float16', 'as a flag too');
+  t.equal(load('dtype: auto\n').config.save_dtype, 'auto');
+  t.same(problemsOf('torch_dtype: bfloat16\nsave_dtype: float32\n'), ['save_dtype given twice, line 1 and here; keep one line 2']);
+  t.same(problemsOf('dtype: mixed_f16\n'), ['dtype mixed_f16 is not available yet; float32 line 1']);
+});
+
+t.test('nothing changes silently', async (t) => {
+  t.match(load('learning_rate: "5e-7"\n'), { config: { learning_rate: 5e-7 }, notes: ['learning_rate: the text "5e-7" is read as the number 5e-7'] });
+  t.match(load('max_length: null\n'), { config: { max_length: 0 }, notes: ['max_length: null is read as no limit (0)'] });
+  t.match(load('save_total_limit: null\n'), { config: { save_total_limit: 0 }, notes: ['save_total_limit: null is read as the default, 0'] });
+  t.match(load('optim: adamw_torch_fused\n'), { config: { optim: 'adamw_torch' }, notes: ['optim: adamw_torch_fused is read as adamw_torch (the same algorithm)'] });
+  t.match(load('lr: 2.0e-6\n'), { config: { learning_rate: 2e-6 }, notes: ['lr: read as learning_rate'] });
+  t.match(load('max_steps: 10\nnum_train_epochs: 2\n').notes, ['num_train_epochs: not used (max_steps 10 wins, as in transformers)']);
+  t.match(load('warmup_steps: 10\nwarmup_ratio: 0.1\n').notes, ['warmup_ratio: not used (warmup_steps 10 wins, as in transformers)']);
+  t.same(problemsOf('lr: 1.0e-6\nlearning_rate: 1.0e-6\n'), ['learning_rate given twice, line 1 and here; keep one line 2']);
+});
+
+t.test('effects edpo does not have are refused, their absence is noted', async (t) => {
+  t.match(problemsOf('use_peft: true\nload_in_4bit: true\nsync_ref_model: true\nref_mode: adapter_off\nf_divergence_type: js_divergence\n'), [
+    /^use_peft LoRA is not available yet.*line 1$/, /^load_in_4bit quantised.*line 2$/, /^sync_ref_model TR-DPO.*line 3$/, /^ref_mode adapter_off is for LoRA, which is not available yet.*line 4$/, /^f_divergence_type only reverse KL.*line 5$/,
+  ]);
+  const { notes } = load('use_peft: false\nf_divergence_type: reverse_kl\nrpo_alpha: null\ndeepspeed: zero3.json\nbf16: true\n');
+  t.same(notes.map((n) => n.split(':')[0]), ['use_peft', 'f_divergence_type', 'rpo_alpha', 'deepspeed', 'bf16']);
+});
+
+t.test('the official ε-DPO form', async (t) => {
+  const { config, notes } = load(`model:
+  pretrained_model_name_or_path: "meta-llama/Meta-Llama-3-8B-Instruct"
+dataset:
+  name: "princeton-nlp/llama3-ultrafeedback"
+  train_split: "train"
+  eval_split: "test"
+training_args:
+  output_dir: "experiments/llama3_instruct"
+  bf16: True
+  beta: 0.01
+  epsilon: 0.02
+  per_device_train_batch_size: 1
+  gradient_accumulation_steps: 8
+  learning_rate: 7e-7
+  report_to: "wandb"
+  do_eval: true
+  eval_strategy: "steps"
+  eval_steps: 400
+  per_device_eval_batch_size: 2
+`, {}, 'train');
+  t.match(config, {
+    model_name_or_path: 'meta-llama/Meta-Llama-3-8B-Instruct', dataset_name: 'princeton-nlp/llama3-ultrafeedback', dataset_train_split: 'train', dataset_test_split: 'test',
+    loss_type: 'epsilon_dpo', beta: 0.01, epsilon: 0.02, learning_rate: 7e-7, eval_strategy: 'steps', eval_steps: 400,
+  });
+  t.equal(totalBatch(config), 8);
+  for (const key of ['loss_type', 'training_args.bf16', 'training_args.report_to', 'training_args.do_eval', 'training_args.per_device_eval_batch_size', 'model.pretrained_model_name_or_path']) {
+    t.ok(notes.some((n) => n.startsWith(`${key}: `)), `${key} is noted`);
+  }
+  t.equal(load('training_args:\n  epsilon: 0.02\nloss_type: epsilon_dpo\n').notes.filter((n) => n.startsWith('loss_type')).length, 0, 'a loss that is given is left alone');
+});
+
+t.test('dataset forms: used where clear, refused with the reason where not', async (t) => {
+  t.match(load('dataset_mixer:\n  HuggingFaceH4/ultrafeedback_binarized: 1.0\ndataset_splits:\n- train_prefs\n- test_prefs\n').config, {
+    dataset_name: 'HuggingFaceH4/ultrafeedback_binarized', dataset_train_split: 'train_prefs', dataset_test_split: 'test_prefs',
+  });
+  t.match(load('datasets:\n  - path: my/data\n    split: train\n    data_files: [a.jsonl]\n').config, { dataset_name: 'my/data', dataset_train_split: 'train', data_files: ['a.jsonl'] });
+  t.match(load('dataset_mixture:\n  datasets:\n    - id: my/data\n      config: default\n      split: train_prefs\n      columns: [chosen, rejected]\n      weight: 1.0\n').config, { dataset_name: 'my/data', dataset_train_split: 'train_prefs' });
+  t.match(problemsOf('dataset_mixer: {a: 1.0, b: 0.5}\n'), [/^dataset_mixer mixes 2 datasets; edpo reads one dataset a run/]);
+  t.match(problemsOf('dataset_mixer: {a: 0.5}\n'), [/takes a random share \(0.5\) of a/]);
+  t.match(problemsOf('dataset_splits: [prefs, test]\n'), [/does not say which of prefs, test is for training/]);
+  t.match(problemsOf('datasets:\n  - path: a\n    type: chatml\n'), [/its type cannot be followed/]);
+  t.match(problemsOf('dataset_mixture:\n  datasets:\n    - id: a\n  test_split_size: 2000\n'), [/splits 2000 rows off at random/]);
+});
+
+t.test('a resolved configuration loads again as the same run', async (t) => {
+  const texts = [
+    'beta: 0.2\n', 'total_batch_size: 128\n', 'per_device_train_batch_size: 4\ngradient_accumulation_steps: 4\n', 'max_length: 256\n', 'loss_type: epsilon_dpo\nepsilon: 0.02\ncriterion: deadzone\ncriterion_deadzone: 1.0e-4\n',
+    'lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr_rate: 0.1}\n', 'eval_strategy: "no"\nsave_steps: 0.2\nresume_from_checkpoint: last\ndata_files: [a, b]\n',
+  ];
+  for (const text of texts) {
+    const { config } = load(text);
+    const again = load(resolvedYaml(config));
+    t.same(again.config, config, text);
+    t.equal(totalBatch(again.config), totalBatch(config));
+    t.same(again.notes, []);
+  }
+});
+
+t.test('files that are no configuration', async (t) => {
+  t.throws(() => loadConfig({ file: join(dir, 'none.yaml'), flags: {}, command: 'config' }), { exitCode: 2, message: /cannot read the configuration .*none.yaml: ENOENT/ });
+  const path = join(dir, 'latin1.yaml');
+  writeFileSync(path, Buffer.from([0x72, 0x75, 0x6e, 0x5f, 0x6e, 0x61, 0x6d, 0x65, 0x3a, 0x20, 0xe9, 0x0a]));
+  t.throws(() => loadConfig({ file: path, flags: {}, command: 'config' }), { exitCode: 2, message: /not UTF-8/ });
+});
