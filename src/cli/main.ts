@@ -33,7 +33,7 @@ function build(finish: (code: number) => void): Command {
     .version(version)
     .option('--debug', 'stack traces and a debug log')
     .showHelpAfterError(false)
-    .configureOutput({ writeErr: () => undefined })
+    .configureOutput({ writeOut: (text) => io.out(text.trimEnd()), writeErr: () => undefined })
     .addHelpText('after', '\nExit codes: 0 done, 1 the run failed, 2 usage, configuration or input, 130 interrupted.\nExample:\n  edpo doctor\n  edpo train --help');
   for (const [name, { about, example, load }] of Object.entries(CONFIGURED)) {
     const command = program.command(name).description(about).option('--config <file>', 'YAML file; flags win over it').option('--debug', 'stack traces and a debug log');
