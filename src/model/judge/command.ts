@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
+import ndjson from 'ndjson';
 import { EdpoError } from '../../errors.js';
 
 /** One comparison for a judge: the prompt as text, and two answers. */
@@ -25,13 +25,8 @@ export async function askCommand(program: string, questions: Question[], each: (
   // A judge that ends early closes its input; what it said counts, the rest is invalid.
   child.stdin.on('error', () => undefined);
   const reading = (async () => {
-    for await (const line of createInterface({ input: child.stdout })) {
-      let reply: { id?: unknown; winner?: unknown };
-      try {
-        reply = JSON.parse(line) as typeof reply;
-      } catch {
-        continue;
-      }
+    // Not strict: a line that is no JSON is no verdict.
+    for await (const reply of child.stdout.pipe(ndjson.parse({ strict: false })) as AsyncIterable<{ id?: unknown; winner?: unknown }>) {
       const id = String(reply.id);
       if (!open.delete(id)) continue;
       each(id, reply.winner === 'a' || reply.winner === 'b' || reply.winner === 'tie' ? reply.winner : 'invalid');
