@@ -63,7 +63,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     if (num_cycles !== undefined && c.lr_scheduler_type !== 'cosine') add(['lr_scheduler_kwargs', 'lr_scheduler_type'], `num_cycles belongs to cosine, got lr_scheduler_type: ${c.lr_scheduler_type}`);
   }
   if (c.max_steps > 0 && given.has('num_train_epochs')) notes.push(`num_train_epochs: not used (max_steps ${c.max_steps} wins, as in transformers)`);
-  if (c.overwrite_output_dir && c.resume_from_checkpoint !== undefined && c.resume_from_checkpoint !== false) add(['overwrite_output_dir', 'resume_from_checkpoint'], 'overwrite_output_dir starts anew and resume_from_checkpoint continues; give one of the two');
+  if (c.overwrite_output_dir && c.resume_from_checkpoint !== undefined && c.resume_from_checkpoint !== false) notes.push('overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)');
   if (c.ref_mode === 'live' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push('ref_cache: not used (ref_mode is live)');
   if (c.shard) {
     const [i, n] = c.shard.split('/').map(Number) as [number, number];
@@ -78,14 +78,27 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
 const hasEvaluationKeys = (c: RunConfig): boolean =>
   c.eval_data_files !== undefined || (c.dataset_name !== undefined && c.data_files === undefined && !/\.(jsonl|ndjson|json|parquet)(\.gz)?$/.test(c.dataset_name));
 
+/** Keys a command cannot do without: one of each group. */
+const REQUIRED: Record<Command, Array<Array<keyof RunConfig>>> = (() => {
+  const model: Array<keyof RunConfig> = ['model_name_or_path'];
+  const data: Array<keyof RunConfig> = ['dataset_name', 'data_files'];
+  const out: Array<keyof RunConfig> = ['output_dir'];
+  return {
+    train: [model, data, out], sft: [model, data, out], eval: [model, data, out], 'precompute-ref': [model, data, ['ref_cache', 'output_dir']],
+    'eval-winrate': [model, data, out, ['judge']], generate: [model, ['prompt', 'prompts_file']], plan: [model, data], inspect: [model, data],
+  };
+})();
+
 /** Keys a command cannot do without, and flags it does not use (keys of a shared YAML may belong to other commands). */
 function needs(c: RunConfig, given: Places, bad: ReadonlySet<string>, command: Command): Problem[] {
   const found: Problem[] = [];
-  const required = (name: keyof RunConfig): void => {
-    if (c[name] === undefined && !bad.has(name)) found.push({ key: name, what: 'is required', where: '' });
-  };
-  if (command !== 'plan' && command !== 'inspect' && !c.merge_shards) required('model_name_or_path');
-  if (['train', 'sft', 'eval'].includes(command)) required('output_dir');
+  for (const group of REQUIRED[command]) {
+    // Merging shards reads nothing but the cache folder.
+    if (c.merge_shards && command === 'precompute-ref' && !group.includes('ref_cache')) continue;
+    if (group.some((k) => c[k] !== undefined || bad.has(k))) continue;
+    found.push({ key: group[0]!, what: group.length > 1 ? `is required (or ${group.slice(1).join(', ')})` : 'is required', where: '' });
+  }
+  if (command === 'generate' && c.prompt !== undefined && c.prompts_file !== undefined) found.push({ key: 'prompt', what: 'prompt and prompts_file are both given; keep one', where: given.get('prompt')?.where ?? '' });
   for (const [name, { where }] of given) {
     const meta = META[name];
     if (meta && where.startsWith('--') && !meta.commands.includes(command)) found.push({ key: name, what: `is not used by edpo ${command} (but by ${meta.commands.join(', ')})`, where });

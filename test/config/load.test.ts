@@ -88,7 +88,6 @@ t.test('contradictions', async (t) => {
     ['lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1.0e-8, min_lr_rate: 0.1}\n', /got both line 2$/],
     ['lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr: 1.0e-2}\n', /min_lr 0.01 is above learning_rate 0.000001 line 2$/],
     ['lr_scheduler_kwargs: {min_lr: 1.0e-8}\n', /belong to cosine_with_min_lr, got lr_scheduler_type: linear line 1$/],
-    ['overwrite_output_dir: true\nresume_from_checkpoint: last\n', /give one of the two line 1$/],
     ['shard: 3/3\n', /^shard expected i\/n with i from 0 to n - 1, got 3\/3 line 1$/],
     ['shard: 0/3\nmerge_shards: true\n', /joins all shards/],
   ];
@@ -101,15 +100,20 @@ t.test('contradictions', async (t) => {
 });
 
 t.test('what a command needs', async (t) => {
-  t.same(problemsOf('beta: 0.1\n', {}, 'train'), ['model_name_or_path is required', 'output_dir is required']);
+  t.same(problemsOf('beta: 0.1\n', {}, 'train'), ['model_name_or_path is required', 'dataset_name is required (or data_files)', 'output_dir is required']);
   t.same(problemsOf('model_name_or_path: m\noutput_dir: o\ndata_files: a.jsonl\neval_strategy: steps\n', {}, 'train'), [
     'eval_strategy is steps, but there are no evaluation data: give eval_data_files, or a dataset_name that is a folder with a test split line 4',
   ]);
   t.same(problemsOf('model_name_or_path: m\noutput_dir: o\ndataset_name: folder\neval_strategy: steps\n', {}, 'train'), []);
   t.same(problemsOf('model_name_or_path: m\n', { temperature: '1', prompt: 'x' }, 'generate'), []);
-  t.same(problemsOf('model_name_or_path: m\noutput_dir: o\n', { temperature: '1' }, 'train'), ['temperature is not used by edpo train (but by generate, eval-winrate) --temperature']);
-  t.same(problemsOf('model_name_or_path: m\noutput_dir: o\ntemperature: 1\n', {}, 'train'), [], 'a shared file may hold other commands’ keys');
-  t.same(problemsOf('model_name_or_path: m\noutput_dir: o\nloss_type: sft\n', {}, 'train'), ['loss_type sft is the command edpo sft line 3']);
+  t.same(problemsOf('model_name_or_path: m\ndata_files: d\noutput_dir: o\n', { temperature: '1' }, 'train'), ['temperature is not used by edpo train (but by generate, eval-winrate) --temperature']);
+  t.same(problemsOf('model_name_or_path: m\ndata_files: d\noutput_dir: o\ntemperature: 1\n', {}, 'train'), [], 'a shared file may hold other commands’ keys');
+  t.same(problemsOf('model_name_or_path: m\ndata_files: d\noutput_dir: o\nloss_type: sft\n', {}, 'train'), ['loss_type sft is the command edpo sft line 4']);
+  t.same(problemsOf('', {}, 'eval-winrate').map((p) => p.split(' ')[0]), ['model_name_or_path', 'dataset_name', 'output_dir', 'judge']);
+  t.same(problemsOf('model_name_or_path: m\n', {}, 'generate'), ['prompt is required (or prompts_file)']);
+  t.same(problemsOf('model_name_or_path: m\n', { prompt: 'a', prompts_file: 'b' }, 'generate'), ['prompt prompt and prompts_file are both given; keep one --prompt']);
+  t.same(problemsOf('', { merge_shards: 'true' }, 'precompute-ref'), ['ref_cache is required (or output_dir)']);
+  for (const command of ['plan', 'inspect'] as const) t.same(problemsOf('', {}, command), ['model_name_or_path is required', 'dataset_name is required (or data_files)']);
 });
 
 t.test('all problems at once, in the order of the lines, contradictions included', async (t) => {
@@ -143,6 +147,7 @@ t.test('nothing changes silently', async (t) => {
   t.match(load('lr: 2.0e-6\n'), { config: { learning_rate: 2e-6 }, notes: ['lr: read as learning_rate'] });
   t.match(load('max_steps: 10\nnum_train_epochs: 2\n').notes, ['num_train_epochs: not used (max_steps 10 wins, as in transformers)']);
   t.match(load('warmup_steps: 10\nwarmup_ratio: 0.1\n').notes, ['warmup_ratio: not used (warmup_steps 10 wins, as in transformers)']);
+  t.match(load('overwrite_output_dir: true\n', { resume_from_checkpoint: 'last' }).notes, ['overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)']);
   t.same(problemsOf('lr: 1.0e-6\nlearning_rate: 1.0e-6\n'), ['learning_rate given twice, line 1 and here; keep one line 2']);
 });
 

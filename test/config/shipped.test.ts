@@ -1,12 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { ALIASES, IGNORED, REFUSED_VALUES, SECTIONS, UNAVAILABLE, VALUE_ALIASES } from '../../src/config/foreign.js';
 import { FORMS } from '../../src/config/forms.js';
 import { COMMANDS, KEYS, META, type Command } from '../../src/config/keys.js';
-import { loadConfig, totalBatch } from '../../src/config/load.js';
+import { loadConfig, resolvedYaml, totalBatch } from '../../src/config/load.js';
 import { readYaml } from '../../src/config/yaml.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -22,10 +23,17 @@ t.test('configs/reference.yaml is what the schema says', async (t) => {
   t.same(loadConfig({ file: join(root, 'configs/reference.yaml'), flags: {}, command: 'config' }).config, loadConfig({ flags: {}, command: 'config' }).config, 'loading it gives the defaults');
 });
 
-t.test('every shipped file is a valid configuration without another trainer’s words', async (t) => {
+t.test('every shipped file is a valid configuration without another trainer’s words, and so is what train writes of it', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'edpo-shipped-'));
+  t.teardown(() => rmSync(dir, { recursive: true }));
   for (const name of readdirSync(join(root, 'configs')).filter((f) => f.endsWith('.yaml') && f !== 'reference.yaml')) {
-    const { notes } = load(name, name.includes('sft') ? 'sft' : 'train');
+    const command = name.includes('sft') ? 'sft' : 'train';
+    const { config, notes } = load(name, command);
     t.same(notes, [], name);
+    const written = join(dir, name);
+    writeFileSync(written, resolvedYaml(config));
+    // The hint after a failed run is: --config OUTPUT_DIR/config.yaml --resume.
+    t.same(loadConfig({ file: written, flags: { resume_from_checkpoint: 'last' }, command }).config, { ...config, resume_from_checkpoint: 'last' }, name);
   }
 });
 
