@@ -1,0 +1,96 @@
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { openGpu, type Gpu, type ToggleSet } from '../src/gpu/device.js';
+import { InputError } from '../src/errors.js';
+import { kernelCases, matmulCase, type KernelCase } from './kernels_cases.js';
+import { copyRate, timeCase } from './kernels_time.js';
+import { table } from './table.js';
+
+const HELP = `npm run bench -- kernels [--filter REGEXP] [--runs N] [--adapter NAME] [--toggles production|checked] [--out FILE]
+
+Times every kernel at several shapes: median of N runs (5), GFLOP/s, GB/s, and the share of what this adapter can do at
+best, from a plain f32 matmul and a copy measured first. NDJSON to stdout or FILE, a table to stderr.
+
+  npm run bench -- kernels --filter 'matmul|adamw' --out kernels.ndjson
+`;
+
+/** What the same adapter did in the same run: the best plain f32 matmul at 256^3 and 512^3, and a copy. */
+interface Ceiling {
+  gflops: number;
+  gbps: number;
+}
+
+async function ceiling(gpu: Gpu, runs: number): Promise<Ceiling> {
+  const rates: number[] = [];
+  for (const n of [256, 512]) {
+    for (const form of ['nt', 'nn'] as const) {
+      const c = matmulCase(form, n, n, n);
+      rates.push(c.flops / (await timeCase(gpu, c, runs)).ms / 1e6);
+    }
+  }
+  // Larger than the caches of what it runs on.
+  const bytes = Math.min(gpu.kind === 'hardware' ? 512 << 20 : 64 << 20, gpu.limits.bufferBytes);
+  return { gflops: Math.max(...rates), gbps: await copyRate(gpu, bytes, runs) };
+}
+
+/** One measured case as it is printed. */
+interface Line {
+  bench: 'kernels';
+  kernel: string;
+  shape: string;
+  ms: number;
+  gflops: number;
+  gbps: number;
+  /** Time the ceilings allow over time taken; above 1 where the data stay in a cache. */
+  share: number;
+}
+
+const line = (c: KernelCase, ms: number, top: Ceiling): Line => ({
+  bench: 'kernels', kernel: c.kernel, shape: c.shape, ms,
+  gflops: c.flops / ms / 1e6, gbps: c.bytes / ms / 1e6,
+  share: Math.max(c.flops / top.gflops, c.bytes / top.gbps) / 1e6 / ms,
+});
+
+export async function run(args: string[]): Promise<void> {
+  const { values: o } = parseArgs({
+    args, strict: true,
+    options: {
+      filter: { type: 'string', default: '' }, runs: { type: 'string', default: '5' }, adapter: { type: 'string' },
+      toggles: { type: 'string', default: 'production' }, out: { type: 'string' }, help: { type: 'boolean', default: false },
+    },
+  });
+  if (o.help) return void process.stderr.write(HELP);
+  const runs = Number(o.runs);
+  if (!Number.isInteger(runs) || runs < 1) throw new InputError(`--runs ${o.runs}: expected a whole number from 1`);
+  if (o.toggles !== 'production' && o.toggles !== 'checked') throw new InputError(`--toggles ${o.toggles}: expected production or checked`);
+  const filter = new RegExp(o.filter);
+  const gpu = await openGpu({ toggles: o.toggles as ToggleSet, ...(o.adapter ? { adapter: o.adapter } : {}) });
+  const file = o.out ? openSync(o.out, 'w') : undefined;
+  const about = { adapter: gpu.name, adapter_kind: gpu.kind, driver: gpu.info.description, subgroup_size: gpu.subgroupMax, toggles: gpu.toggles };
+  const emit = (record: object): void => {
+    const text = `${JSON.stringify(record)}\n`;
+    if (file === undefined) process.stdout.write(text);
+    else writeSync(file, text);
+  };
+  const top = await ceiling(gpu, runs);
+  emit({ bench: 'kernels', kernel: 'ceiling', gflops: top.gflops, gbps: top.gbps, ...about });
+  const lines: Line[] = [];
+  for (const c of kernelCases()) {
+    if (!filter.test(`${c.kernel} ${c.shape}`)) continue;
+    const timing = await timeCase(gpu, c, runs);
+    const result = line(c, timing.ms, top);
+    lines.push(result);
+    emit({ ...result, runs: timing.runs, repeats: timing.repeats, clock: timing.clock, ...about });
+  }
+  process.stderr.write(`${gpu.name} (${gpu.kind}), ${gpu.toggles} toggles\nplain f32 matmul ${top.gflops.toFixed(2)} GFLOP/s, copy ${top.gbps.toFixed(2)} GB/s\n\n`);
+  process.stderr.write(table([
+    { head: 'kernel', cell: (l: Line) => l.kernel },
+    { head: 'shape', cell: (l) => l.shape },
+    { head: 'ms', cell: (l) => l.ms },
+    { head: 'GFLOP/s', cell: (l) => l.gflops },
+    { head: 'GB/s', cell: (l) => l.gbps },
+    { head: 'share', cell: (l) => l.share },
+  ], lines));
+  if (file !== undefined) closeSync(file);
+  gpu.close();
+}

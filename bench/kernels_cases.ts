@@ -1,0 +1,147 @@
+import { adamw } from '../src/gpu/ops/adamw.js';
+import { attention, attentionBackward } from '../src/gpu/ops/attention.js';
+import { embed, embedBackward } from '../src/gpu/ops/embed.js';
+import { gatherRows, gatherRowsBackward } from '../src/gpu/ops/gather_rows.js';
+import { gradNorm, PARTIAL_SLOTS } from '../src/gpu/ops/grad_norm.js';
+import { headGrad, headStats } from '../src/gpu/ops/head_kernels.js';
+import { matmulNN, matmulNT, matmulTN } from '../src/gpu/ops/matmul.js';
+import { GAIN_ROWS, rmsNorm, rmsNormBackward } from '../src/gpu/ops/rms_norm.js';
+import { rope, ropeTable } from '../src/gpu/ops/rope.js';
+import { swiglu, swigluBackward } from '../src/gpu/ops/swiglu.js';
+import type { Program } from '../src/gpu/program.js';
+import { Tensor, type Extent } from '../src/gpu/tensor.js';
+import { pack } from '../src/model/batch/pack.js';
+
+/** One op at one shape. */
+export interface KernelCase {
+  kernel: string;
+  shape: string;
+  /** Multiplications and additions; exp, sqrt and divisions count one each. */
+  flops: number;
+  /** Each operand read once, each result written once (in-place results: both). */
+  bytes: number;
+  /** Makes its tensors through `make` and records the op. */
+  record(p: Program, make: Make): void;
+}
+
+/** Makes a tensor that the runner fills with numbers near 1 (or with `data`) and frees after the case. */
+export type Make = (shape: Extent[], data?: Float32Array | Uint32Array) => Tensor;
+
+/** Matrix sizes [outputs, inner] and rows: the small test model's layers and head, then larger models'. */
+export const MATMULS: Array<[M: number, O: number, I: number]> = [
+  [2048, 64, 64], [2048, 172, 64], [2048, 512, 64], [2048, 64, 172], [2048, 256, 256], [2048, 896, 896],
+];
+
+export function matmulCase(form: 'nt' | 'nn' | 'tn', M: number, O: number, I: number): KernelCase {
+  return {
+    kernel: `matmul.${form}`,
+    shape: `M=${M} O=${O} I=${I}`,
+    flops: 2 * M * O * I,
+    bytes: 4 * (M * O + M * I + O * I * (form === 'tn' ? 2 : 1)),
+    record(p, make) {
+      const [x, w, y] = [make([M, I]), make([O, I]), make([M, O])];
+      if (form === 'nt') matmulNT(p, { x, w, y });
+      else if (form === 'nn') matmulNN(p, { x: y, w, y: x });
+      else matmulTN(p, { a: y, b: x, y: w });
+    },
+  };
+}
+
+/** The ops of a step at N rows, width D, ff width F, H heads and G key/value heads of width C, a tile of V columns. */
+export function stepCases(N: number, D: number, F: number, H: number, G: number, C: number, V: number): KernelCase[] {
+  const batch = pack(Array.from({ length: Math.ceil(N / 512) }, (_, id) => ({
+    id, prompt: new Array<number>(128).fill(1), branches: [new Array<number>(192).fill(2), new Array<number>(192).fill(3)],
+  })));
+  N = batch.values.N;
+  const S = batch.values.S;
+  // Each query sees the prompt before it and its own branch: pairs of rows.
+  let seen = 0;
+  for (let i = 0; i < N; i++) seen += batch.span[4 * i + 1]! - batch.span[4 * i]! + (i - batch.span[4 * i + 2]! + 1);
+  const rows = (n: number, width: number): string => `[${n}, ${width}]`;
+  const attentionShape = `N=${N} H=${H} G=${G} C=${C}`;
+  const attentionTensors = (make: Make) => ({
+    q: make([N, H * C]), k: make([N, G * C]), v: make([N, G * C]), span: make([N, 4], batch.span), position: make([N], batch.position),
+    o: make([N, H * C]), lse: make([N, H]),
+  });
+  const attentionOptions = { H, G, C, scale: C ** -0.5, softCap: 0, window: 0 };
+  const seqOf = batch.seqOf;
+  const labels = batch.labels;
+  return [
+    { kernel: 'attention', shape: attentionShape, flops: seen * H * (4 * C + 4), bytes: 4 * N * (2 * H + 2 * G) * C, record: (p, make) => attention(p, attentionTensors(make), attentionOptions) },
+    {
+      kernel: 'attention backward', shape: attentionShape, flops: seen * H * (14 * C + 12), bytes: 4 * N * (4 * H + 4 * G) * C,
+      record(p, make) {
+        const t = attentionTensors(make);
+        attentionBackward(p, { ...t, do: make([N, H * C]), delta: make([N, H]), dq: make([N, H * C]), dk: make([N, G * C]), dv: make([N, G * C]) }, attentionOptions);
+      },
+    },
+    { kernel: 'rms_norm', shape: rows(N, D), flops: 4 * N * D, bytes: 8 * N * D, record: (p, make) => rmsNorm(p, { x: make([N, D]), gain: make([D]), y: make([N, D]), rstd: make([N]) }, 1e-5) },
+    {
+      kernel: 'rms_norm backward', shape: rows(N, D), flops: 13 * N * D, bytes: 16 * N * D,
+      record: (p, make) => rmsNormBackward(p, {
+        x: make([N, D]), gain: make([D]), rstd: make([N]), dy: make([N, D]), dx: make([N, D]), dgain: make([D]),
+        partial: make([Math.ceil(N / GAIN_ROWS), D]),
+      }),
+    },
+    { kernel: 'swiglu', shape: rows(N, F), flops: 4 * N * F, bytes: 12 * N * F, record: (p, make) => swiglu(p, { gate: make([N, F]), up: make([N, F]), h: make([N, F]) }) },
+    {
+      kernel: 'swiglu backward', shape: rows(N, F), flops: 10 * N * F, bytes: 20 * N * F,
+      record: (p, make) => swigluBackward(p, { gate: make([N, F]), up: make([N, F]), dh: make([N, F]), dgate: make([N, F]), dup: make([N, F]) }),
+    },
+    {
+      kernel: 'rope', shape: rows(N, H * C), flops: 3 * N * H * C, bytes: 8 * N * H * C,
+      record: (p, make) => rope(p, { x: make([N, H * C]), table: make([512, C], ropeTable(512, C, 10000)), position: make([N], batch.position) }),
+    },
+    {
+      kernel: 'embed', shape: `${rows(N, D)} of ${rows(V, D)}`, flops: 0, bytes: 8 * N * D,
+      record: (p, make) => embed(p, { ids: make([N], batch.ids), pieces: [{ first: 0, table: make([V, D]) }], x: make([N, D]) }),
+    },
+    {
+      // Ids spread over the vocabulary, unlike the attention batch's, whose rows hold three ids.
+      kernel: 'embed backward', shape: `${rows(N, D)} to ${rows(V, D)}`, flops: N * D, bytes: 4 * (N * D + 2 * V * D),
+      record(p, make) {
+        const spread = pack([{ id: 0, prompt: [0], branches: [Array.from({ length: N - 1 }, (_, i) => (i * 7) % V)] }]);
+        const { uniqueIds, uniqueOffsets, uniqueRows, values: { U } } = spread;
+        embedBackward(p, {
+          dx: make([N, D]), uniqueIds: make([U], uniqueIds), uniqueOffsets: make([U + 1], uniqueOffsets), rows: make([N], uniqueRows),
+          pieces: [{ first: 0, dtable: make([V, D]) }],
+        });
+      },
+    },
+    { kernel: 'gather_rows', shape: rows(S, D), flops: 0, bytes: 8 * S * D, record: (p, make) => gatherRows(p, { x: make([N, D]), src: make([S], batch.src), y: make([S, D]) }) },
+    {
+      kernel: 'gather_rows backward', shape: rows(N, D), flops: S * D, bytes: 4 * (S + N) * D,
+      record: (p, make) => gatherRowsBackward(p, { dy: make([S, D]), offsets: make([N + 1], batch.gatherOffsets), list: make([S], batch.gatherList), dx: make([N, D]) }),
+    },
+    {
+      kernel: 'head statistics', shape: rows(S, V), flops: 3 * S * V, bytes: 4 * S * V,
+      record: (p, make) => p.run(headStats, { tile: make([S, V]), labels: make([S], labels), state: make([S, 4]) }, { v0: 0, count: V }),
+    },
+    {
+      kernel: 'head gradient', shape: rows(S, V), flops: 3 * S * V, bytes: 8 * S * V,
+      record: (p, make) => p.run(headGrad, {
+        state: make([S, 4]), labels: make([S], labels), seq_of: make([S], seqOf), coef: make([batch.values.Q, 2]), tile: make([S, V]),
+      }, { v0: 0, count: V }),
+    },
+    ...[V * D, 1 << 20].map((E): KernelCase => ({
+      kernel: 'grad_norm', shape: rows(1, E), flops: 2 * E, bytes: 4 * E,
+      record: (p, make) => gradNorm(p, { grad: make([E]), partials: make([PARTIAL_SLOTS]) }, 0),
+    })),
+    ...[V * D, 1 << 20].map((E): KernelCase => ({
+      kernel: 'adamw', shape: rows(1, E), flops: 14 * E, bytes: 28 * E,
+      record: (p, make) => adamw(
+        p,
+        { value: make([E]), grad: make([E]), m: make([E]), v: make([E]), stepState: make([16], Float32Array.of(1, 1, 0, 1, 0.1, 0.001, ...new Array<number>(10).fill(0))) },
+        { lr: 1e-4, beta1: 0.9, beta2: 0.999, oneMinusBeta1: 0.1, oneMinusBeta2: 0.001, epsilon: 1e-8, weightDecay: 0.01 },
+      ),
+    })),
+  ];
+}
+
+/** Everything `npm run bench -- kernels` measures. */
+export const kernelCases = (): KernelCase[] => [
+  ...MATMULS.flatMap((shape) => (['nt', 'nn', 'tn'] as const).map((form) => matmulCase(form, ...shape))),
+  ...stepCases(2048, 64, 172, 8, 4, 8, 512),
+  ...stepCases(1024, 896, 2432, 14, 2, 64, 2048).filter((c) => !/^(adamw|grad_norm)/.test(c.kernel)),
+];
+
