@@ -11,6 +11,8 @@ const root = fileURLToPath(new URL('../../../', import.meta.url));
 const bin = join(root, 'bin/edpo.js');
 const dir = mkdtempSync(join(tmpdir(), 'edpo-cli-config-'));
 t.teardown(() => rmSync(dir, { recursive: true }));
+// Forty processes are started one after the other.
+t.setTimeout(300_000);
 
 const edpo = (...args: string[]): SpawnSyncReturns<string> => spawnSync(process.execPath, [bin, ...args], { encoding: 'utf8', cwd: root });
 let files = 0;
@@ -175,7 +177,7 @@ t.test('the command line itself', async (t) => {
   refuses(t, edpo('train', '--learningrate', '1'), /unknown option '--learningrate'\nhint: did you mean --learning_rate\?/);
   refuses(t, edpo('train', 'configs/hh.yaml'), /hint: --config configs\/hh\.yaml/);
   refuses(t, edpo('train', '--beta'), /option '--beta <number>' argument missing/);
-  refuses(t, edpo('train', '--temperature', '1', '--model_name_or_path', 'm', '--output_dir', 'o'), /temperature {2}is not used by edpo train \(but by generate, eval-winrate\)/);
+  refuses(t, edpo('train', '--temperature', '1', '--model_name_or_path', 'm', '--data_files', 'd.jsonl', '--output_dir', 'o'), /temperature {2}is not used by edpo train \(but by generate, eval-winrate\)/);
   const bare = edpo();
   t.equal(bare.status, 2);
   t.match(bare.stderr, /Usage: edpo .*\n[^]*precompute-ref/);
