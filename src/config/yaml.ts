@@ -17,9 +17,10 @@ export function readYaml(text: string, file: string, sections: string[]): YamlEn
     const places = document.errors.map((e) => {
       const { line, col } = counter.linePos(e.pos[0]);
       // The message repeats the place and quotes the line; its first sentence says what is wrong.
-      return `line ${line}, column ${col}: ${e.message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, '')}`;
+      return { line, text: `line ${line}, column ${col}: ${e.message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, '')}` };
     });
-    throw new InputErrors(`${file} is not YAML`, places, 'mend the YAML there');
+    if (places.length === 1) throw new InputError(`${file} ${places[0]!.text}`, 'mend the YAML there');
+    throw new InputErrors(`${file} line ${places[0]!.line}: broken YAML, in ${places.length} places`, places.map((p) => p.text), 'mend the YAML there, from the top');
   }
   const root = document.contents;
   if (root === null) return [];
