@@ -32,6 +32,9 @@ function writeAll(fd: number, text: string): void {
   }
 }
 
+// A file-size limit (ulimit -f) is to be an error of the write, not the end of the process.
+process.on('SIGXFSZ', () => undefined);
+
 export function createIo(debug: boolean): CliIo {
   const log = pino({ level: process.env['EDPO_LOG'] ?? (debug ? 'debug' : 'silent'), base: null }, { write: (line) => writeAll(2, line) });
   return {

@@ -197,9 +197,10 @@ async function findAdapter(want: string, toggles: ToggleSet): Promise<{ adapter:
     adapter = await embedded(toggles);
     if (adapter) return { adapter, kind: 'embedded' };
   } else {
-    const adapter = await request(toggles, want);
+    const loader = systemHasLoader();
+    const adapter = loader ? await request(toggles, want) : null;
     if (adapter) return { adapter, kind: isSoftware(adapter.info) ? 'software' : 'hardware' };
-    const first = await request(toggles);
+    const first = loader ? await request(toggles) : null;
     throw new EdpoError(
       `no adapter whose name contains "${want}"${first ? `; this machine offers "${first.info.description || first.info.device}"` : ''}`,
       { hint: 'edpo doctor lists what is reachable; --adapter auto takes the best', exitCode: 2 },

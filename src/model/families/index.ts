@@ -23,7 +23,7 @@ export function modelSpec(config: Record<string, unknown>, where: string): Model
       error instanceof z.ZodError
         ? error.issues.map((i) => `${i.path.join('.')}: ${i.message}, got ${JSON.stringify(config[String(i.path[0])])}`)
         : [error instanceof Error ? error.message : String(error)];
-    throw new InputError(`${where}: ${problems.join('; ')}`);
+    throw new InputError(`${where}: ${problems.join('; ')}`, 'choose a checkpoint without that option, or mend config.json if it is wrong');
   }
 }
 

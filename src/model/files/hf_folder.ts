@@ -34,7 +34,7 @@ export class ModelFolder {
     try {
       config = JSON.parse(readFileSync(configPath, 'utf8')) as Record<string, unknown>;
     } catch (cause) {
-      throw new InputError(`${configPath} is no JSON: ${(cause as Error).message}`);
+      throw new InputError(`${configPath} is no JSON: ${(cause as Error).message}`, 'copy or download the file again');
     }
     const spec = modelSpec(config, configPath);
     const names = weightFiles(path);
@@ -124,7 +124,7 @@ function weightFiles(path: string): string[] {
     try {
       map = JSON.parse(readFileSync(index, 'utf8')) as typeof map;
     } catch (cause) {
-      throw new InputError(`${index} is no JSON: ${(cause as Error).message}`);
+      throw new InputError(`${index} is no JSON: ${(cause as Error).message}`, 'copy or download the file again');
     }
     const names = [...new Set(Object.values(map.weight_map ?? {}))];
     const missing = names.filter((f) => !existsSync(join(path, f)));

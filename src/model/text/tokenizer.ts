@@ -39,7 +39,7 @@ const readJson = (path: string): Record<string, unknown> => {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
   } catch (cause) {
-    throw new InputError(`${path} is no JSON: ${(cause as Error).message}`);
+    throw new InputError(`${path} is no JSON: ${(cause as Error).message}`, 'copy or download the file again');
   }
 };
 

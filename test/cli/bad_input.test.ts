@@ -1,0 +1,150 @@
+import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { edpo, tinyFolder, tinyPairs, type CliResult } from '../helpers/cli.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'edpo-bad-'));
+t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+const model = await tinyFolder(join(dir, 'model'));
+const data = tinyPairs(join(dir, 'd.jsonl'), 12);
+let runs = 0;
+const train = (...args: string[]): string[] => ['train', '--model_name_or_path', model, '--dataset_name', data, '--output_dir', join(dir, `run${runs++}`), '--num_train_epochs', '1', '--total_batch_size', '4', '--token_budget', '256', ...args];
+
+/** One clear error: exit code, no stack trace, no GPU touched where it can be known before. */
+function refused(t: import('tap').Test, r: CliResult, message: RegExp, o: { code?: number; gpu?: boolean } = {}): void {
+  t.equal(r.code, o.code ?? 2, r.err);
+  t.match(r.err, message);
+  t.match(r.err, /\nhint: |^hint: /, 'a hint to type');
+  t.notMatch(r.err, /\n\s+at .*\(/, 'no stack trace');
+  if (!o.gpu) t.notMatch(r.err, /^adapter: /m, 'before any GPU work');
+}
+/** The model folder with something wrong. */
+async function broken(name: string, change: (folder: string) => void | Promise<void>): Promise<string> {
+  const folder = join(dir, name);
+  cpSync(model, folder, { recursive: true });
+  await change(folder);
+  return folder;
+}
+const withModel = (folder: string): CliResult => edpo([...train().map((a) => (a === model ? folder : a))]);
+const withData = (text: string | Buffer, ...args: string[]): CliResult => {
+  const path = join(dir, `bad${runs++}.jsonl`);
+  writeFileSync(path, text);
+  return edpo(train(...args).map((a) => (a === data ? path : a)));
+};
+
+t.test('configuration', async (t) => {
+  refused(t, edpo(train('--betta', '1')), /unknown option '--betta'/);
+  refused(t, edpo(train('--beta', 'much')), /beta +expected a number > 0, got "much"/);
+  refused(t, edpo(train('--beta', '-1')), /beta +expected a number > 0, got -1/);
+  refused(t, edpo(train('--per_device_train_batch_size', '3')), /total_batch_size +is 4, but per_device_train_batch_size/);
+  const yaml = join(dir, 'broken.yaml');
+  writeFileSync(yaml, 'beta: 0.1\nloss_type: [sigmoid\nepsilon: 1\n');
+  refused(t, edpo(['train', '--config', yaml]), /broken.yaml line \d+/);
+});
+
+t.test('model folders', async (t) => {
+  refused(t, withModel(join(dir, 'nowhere')), /model folder .*nowhere does not exist/);
+  refused(t, withModel(await broken('no-weights', (f) => rmSync(join(f, 'model.safetensors')))), /has no weights: no \*.safetensors/);
+  refused(t, withModel(await broken('truncated', (f) => truncateSync(join(f, 'model.safetensors'), 5000))), /is not a whole safetensors file: tensor .* ends at byte \d+, the file has 5000/);
+  refused(t, withModel(await broken('lying', (f) => {
+    const bytes = readFileSync(join(f, 'model.safetensors'));
+    bytes.writeBigUInt64LE(99999999n);
+    writeFileSync(join(f, 'model.safetensors'), bytes);
+  })), /the header says 99999999 bytes/);
+  const edit = (key: string, value: unknown) => (f: string): void => {
+    const config = JSON.parse(readFileSync(join(f, 'config.json'), 'utf8')) as Record<string, unknown>;
+    writeFileSync(join(f, 'config.json'), JSON.stringify({ ...config, [key]: value }));
+  };
+  refused(t, withModel(await broken('shapes', edit('intermediate_size', 30))), /tensors do not fit config.json[\s\S]*expected \[30, 20\] from config.json, got \[27, 20\]/);
+  refused(t, withModel(await broken('architecture', edit('model_type', 'mamba'))), /model_type "mamba" is not one edpo knows/);
+  refused(t, withModel(await broken('activation', edit('hidden_act', 'relu'))), /hidden_act: edpo offers the activation "silu", got "relu"/);
+  refused(t, withModel(await broken('config', (f) => writeFileSync(join(f, 'config.json'), '{'))), /config.json is no JSON/);
+  refused(t, withModel(await broken('tokenizer', (f) => {
+    const json = JSON.parse(readFileSync(join(f, 'tokenizer.json'), 'utf8')) as { model: { vocab: Record<string, number> } };
+    for (let i = 0; i < 40; i++) json.model.vocab[`extra${i}`] = 33 + i;
+    writeFileSync(join(f, 'tokenizer.json'), JSON.stringify(json));
+  })), /the tokenizer has 73 ids, the model's vocabulary only 37/);
+  const nan = await tinyFolder(join(dir, 'nan'), 1, {}, (w) => { w['model.layers.1.mlp.up_proj.weight']![7] = NaN; });
+  refused(t, withModel(nan), /tensor model.layers.1.mlp.up_proj.weight holds NaN/, { gpu: true });
+});
+
+t.test('data', async (t) => {
+  const good = '{"prompt":"a:","chosen":"b","rejected":"c"}\n';
+  refused(t, edpo(train().map((a) => (a === data ? join(dir, 'no.jsonl') : a))), /neither a file nor a folder/);
+  refused(t, withData(`${good}{"prompt":\n`), /line 2 is no JSON/);
+  refused(t, withData('{"question":"a"}\n'), /column chosen, rejected is missing; it has question/);
+  refused(t, withData(`${good}{"prompt":"a:","chosen":"","rejected":"c"}\n{"prompt":"a:","chosen":"x","rejected":"x"}\n`), /empty response: 1 row \(1,[\s\S]*identical: 1 row \(2/);
+  refused(t, withData(Buffer.concat([Buffer.from(good), Buffer.from([0x7b, 0xff, 0x7d, 0x0a])])), /line 2 is not valid UTF-8/);
+  refused(t, withData('{"prompt_ids":[0],"chosen_ids":[99],"rejected_ids":[2]}\n'), /token id 99 is outside the model's vocabulary of 37/);
+  refused(t, edpo(train('--token_budget', '8')), /takes \d+ token rows .*token_budget is 8/);
+});
+
+t.test('reference caches', async (t) => {
+  const cache = join(dir, 'cache');
+  const base = (...args: string[]): string[] => train('--loss_type', 'epsilon_dpo', '--ref_cache', cache, '--beta', '0.1', ...args);
+  const first = edpo(['precompute-ref', '--model_name_or_path', model, '--dataset_name', data, '--loss_type', 'epsilon_dpo', '--ref_cache', cache, '--token_budget', '128']);
+  t.equal(first.code, 0, first.err);
+  const other = await tinyFolder(join(dir, 'other'), 9);
+  refused(t, edpo(base('--ref_model_name_or_path', other)), /was made with the weights of another reference model/, { gpu: true });
+  const more = tinyPairs(join(dir, 'more.jsonl'), 13, 5);
+  refused(t, edpo(base().map((a) => (a === data ? more : a))), /was made with another number of pairs|other data/, { gpu: true });
+  refused(t, edpo(base('--max_length', '20', '--max_prompt_length', '19', '--truncation_mode', 'keep_start')), /was made with other data|another max_length/, { gpu: true });
+  const sidecar = join(cache, 'ref.train.hidden-00000.bin');
+  const bytes = readFileSync(sidecar);
+  const flipped = Buffer.from(bytes);
+  flipped[100]! ^= 1;
+  writeFileSync(sidecar, flipped);
+  refused(t, edpo(base()), /the reference cache .* is damaged: pair 0: hidden states in .* have checksum/, { gpu: true });
+  writeFileSync(sidecar, bytes);
+  // Cut in half: completed, and said so.
+  const table = join(cache, 'ref.train.ndjson');
+  const whole = readFileSync(table);
+  truncateSync(table, Math.floor(whole.length / 2));
+  const completed = edpo(base());
+  t.equal(completed.code, 0, completed.err);
+  t.match(completed.err, /the reference cache is partial \(\d+ of 12 pairs\); completing it/);
+  t.same(readFileSync(table), whole, 'to the same bytes');
+  t.same(readFileSync(sidecar), bytes);
+});
+
+t.test('output folder: in use, already a run, full disk at once and in the middle', async (t) => {
+  const args = train('--save_steps', '1');
+  const out = args[args.indexOf('--output_dir') + 1]!;
+  mkdirSync(out);
+  writeFileSync(join(out, '.edpo.lock'), JSON.stringify({ pid: process.pid }));
+  refused(t, edpo(args), new RegExp(`is in use by process ${process.pid}`));
+  writeFileSync(join(out, '.edpo.lock'), JSON.stringify({ pid: 4194000 }));
+  const over = edpo(args);
+  t.equal(over.code, 0, over.err);
+  t.match(over.err, /took over .* from process 4194000/);
+  refused(t, edpo(args), /already holds a run/);
+  const full = train('--save_steps', '1', '--loss_type', 'sigmoid');
+  const fullOut = full[full.indexOf('--output_dir') + 1]!;
+  // SwiftShader itself needs some tens of kB of mapped files; the state of a checkpoint takes 104.
+  refused(t, edpo(full, { shell: 'ulimit -f 90' }), /cannot write .*: the file-size limit \(ulimit -f\) is reached/, { code: 1, gpu: true });
+  t.same(existsSync(fullOut) ? readdirSync(fullOut).filter((f) => f.startsWith('checkpoint')) : [], [], 'no half checkpoint carries the name');
+  // In the middle: a checkpoint of ~110 kB fits, a ledger beyond 200 kB does not.
+  const many = tinyPairs(join(dir, 'many.jsonl'), 500, 3);
+  const middle = [...train('--save_steps', '5', '--num_train_epochs', '2', '--total_batch_size', '16', '--ref_mode', 'live').map((a) => (a === data ? many : a))];
+  const r = edpo(middle, { shell: 'ulimit -f 400' });
+  t.equal(r.code, 1, r.err);
+  t.match(r.err, /cannot write .*pairs.ndjson: the file-size limit .*the last checkpoint is .*checkpoint-\d+/);
+  const middleOut = middle[middle.indexOf('--output_dir') + 1]!;
+  const resumed = edpo([...middle, '--resume']);
+  t.equal(resumed.code, 0, resumed.err);
+  t.match(resumed.err, /resuming after step \d+/);
+  t.equal(readFileSync(join(middleOut, 'pairs.ndjson'), 'utf8').trim().split('\n').length, 1000, 'every pair of both epochs, once');
+});
+
+t.test('non-finite loss, lost device, no adapter', async (t) => {
+  refused(t, edpo(train('--learning_rate', '1e30', '--max_grad_norm', '0', '--lr_scheduler_type', 'constant')), /step \d: non-finite (loss in pair \d+|gradient)/, { code: 1, gpu: true });
+  const skip = edpo(train('--learning_rate', '1e30', '--max_grad_norm', '0', '--lr_scheduler_type', 'constant', '--on_nonfinite', 'skip'));
+  t.match(skip.err, /warning: step \d: non-finite .*weights, moments and β were not moved/);
+  const lost = train('--save_steps', '1', '--num_train_epochs', '2');
+  refused(t, edpo(lost, { env: { EDPO_FAULT: 'device_lost:3' } }), /the GPU device was lost: .*the last checkpoint is .*checkpoint-\d/, { code: 1, gpu: true });
+  const resumed = edpo([...lost, '--resume']);
+  t.equal(resumed.code, 0, resumed.err);
+  refused(t, edpo(train('--adapter', 'GeForce 256')), /no adapter whose name contains "GeForce 256"/);
+  copyFileSync(data, join(dir, 'copy.jsonl'));
+});
