@@ -122,7 +122,7 @@ t.test('output folder: in use, already a run, full disk at once and in the middl
   const full = train('--save_steps', '1', '--loss_type', 'sigmoid');
   const fullOut = full[full.indexOf('--output_dir') + 1]!;
   // SwiftShader itself needs some tens of kB of mapped files; the state of a checkpoint takes 104.
-  refused(t, edpo(full, { shell: 'ulimit -f 90' }), /cannot write .*: the file-size limit \(ulimit -f\) is reached/, { code: 1, gpu: true });
+  refused(t, edpo(full, { shell: 'ulimit -f 98' }), /cannot write .*: the file-size limit \(ulimit -f\) is reached/, { code: 1, gpu: true });
   t.same(existsSync(fullOut) ? readdirSync(fullOut).filter((f) => f.startsWith('checkpoint')) : [], [], 'no half checkpoint carries the name');
   // In the middle: a checkpoint of ~110 kB fits, a ledger beyond 200 kB does not.
   const many = tinyPairs(join(dir, 'many.jsonl'), 500, 3);
