@@ -8,11 +8,13 @@ const out = fileURLToPath(new URL('../dist/vendor/tokenizers.js', import.meta.ur
 mkdirSync(fileURLToPath(new URL('../dist/vendor/', import.meta.url)), { recursive: true });
 const stubs = {
   './utils/hub.js': 'export async function getModelJSON() { throw new Error("edpo reads tokenizer files itself"); }',
+  // Templates are rendered by edpo's own, newer dependency.
+  '@huggingface/jinja': 'export class Template { constructor() { throw new Error("edpo renders chat templates itself"); } }',
   '../backends/onnx.js': 'export const ONNX = { Tensor: class {} }; export const executionProviders = [];',
 };
 await build({
   stdin: {
-    contents: "export { AutoTokenizer, PreTrainedTokenizer } from '@xenova/transformers/src/tokenizers.js';",
+    contents: "export { PreTrainedTokenizer } from '@xenova/transformers/src/tokenizers.js';",
     resolveDir: fileURLToPath(new URL('..', import.meta.url)),
   },
   bundle: true,
@@ -26,7 +28,7 @@ await build({
   plugins: [{
     name: 'stubs',
     setup(b) {
-      b.onResolve({ filter: /(utils\/hub|backends\/onnx)\.js$/ }, ({ path }) => (path in stubs ? { path, namespace: 'stub' } : undefined));
+      b.onResolve({ filter: /(utils\/hub|backends\/onnx)\.js$|^@huggingface\/jinja$/ }, ({ path }) => (path in stubs ? { path, namespace: 'stub' } : undefined));
       b.onLoad({ filter: /.*/, namespace: 'stub' }, ({ path }) => ({ contents: stubs[path], loader: 'js' }));
     },
   }],

@@ -15,7 +15,7 @@ import { realTest, sharedData } from '../helpers/shared.js';
 const letters = (over: Partial<Tokenizer> = {}): Tokenizer => ({
   encode: (text) => Array.from(text.replaceAll('</s>', '\u0002'), (c) => c.charCodeAt(0)),
   decode: (ids) => String.fromCharCode(...Array.from(ids)),
-  bosId: 1, eosId: 2, eosIds: [2], vocabSize: 256, addBos: true, chatTemplate: undefined, special: {}, hash: 'letters', ...over,
+  bosId: 1, eosId: 2, eosIds: [2], vocabSize: 256, addBos: true, chatTemplate: undefined, special: {}, specialIds: new Set([1, 2]), hash: 'letters', ...over,
 });
 const options = (over: Partial<StoreOptions>): StoreOptions => ({
   files: [], format: 'auto', tokenizer: letters(), template: undefined, tokenization: 'edpo', sides: 2, maxLength: 0, maxPromptLength: 0,

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
+import { boundWords, type BpeModel } from './bpe_words.js';
+import { normaliseTokenizerJson, startsWith, type TokenizerJson } from './tokenizer_json.js';
 
 /** Text ↔ ids with the files of a model folder; never adds special tokens by itself. */
 export interface Tokenizer {
@@ -16,6 +18,8 @@ export interface Tokenizer {
   vocabSize: number;
   /** The tokenizer puts BOS before a text. */
   addBos: boolean;
+  /** Ids of the special tokens: control marks such as BOS, EOS and turn ends. */
+  specialIds: Set<number>;
   chatTemplate: string | undefined;
   /** Names of special tokens for templates. */
   special: Record<string, string>;
@@ -27,12 +31,10 @@ export interface Tokenizer {
 interface Bundled {
   encode(text: string, pair: null, options: { add_special_tokens: boolean }): number[];
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-  model: { tokens_to_ids: Map<string, number>; vocab: string[] };
+  model: BpeModel & { tokens_to_ids: Map<string, number>; vocab: string[] };
 }
-type BundledClass = new (json: unknown, config: unknown) => Bundled;
 interface Bundle {
-  AutoTokenizer: { TOKENIZER_CLASS_MAPPING: Record<string, BundledClass> };
-  PreTrainedTokenizer: BundledClass;
+  PreTrainedTokenizer: new (json: unknown, config: unknown) => Bundled;
 }
 
 const readJson = (path: string): Record<string, unknown> => {
@@ -48,49 +50,48 @@ const tokenText = (value: unknown): string | undefined =>
   typeof value === 'string' ? value : typeof value === 'object' && value !== null ? (value as { content?: string }).content : undefined;
 
 /**
- * Loads tokenizer.json and tokenizer_config.json of a folder. Merges in pair form are joined first (the bundled class reads
- * only strings); `truncation` and `padding` entries, left from somebody's last use, are dropped.
+ * Loads tokenizer.json and tokenizer_config.json of a folder. tokenizer.json alone decides the ids, as in Hugging Face's fast
+ * tokenizers: the bundled per-model classes, some of which follow the older "slow" ones, are passed by.
  */
 export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   const path = join(dir, 'tokenizer.json');
   if (!existsSync(path)) throw new InputError(`${dir} has no tokenizer.json`, 'save the tokenizer as a "fast" tokenizer beside the model');
-  const json = readJson(path) as { model?: { merges?: unknown[]; type?: string }; added_tokens?: Array<{ id: number; content: string; special: boolean }>; post_processor?: unknown; truncation?: unknown; padding?: unknown };
+  const json = readJson(path) as TokenizerJson;
+  if (typeof json.model !== 'object' || json.model === null) throw new InputError(`${path} has no "model" entry, so it is no tokenizer file`, 'copy or download the file again');
   const optional = (name: string): Record<string, unknown> => (existsSync(join(dir, name)) ? readJson(join(dir, name)) : {});
   const config: Record<string, unknown> = { ...optional('special_tokens_map.json'), ...optional('tokenizer_config.json') };
-  const merges = json.model?.merges;
-  if (merges && Array.isArray(merges[0])) json.model!.merges = (merges as string[][]).map((pair) => pair.join(' '));
-  json.truncation = null;
-  json.padding = null;
-  const hash = createHash('sha256').update(JSON.stringify([json.model, json.added_tokens, (json as Record<string, unknown>)['normalizer'], (json as Record<string, unknown>)['pre_tokenizer']])).digest('hex');
+  normaliseTokenizerJson(json);
+  const hash = createHash('sha256').update(JSON.stringify([json.model, json.added_tokens, json.normalizer, json.pre_tokenizer])).digest('hex');
 
   const bundle = (await import(new URL('../../../vendor/tokenizers.js', import.meta.url).href)) as Bundle;
-  const className = String(config['tokenizer_class'] ?? '').replace(/Fast$/, '');
-  const Class = bundle.AutoTokenizer.TOKENIZER_CLASS_MAPPING[className] ?? bundle.PreTrainedTokenizer;
   let inner: Bundled;
   try {
-    // The class edits its arguments; template rendering is not its task here.
-    inner = new Class(json, { ...config, chat_template: undefined });
+    inner = new bundle.PreTrainedTokenizer(json, {});
   } catch (cause) {
-    throw new InputError(`${path}: this tokenizer cannot be built: ${(cause as Error).message}`);
+    throw new InputError(`${path}: this tokenizer cannot be built: ${(cause as Error).message}`, 'edpo reads BPE, Unigram and WordPiece files as Hugging Face tokenizers write them', cause);
   }
-  const added = new Map((json.added_tokens ?? []).map((t) => [t.content, t.id]));
+  boundWords(inner.model);
+  const addedTokens = json.added_tokens!;
+  const added = new Map(addedTokens.map((t) => [t.content, t.id]));
   const idOf = (text: string | undefined): number | undefined => (text === undefined ? undefined : (added.get(text) ?? inner.model.tokens_to_ids.get(text)));
   const bosId = idOf(tokenText(config['bos_token']));
   const eosId = idOf(tokenText(config['eos_token']));
   const ends = [eosId, optional('generation_config.json')['eos_token_id'], optional('config.json')['eos_token_id']].flat();
-  const largest = Math.max(inner.model.vocab.length - 1, ...(json.added_tokens ?? []).map((t) => t.id));
+  const largest = addedTokens.reduce((most, t) => Math.max(most, t.id), inner.model.vocab.length - 1);
   const templateFile = join(dir, 'chat_template.jinja');
   const template = existsSync(templateFile) ? readFileSync(templateFile, 'utf8') : defaultTemplate(config['chat_template']);
   return {
     encode: (text) => (text === '' ? [] : inner.encode(text, null, { add_special_tokens: false })),
-    decode: (ids, o) => inner.decode(Array.from(ids), { skip_special_tokens: o?.skipSpecial ?? false, clean_up_tokenization_spaces: false }),
+    // The bundled decoder refuses an empty list.
+    decode: (ids, o) => ids.length === 0 ? '' : inner.decode(Array.from(ids), { skip_special_tokens: o?.skipSpecial ?? false, clean_up_tokenization_spaces: false }),
     bosId,
     eosId,
     eosIds: [...new Set(ends.filter((id): id is number => typeof id === 'number'))],
     vocabSize: largest + 1,
-    addBos: bosId !== undefined && (typeof config['add_bos_token'] === 'boolean' ? config['add_bos_token'] : JSON.stringify(json.post_processor ?? null).includes(`"ids":[${bosId}]`)),
+    addBos: bosId !== undefined && (typeof config['add_bos_token'] === 'boolean' ? config['add_bos_token'] : startsWith(json.post_processor, bosId)),
+    specialIds: new Set(addedTokens.filter((t) => t.special).map((t) => t.id)),
     chatTemplate: template,
-    special: Object.fromEntries(['bos_token', 'eos_token', 'pad_token', 'unk_token'].flatMap((k) => { const s = tokenText(config[k]); return s === undefined ? [] : [[k, s]]; })),
+    special: Object.fromEntries(Object.keys(config).filter((k) => k.endsWith('_token')).flatMap((k) => { const s = tokenText(config[k]); return s === undefined ? [] : [[k, s]]; })),
     hash,
   };
 }

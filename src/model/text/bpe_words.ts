@@ -1,0 +1,34 @@
+/** The bundled BPE model, as far as it is touched here. */
+export interface BpeModel {
+  cache?: Map<string, string[]>;
+  bpe?: (word: string) => string[];
+  merges?: string[][];
+  ignore_merges?: boolean;
+  end_of_word_suffix?: string;
+}
+
+const WORDS = 1 << 16;
+const LONGEST = 64;
+
+/** Words already split into tokens: long ones hardly come again, and data without end must not fill the memory. */
+class WordCache extends Map<string, string[]> {
+  override set(word: string, tokens: string[]): this {
+    if (word.length > LONGEST) return this;
+    if (this.size >= WORDS) this.clear();
+    return super.set(word, tokens);
+  }
+}
+
+/**
+ * Bounds the model's cache of words, and lets SentencePiece-like vocabularies use it: their files have no pre-tokenizer, so a
+ * whole text is one word. Where no merge joins a mark "▁" to something before it other than a mark, tokens never cross such a
+ * place and the text may be cut there first, with the same result.
+ */
+export function boundWords(model: BpeModel): void {
+  if (!model.cache || !model.bpe || !model.merges) return;
+  model.cache = new WordCache();
+  const crosses = model.merges.some(([left, right]) => /[^▁]▁/u.test(`${left}${right}`));
+  if (crosses || model.ignore_merges || model.end_of_word_suffix) return;
+  const bpe = model.bpe.bind(model);
+  model.bpe = (word) => (word.includes('▁', 1) ? word.split(/(?<=[^▁])(?=▁)/u).flatMap((part) => bpe(part)) : bpe(word));
+}
