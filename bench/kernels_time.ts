@@ -1,4 +1,5 @@
 import type { Gpu } from '../src/gpu/device.js';
+import { patiently } from '../src/gpu/patience.js';
 import { Profiler } from '../src/gpu/profile.js';
 import { Program } from '../src/gpu/program.js';
 import { Tensor } from '../src/gpu/tensor.js';
@@ -54,8 +55,8 @@ export async function timeCase(gpu: Gpu, c: KernelCase, runs: number): Promise<T
     const times = profiler?.finish(encoder);
     const from = performance.now();
     gpu.device.queue.submit([encoder.finish()]);
-    if (times) return (await times()).reduce((sum, { ms }) => sum + ms, 0);
-    await gpu.device.queue.onSubmittedWorkDone();
+    if (times) return (await patiently(gpu, times())).reduce((sum, { ms }) => sum + ms, 0);
+    await patiently(gpu, gpu.device.queue.onSubmittedWorkDone());
     gpu.check();
     return performance.now() - from;
   });
@@ -72,7 +73,7 @@ export async function copyRate(gpu: Gpu, bytes: number, runs: number): Promise<n
     for (let i = 0; i < repeats; i++) encoder.copyBufferToBuffer(from, 0, to, 0, bytes);
     const start = performance.now();
     gpu.device.queue.submit([encoder.finish()]);
-    await gpu.device.queue.onSubmittedWorkDone();
+    await patiently(gpu, gpu.device.queue.onSubmittedWorkDone());
     return performance.now() - start;
   });
   gpu.destroyBuffer(from);

@@ -12,7 +12,7 @@ const padded = (data: Float32Array, length: number): Float32Array => {
   return out;
 };
 
-for (const [M, I, O] of [[1, 1, 1], [5, 123, 7], [9, 8, 12], [67, 33, 5], [6, 64, 172], [130, 20, 36]] as const) {
+for (const [M, I, O] of [[1, 1, 1], [5, 123, 7], [9, 8, 12], [67, 33, 5], [6, 64, 172], [130, 20, 36], [17, 12, 44], [33, 4, 20]] as const) {
   t.test(`matmul M=${M} I=${I} O=${O} against the twin, rows past M NaN`, async (t) => {
     const gpu = await testGpu();
     const rows = new Dyn('M', M + 3);
@@ -69,12 +69,39 @@ t.test('a range of rows of w: columns of a vocabulary tile', async (t) => {
   close(t, 'dw', await read(dw), dwWant, reduce(40), [O, I]);
 });
 
+t.test('a range that starts and ends off the tiles, sizes by four', async (t) => {
+  const gpu = await testGpu();
+  const [M, I, O, Y, first, count] = [19, 12, 40, 24, 5, 20];
+  const [xs, ws, adds] = [normals(3, M * I), normals(4, O * I), normals(5, M * Y)];
+  const x = upload(gpu, 'x', [M, I], xs);
+  const w = upload(gpu, 'w', [O, I], ws);
+  const add = upload(gpu, 'add', [M, Y], adds);
+  const tile = output(gpu, 'tile', [M, Y], 9);
+  const dh = output(gpu, 'dh', [M, I], 1);
+  const dw = output(gpu, 'dw', [O, I], 1);
+  await runOnce(gpu, (p) => {
+    matmulNT(p, { x, w, y: tile }, { first, count, add });
+    matmulNN(p, { x: tile, w, y: dh }, { first, count, accumulate: true });
+    matmulTN(p, { a: tile, b: x, y: dw }, { first, count });
+  });
+  const part = ws.slice(first * I, (first + count) * I);
+  const want = twin.nt(xs, part, M, I, count).map((v, i) => v + adds[Math.floor(i / count) * Y + (i % count)]!);
+  const got = await read(tile);
+  close(t, 'tile', Float32Array.from(want, (_, i) => got[Math.floor(i / count) * Y + (i % count)]!), want, reduce(I), [M, count]);
+  for (let m = 0; m < M; m++) t.same([...got.subarray(m * Y + count, (m + 1) * Y)], [9, 9, 9, 9], 'columns past count are not touched');
+  close(t, 'dh', await read(dh), twin.nn(want, part, M, count, I).map((v) => v + 1), reduce(40), [M, I]);
+  const dwWant = new Float64Array(O * I);
+  dwWant.set(twin.tn(want, xs, M, count, I), first * I);
+  close(t, 'dw: rows outside the range are not touched', await read(dw), dwWant.map((v) => v + 1), reduce(40), [O, I]);
+});
+
 t.test('a row’s bits depend on that row alone', async (t) => {
   const gpu = await testGpu();
   for (const [I, O] of [[64, 172], [33, 19]] as const) {
     const row = normals(7, I);
     const w = upload(gpu, 'w', [O, I], normals(8, O * I));
     const wT = upload(gpu, 'wT', [I, O], normals(9, O * I));
+    const added = normals(10, O);
     const bits: string[] = [];
     for (const [M, at] of [[1, 0], [7, 3], [64, 63], [130, 66]] as const) {
       const xs = normals(M, M * I);
@@ -82,11 +109,18 @@ t.test('a row’s bits depend on that row alone', async (t) => {
       const x = upload(gpu, 'x', [M, I], xs);
       const y = output(gpu, 'y', [M, O]);
       const z = output(gpu, 'z', [M, O]);
+      const adds = normals(M + 1, M * O);
+      adds.set(added, at * O);
+      const part = output(gpu, 'part', [M, O]);
+      const sum = output(gpu, 'sum', [M, O], 0.3);
       await runOnce(gpu, (p) => {
         matmulNT(p, { x, w, y });
         matmulNN(p, { x, w: wT, y: z });
+        matmulNT(p, { x, w, y: part }, { first: 3, count: 13, add: upload(gpu, 'add', [M, O], adds) });
+        matmulNN(p, { x, w: wT, y: sum }, { first: 1, count: 12, accumulate: true });
       });
-      bits.push([(await read(y)).slice(at * O, (at + 1) * O), (await read(z)).slice(at * O, (at + 1) * O)].join());
+      const rows = await Promise.all([y, z, part, sum].map(async (r) => (await read(r)).slice(at * O, (at + 1) * O)));
+      bits.push(rows.map((r) => new Uint32Array(r.buffer).join()).join('; '));
     }
     for (const b of bits) t.equal(b, bits[0], `I=${I}`);
   }

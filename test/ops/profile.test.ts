@@ -1,0 +1,41 @@
+import t from 'tap';
+import { swiglu } from '../../src/gpu/ops/swiglu.js';
+import { patiently } from '../../src/gpu/patience.js';
+import { kernelOf, Profiler, sumByLabel } from '../../src/gpu/profile.js';
+import { Program } from '../../src/gpu/program.js';
+import { output, read, testGpu, upload } from '../helpers/gpu.js';
+import { normals } from '../helpers/rng.js';
+
+t.test('every dispatch is timed, over more than one query set, and results do not change', async (t) => {
+  const gpu = await testGpu();
+  t.ok(Profiler.supported(gpu), 'both software adapters have timestamps');
+  const [small, large] = [{ N: 2, name: 'small' }, { N: 4096, name: 'large' }];
+  const program = new Program(gpu, 'profiled');
+  const results = [small, large].map(({ N, name }) => {
+    const [gate, up] = [upload(gpu, 'g', [N, 16], normals(1, N * 16)), upload(gpu, 'u', [N, 16], normals(2, N * 16))];
+    const h = output(gpu, 'h', [N, 16]);
+    program.scope(name, () => swiglu(program, { gate, up, h }));
+    return h;
+  });
+  await program.submit();
+  const plain = await Promise.all(results.map(read));
+  const profiler = new Profiler(gpu);
+  for (const repeats of [1, 1100, 2]) {
+    const encoder = gpu.device.createCommandEncoder();
+    for (let i = 0; i < repeats; i++) program.encode(encoder, {}, profiler);
+    const times = profiler.finish(encoder);
+    gpu.device.queue.submit([encoder.finish()]);
+    const list = await patiently(gpu, times());
+    t.same(list.slice(0, 2).map((d) => d.label), ['small swiglu.fwd', 'large swiglu.fwd']);
+    t.equal(list.length, 2 * repeats);
+    t.ok(list.every((d) => d.ms >= 0 && Number.isFinite(d.ms)));
+    const sums = sumByLabel(list);
+    t.same(sums.map((s) => [s.label, s.dispatches]), [['large swiglu.fwd', repeats], ['small swiglu.fwd', repeats]], 'the longest first');
+    t.ok(sums[0]!.ms > 0);
+    const one = sumByLabel(list, kernelOf);
+    t.equal(one.length, 1);
+    t.ok(Math.abs(one[0]!.ms - sums[0]!.ms - sums[1]!.ms) < 1e-6);
+  }
+  profiler.destroy();
+  for (const [i, h] of results.entries()) t.same(await read(h), plain[i]);
+});
