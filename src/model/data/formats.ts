@@ -17,6 +17,8 @@ export interface Refusal {
   refused: string;
 }
 
+const PROMPTS_DIFFER = 'prompts of the two sides differ';
+
 /** Finds the format from the first row. */
 export function detectFormat(row: Record<string, unknown>): Exclude<DatasetFormat, 'auto'> {
   if ('prompt_ids' in row || 'chosen_ids' in row) return 'tokenized';
@@ -50,20 +52,24 @@ function tokenized(row: Row, sides: 1 | 2): Example {
   need(row, names);
   const ids = names.map((n) => {
     const v = row.value[n];
-    if (!Array.isArray(v) || !v.every((x) => Number.isInteger(x) && (x as number) >= 0)) throw new InputError(`${row.where}: ${n} must be a list of token ids`);
-    return v as number[];
+    // Parquet holds 64-bit integers, which are read as BigInt.
+    const list = Array.isArray(v) ? v.map((x) => (typeof x === 'bigint' ? Number(x) : (x as unknown))) : [];
+    if (!Array.isArray(v) || !list.every((x) => Number.isInteger(x) && (x as number) >= 0)) throw new InputError(`${row.where}: ${n} must be a list of token ids`);
+    return list as number[];
   });
   return { kind: 'ids', prompt: ids[0]!, chosen: ids[1]!, ...(sides === 2 ? { rejected: ids[2]! } : {}) };
 }
 
 function hh(row: Row, sides: 1 | 2, template: ChatTemplate | undefined): Example | Refusal {
   need(row, ['chosen', ...(sides === 2 ? ['rejected'] : [])]);
-  const chosen = hhSplit(String(row.value['chosen']));
-  const rejected = sides === 2 ? hhSplit(String(row.value['rejected'])) : undefined;
+  const texts = [row.value['chosen'], ...(sides === 2 ? [row.value['rejected']] : [])];
+  if (!texts.every((v) => typeof v === 'string')) throw new InputError(`${row.where}: chosen and rejected must be texts, got ${texts.map(shape).join(' and ')}`, '--dataset_format hf for message lists');
+  const [chosen, rejected] = texts.map((v) => hhSplit(v as string));
   if (!chosen || (sides === 2 && !rejected)) throw new InputError(`${row.where}: no "\\n\\nAssistant:" turn; is this Anthropic-HH text?`, '--dataset_format hf for other data');
-  if (rejected && chosen.prompt !== rejected.prompt) return { refused: 'prompts of the two sides differ' };
+  if (rejected && chosen.prompt !== rejected.prompt) return { refused: PROMPTS_DIFFER };
   if (!template) return { kind: 'text', prompt: chosen.prompt, chosen: chosen.reply, ...(rejected ? { rejected: rejected.reply } : {}) };
   const reply = (text: string): Message[] => [{ role: 'assistant', content: text.trim() }];
+  if (!/^\s*(Human|Assistant):/.test(chosen.prompt)) return { refused: 'text before the first turn' };
   return { kind: 'chat', prompt: hhDialogue(chosen.prompt), chosen: reply(chosen.reply), ...(rejected ? { rejected: reply(rejected.reply) } : {}) };
 }
 
@@ -72,47 +78,66 @@ function hf(row: Row, sides: 1 | 2): Example | Refusal {
   if (sides === 1 && chosen === undefined) return sft(row);
   need(row, ['chosen', ...(sides === 2 ? ['rejected'] : [])]);
   if (typeof chosen === 'string' && (sides === 1 || typeof rejected === 'string')) {
-    const other = rejected as string | undefined;
-    if (typeof prompt === 'string') return { kind: 'text', prompt, chosen, ...(sides === 2 ? { rejected: other! } : {}) };
+    const other = typeof rejected === 'string' ? rejected : undefined;
+    const second = (text: string | undefined): { rejected?: string } => (sides === 2 ? { rejected: text! } : {});
+    if (typeof prompt === 'string') return { kind: 'text', prompt, chosen, ...second(other) };
     if (isMessages(prompt)) {
       const reply = (text: string): Message[] => [{ role: 'assistant', content: text }];
       return { kind: 'chat', prompt, chosen: reply(chosen), ...(sides === 2 ? { rejected: reply(other!) } : {}) };
     }
-    if (sides === 1 || other === undefined) throw new InputError(`${row.where}: column prompt is missing and there is no second side to find it from`);
+    if (prompt !== undefined && prompt !== null) throw new InputError(`${row.where}: prompt must be a text or a list of {role, content}, got ${shape(prompt)}`);
+    if (other === undefined) throw new InputError(`${row.where}: column prompt is missing and there is no second side to find it from`);
     const common = commonPrefix(chosen, other);
     if (common === '') return { refused: 'no prompt: chosen and rejected share no beginning' };
-    return { kind: 'text', prompt: common, chosen: chosen.slice(common.length), rejected: other.slice(common.length) };
+    return { kind: 'text', prompt: common, chosen: chosen.slice(common.length), ...second(other.slice(common.length)) };
   }
-  if (isMessages(chosen) && (sides === 1 || isMessages(rejected))) {
-    const other = rejected as Message[] | undefined;
-    // Message lists either repeat the prompt (whatever a prompt column holds) or follow it.
-    let shared = 0;
-    if (other && sides === 2) while (shared < Math.min(chosen.length, other.length) - 1 && sameMessage(chosen[shared]!, other[shared]!)) shared++;
-    else if (!isMessages(prompt)) shared = chosen.length - 1;
-    const head = chosen.slice(0, shared);
-    const before = isMessages(prompt) && !prompt.every((m, i) => head[i] && sameMessage(m, head[i]!)) ? prompt : typeof prompt === 'string' && shared === 0 ? [{ role: 'user', content: prompt }] : [];
-    const full = [...before, ...head];
-    if (full.length === 0) return { refused: 'no prompt: the two dialogues share no first message' };
-    return { kind: 'chat', prompt: full, chosen: chosen.slice(shared), ...(sides === 2 ? { rejected: other!.slice(shared) } : {}) };
-  }
+  if (isMessages(chosen) && (sides === 1 || isMessages(rejected))) return chat(row, prompt, chosen, sides === 2 ? (rejected as Message[]) : undefined);
   throw new InputError(`${row.where}: chosen and rejected must both be texts or both be lists of {role, content}, got ${shape(chosen)} and ${shape(rejected)}`);
 }
 
-function sft(row: Row): Example {
+const beginsWith = (whole: Message[], part: Message[]): boolean => whole.length > part.length && part.every((m, i) => sameMessage(m, whole[i]!));
+
+/** Message lists follow the prompt, or repeat it, whatever a prompt column holds (princeton-nlp's sets have its text there). */
+function chat(row: Row, prompt: unknown, chosen: Message[], rejected: Message[] | undefined): Example | Refusal {
+  const all = rejected ? [chosen, rejected] : [chosen];
+  const cut = (head: Message[], from: number): Example => ({ kind: 'chat', prompt: head, chosen: chosen.slice(from), ...(rejected ? { rejected: rejected.slice(from) } : {}) });
+  if (all.some((side) => side.length === 0)) return { refused: 'empty response' };
+  if (isMessages(prompt)) {
+    const repeats = all.filter((side) => beginsWith(side, prompt)).length;
+    if (repeats > 0 && repeats < all.length) return { refused: PROMPTS_DIFFER };
+    return cut(prompt, repeats > 0 ? prompt.length : 0);
+  }
+  if (prompt !== undefined && prompt !== null && typeof prompt !== 'string') throw new InputError(`${row.where}: prompt must be a text or a list of {role, content}, got ${shape(prompt)}`);
+  let shared = rejected ? 0 : chosen.length - 1;
+  if (rejected) while (shared < Math.min(chosen.length, rejected.length) - 1 && sameMessage(chosen[shared]!, rejected[shared]!)) shared++;
+  if (shared > 0) return cut(chosen.slice(0, shared), shared);
+  if (typeof prompt !== 'string') return { refused: 'no prompt: the two dialogues share no first message' };
+  // Both sides are answers alone; a side that opens with another turn repeats a prompt, and not the other side's.
+  if (all.some((side) => side[0]!.role !== 'assistant')) return { refused: PROMPTS_DIFFER };
+  return cut([{ role: 'user', content: prompt }], 0);
+}
+
+function sft(row: Row): Example | Refusal {
   const { prompt, completion, messages, text } = row.value;
-  if (isMessages(messages) && messages.length > 1) return { kind: 'chat', prompt: messages.slice(0, -1), chosen: messages.slice(-1) };
+  if (isMessages(messages)) {
+    if (messages.length < 2) return { refused: 'no prompt: a dialogue of fewer than two messages' };
+    if (messages.at(-1)!.role === 'user' || messages.at(-1)!.role === 'system') return { refused: 'the dialogue does not end with an answer' };
+    return { kind: 'chat', prompt: messages.slice(0, -1), chosen: messages.slice(-1) };
+  }
   if (typeof prompt === 'string' && typeof completion === 'string') return { kind: 'text', prompt, chosen: completion };
   if (isMessages(prompt) && isMessages(completion)) return { kind: 'chat', prompt, chosen: completion };
   if (typeof text === 'string') return { kind: 'text', prompt: '', chosen: text };
   throw new InputError(`${row.where}: expected prompt and completion, messages, text, or chosen; it has ${Object.keys(row.value).join(', ')}`);
 }
 
-const shape = (v: unknown): string => (Array.isArray(v) ? 'a list' : v === undefined ? 'nothing' : typeof v);
+const shape = (v: unknown): string => (Array.isArray(v) ? (isMessages(v) ? 'a list of messages' : 'a list of other things') : v === undefined || v === null ? 'nothing' : typeof v === 'string' ? 'a text' : `a value of type ${typeof v}`);
 
 /** Longest common beginning, as TRL's extract_prompt takes it: a space before the point of difference goes to the answers. */
 function commonPrefix(a: string, b: string): string {
   let n = 0;
   while (n < a.length && n < b.length && a[n] === b[n]) n++;
+  // Two characters outside the basic plane may share their first half; half a character is none.
+  if (n > 0 && /[\ud800-\udbff]/.test(a[n - 1]!)) n--;
   if (n > 0 && a[n - 1] === ' ') n--;
   return a.slice(0, n);
 }

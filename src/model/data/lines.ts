@@ -1,15 +1,11 @@
-import { createReadStream } from 'node:fs';
-import { createGunzip } from 'node:zlib';
 import { InputError } from '../../errors.js';
+import { chunks } from './chunks.js';
 
 /**
  * Lines of a text file (gunzipped if it ends in .gz), split at \n only: texts hold U+2028 and friends, which are no line ends here.
  * Streams; at most one line is held. Invalid UTF-8 is an InputError with the line's number (from 1).
  */
 export async function* lines(path: string): AsyncGenerator<{ text: string; number: number }> {
-  const raw = createReadStream(path);
-  const stream = path.endsWith('.gz') ? raw.pipe(createGunzip()) : raw;
-  if (stream !== raw) raw.on('error', (e) => stream.destroy(e));
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let rest: Buffer[] = [];
   let number = 0;
@@ -21,20 +17,15 @@ export async function* lines(path: string): AsyncGenerator<{ text: string; numbe
       throw new InputError(`${path} line ${number} is not valid UTF-8`, 'save the file as UTF-8');
     }
   };
-  try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      let at = 0;
-      for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, at)) {
-        rest.push(chunk.subarray(at, end));
-        yield take(rest);
-        rest = [];
-        at = end + 1;
-      }
-      if (at < chunk.length) rest.push(chunk.subarray(at));
+  for await (const chunk of chunks(path)) {
+    let at = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, at)) {
+      rest.push(chunk.subarray(at, end));
+      yield take(rest);
+      rest = [];
+      at = end + 1;
     }
-  } catch (cause) {
-    if (cause instanceof InputError) throw cause;
-    throw new InputError(`cannot read ${path}: ${(cause as Error).message}`, undefined, cause);
+    if (at < chunk.length) rest.push(chunk.subarray(at));
   }
   if (rest.length > 0) yield take(rest);
 }

@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { gunzipSync } from 'node:zlib';
 import { InputError } from '../../errors.js';
+import { jsonItems } from './json_array.js';
 import { lines } from './lines.js';
 
 /** A row of a data file and where it stands, for messages. */
@@ -27,12 +26,10 @@ async function* jsonlRows(path: string): AsyncGenerator<Row> {
 }
 
 async function* jsonRows(path: string): AsyncGenerator<Row> {
-  const bytes = readFileSync(path);
-  const value = parse((path.endsWith('.gz') ? gunzipSync(bytes) : bytes).toString('utf8'), path);
-  if (!Array.isArray(value)) throw new InputError(`${path}: expected an array of rows, got ${typeof value}`, 'one object per line belongs in a .jsonl file');
-  for (const [i, item] of value.entries()) {
-    const where = `${path} item ${i}`;
-    yield { value: object(item, where), where };
+  let i = 0;
+  for await (const { text, line } of jsonItems(path)) {
+    const where = `${path} item ${i++} (line ${line})`;
+    yield { value: object(parse(text, where), where), where };
   }
 }
 

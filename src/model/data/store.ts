@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { InputError, InputErrors } from '../../errors.js';
-import type { ChatTemplate } from '../text/template.js';
+import { EdpoError, InputError, InputErrors } from '../../errors.js';
+import { TemplateRefusal, type ChatTemplate } from '../text/template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { detectFormat, readExample, type DatasetFormat, type Example } from './formats.js';
 import { rows } from './rows.js';
-import { tokenise, type Tokenization } from './tokenise.js';
+import { tokenise, type TokenIds, type Tokenization } from './tokenise.js';
 import { truncate, type TruncationMode } from './truncate.js';
 
 export interface StoreOptions {
@@ -41,6 +41,9 @@ export interface DataReport {
   format: string;
 }
 
+const TOO_LONG = 'too long';
+const SAME_WHEN_CUT = 'identical once cut to max_length';
+const IDENTICAL = 'chosen and rejected are identical';
 const LISTED = 8;
 const FLUSH = 1 << 18;
 
@@ -61,8 +64,17 @@ export class TokenStore {
   private written = 0;
   private pending: number[] = [];
   private readonly digest = createHash('sha256');
+  /** Where the first row of each reason stands. */
+  private readonly places = new Map<string, string>();
 
-  private constructor(readonly sides: 1 | 2) {}
+  private constructor(readonly sides: 1 | 2) {
+    try {
+      // The open file stays usable without its name, so that a killed run leaves nothing behind.
+      rmSync(this.folder, { recursive: true });
+    } catch {
+      // Where the system keeps names of open files (Windows), close() removes it.
+    }
+  }
 
   /** Reads, checks and tokenises every row. Throws InputError(s) that name the rows. */
   static async build(o: StoreOptions): Promise<TokenStore> {
@@ -82,37 +94,37 @@ export class TokenStore {
     }
     const { report } = this;
     let format = o.format === 'auto' ? undefined : o.format;
+    const enough = (): boolean => o.maxSamples > 0 && this.count >= o.maxSamples;
     let id = -1;
     for (const file of o.files) {
+      if (enough()) break;
       for await (const row of rows(file)) {
+        if (enough()) break;
         id++;
-        if (o.maxSamples > 0 && this.count >= o.maxSamples) break;
         report.rows++;
         format ??= detectFormat(row.value);
         report.format = format;
         const example = readExample(row, format, o.sides, o.template);
         const reason = 'refused' in example ? example.refused : unusable(example);
-        if (reason) {
-          this.drop(reason, id);
-          continue;
-        }
-        const tokens = tokenise(example as Example, o, row.where);
-        if (tokens.responses.some((r) => r.length === 0)) {
-          this.drop('empty response', id);
+        const tokens = reason === undefined ? idsOf(example as Example, o, row.where) : { refused: reason };
+        if ('refused' in tokens) {
+          this.drop(tokens.refused, id, row.where);
           continue;
         }
         for (const list of [tokens.prompt, ...tokens.responses]) {
           const bad = list.find((t) => t >= o.vocabSize);
           if (bad !== undefined) throw new InputError(`${row.where}: token id ${bad} is outside the model's vocabulary of ${o.vocabSize}`, 'this data was tokenised for another model');
         }
-        if (tokens.prompt.length === 0) {
-          this.drop('empty prompt', id);
-          continue;
-        }
-        const cut = truncate(tokens, { maxLength: o.maxLength, maxPromptLength: o.maxPromptLength, mode: o.truncation, bosId: o.tokenizer.bosId });
+        // The official code cuts a prompt to its last tokens, whatever the first one is.
+        const bosId = o.tokenization === 'edpo' ? o.tokenizer.bosId : undefined;
+        const cut = truncate(tokens, { maxLength: o.maxLength, maxPromptLength: o.maxPromptLength, mode: o.truncation, bosId });
         if ('tooLong' in cut) {
           if (o.truncation === 'error') throw new InputError(`${row.where}: ${cut.tooLong}`, '--truncation_mode drop or keep_start, or a larger --max_length');
-          this.drop('too long', id);
+          this.drop(TOO_LONG, id, row.where);
+          continue;
+        }
+        if (same(cut.ids)) {
+          this.drop(SAME_WHEN_CUT, id, row.where);
           continue;
         }
         report.promptsCut += Number(cut.promptCut);
@@ -125,14 +137,16 @@ export class TokenStore {
     report.kept = this.count;
     this.hash = this.digest.digest('hex');
     const fatal = o.badRows === 'error' || (o.badRows === 'auto' && format !== 'hh');
-    const bad = Object.entries(report.dropped).filter(([reason]) => reason !== 'too long');
+    // What truncation does is by request, and counted.
+    const bad = Object.entries(report.dropped).filter(([reason]) => reason !== TOO_LONG && reason !== SAME_WHEN_CUT);
     if (fatal && bad.length > 0) {
-      throw new InputErrors(`${o.files.join(', ')}: rows that cannot be used`, bad.map(([reason, { count, first }]) => `${reason}: ${count} row${count > 1 ? 's' : ''} (${first.join(', ')}${count > first.length ? ', …' : ''}, counted from 0)`), 'mend them, or --bad_rows drop to leave them out');
+      throw new InputErrors(`${o.files.join(', ')}: rows that cannot be used`, bad.map(([reason, { count, first }]) => `${reason}: ${count} row${count > 1 ? 's' : ''} (${first.join(', ')}${count > first.length ? ', …' : ''}, counted from 0; the first is ${this.places.get(reason)!})`), 'mend them, or --bad_rows drop to leave them out');
     }
     if (this.count === 0) throw new InputErrors(`${o.files.join(', ')}: no usable row of ${report.rows}`, describeReport(report).slice(1), 'raise --max_length, or look at the rows');
   }
 
-  private drop(reason: string, id: number): void {
+  private drop(reason: string, id: number, where: string): void {
+    if (!this.places.has(reason)) this.places.set(reason, where);
     const entry = (this.report.dropped[reason] ??= { count: 0, first: [] });
     entry.count++;
     if (entry.first.length < LISTED) entry.first.push(id);
@@ -143,8 +157,9 @@ export class TokenStore {
     this.offsets.push(this.written + this.pending.length);
     this.promptLengths.push(prompt.length);
     this.responseLengths.push(responses.map((r) => r.length));
-    this.pending.push(...prompt);
-    for (const r of responses) this.pending.push(...r);
+    this.digest.update(Uint32Array.of(prompt.length, ...responses.map((r) => r.length)));
+    // No spread: an argument list has a limit that a long document passes.
+    for (const list of [prompt, ...responses]) for (const token of list) this.pending.push(token);
     if (this.pending.length > FLUSH) this.flush();
   }
 
@@ -153,7 +168,11 @@ export class TokenStore {
     const bytes = new Uint8Array(words.buffer);
     this.digest.update(bytes);
     let at = 0;
-    while (at < bytes.length) at += writeSync(this.fd, bytes, at, bytes.length - at, this.written * 4 + at);
+    try {
+      while (at < bytes.length) at += writeSync(this.fd, bytes, at, bytes.length - at, this.written * 4 + at);
+    } catch (cause) {
+      throw new EdpoError(`cannot write the tokenised data to ${tmpdir()}: ${(cause as Error).message}`, { hint: 'make room there, or set TMPDIR to a folder with more', cause });
+    }
     this.written += words.length;
     this.pending = [];
   }
@@ -167,7 +186,12 @@ export class TokenStore {
     const lengths = this.responseLengths[i]!;
     const total = lengths.reduce((a, b) => a + b, this.promptLengths[i]!);
     const words = new Uint32Array(total);
-    readSync(this.fd, new Uint8Array(words.buffer), 0, total * 4, this.offsets[i]! * 4);
+    const bytes = new Uint8Array(words.buffer);
+    for (let done = 0; done < bytes.length; ) {
+      const got = readSync(this.fd, bytes, done, bytes.length - done, this.offsets[i]! * 4 + done);
+      if (got === 0) throw new EdpoError(`the tokenised data in ${tmpdir()} ends before document ${i}`);
+      done += got;
+    }
     let at = this.promptLengths[i]!;
     const responses = lengths.map((n) => words.subarray(at, (at += n)));
     return { id: this.ids[i]!, prompt: words.subarray(0, this.promptLengths[i]), responses };
@@ -179,12 +203,32 @@ export class TokenStore {
   }
 }
 
+/** Ids of an example, or why this row has none that can be used. */
+function idsOf(example: Example, o: StoreOptions, where: string): TokenIds | { refused: string } {
+  let tokens: TokenIds;
+  try {
+    tokens = tokenise(example, o, where);
+  } catch (cause) {
+    if (cause instanceof TemplateRefusal) return { refused: cause.reason };
+    throw cause;
+  }
+  if (tokens.responses.some((r) => r.length === 0)) return { refused: 'empty response' };
+  if (tokens.prompt.length === 0) return { refused: 'empty prompt (and the tokenizer has no BOS to stand for it)' };
+  return same(tokens) ? { refused: IDENTICAL } : tokens;
+}
+
+/** Both responses are the same ids: nothing to prefer. */
+const same = ({ responses: [a, b] }: TokenIds): boolean => b !== undefined && a!.length === b.length && a!.every((token, i) => token === b[i]);
+
 function unusable(e: Example): string | undefined {
   const text = (side: Example['chosen'] | undefined): string =>
     side === undefined ? '' : typeof side === 'string' ? side.trim() : side.map((x) => (typeof x === 'number' ? `${x} ` : x.content)).join('').trim();
   const rejected = text(e.rejected);
   if (text(e.chosen) === '' || (e.rejected !== undefined && rejected === '')) return 'empty response';
-  if (e.rejected !== undefined && text(e.chosen) === rejected) return 'chosen and rejected are identical';
+  if (e.rejected !== undefined && text(e.chosen) === rejected) return IDENTICAL;
+  const texts = [e.prompt, e.chosen, e.rejected ?? ''].flatMap((side) => (typeof side === 'string' ? [side] : side.map((x) => (typeof x === 'number' ? '' : x.content))));
+  // JSON can hold half of a surrogate pair, which UTF-8 and so a tokenizer cannot.
+  if (texts.some((s) => /\p{Surrogate}/u.test(s))) return 'half a surrogate pair in the text';
   return undefined;
 }
 

@@ -21,7 +21,7 @@ export interface TokeniseOptions {
 /**
  * Prompt and responses are tokenised apart, so the shared prompt is shared by construction.
  * `edpo`: BOS exactly once, EOS after a response unless it already ends its turn. `trl-0.13`: what the official ε-DPO code's
- * trainer did, EOS appended whatever the template wrote.
+ * trainer did (DPOTrainer.tokenize_row): no BOS but the one a template writes, EOS appended whatever the template wrote.
  */
 export function tokenise(example: Example, o: TokeniseOptions, where: string): TokenIds {
   if (example.kind === 'ids') return { prompt: example.prompt, responses: [example.chosen, ...(example.rejected ? [example.rejected] : [])] };
@@ -30,24 +30,30 @@ export function tokenise(example: Example, o: TokeniseOptions, where: string): T
     : renderChat(example, o, where);
   const { tokenizer } = o;
   const ids = tokenizer.encode(prompt);
-  if (tokenizer.bosId !== undefined && (tokenizer.addBos || ids.length === 0) && ids[0] !== tokenizer.bosId) ids.unshift(tokenizer.bosId);
-  return {
+  const addBos = o.tokenization === 'edpo' && (tokenizer.addBos || ids.length === 0);
+  if (addBos && tokenizer.bosId !== undefined && ids[0] !== tokenizer.bosId) ids.unshift(tokenizer.bosId);
+  const tokens: TokenIds = {
     prompt: ids,
     responses: responses.map((text) => {
       const response = tokenizer.encode(text);
       // A template may have written BOS before an answer it was given alone.
       if (o.tokenization === 'edpo' && tokenizer.bosId !== undefined && tokenizer.bosId !== tokenizer.eosId) while (response[0] === tokenizer.bosId) response.shift();
-      return endTurn(response, text, o);
+      return endTurn(response, text, example.kind === 'chat', o);
     }),
   };
+  // A text without a prompt and without BOS: nothing predicts its first token, which so is the prompt.
+  const [only] = tokens.responses;
+  if (ids.length === 0 && tokens.responses.length === 1 && only!.length > 1) return { prompt: only!.slice(0, 1), responses: [only!.slice(1)] };
+  return tokens;
 }
 
-function endTurn(ids: number[], text: string, { tokenizer, tokenization }: TokeniseOptions): number[] {
+function endTurn(ids: number[], text: string, templated: boolean, { tokenizer, tokenization }: TokeniseOptions): number[] {
   if (tokenizer.eosId === undefined) return ids;
   if (tokenization === 'trl-0.13') return [...ids, tokenizer.eosId];
   // Templates end a turn with EOS or another stop id, some with white space behind it.
   const last = text.trimEnd() === text ? ids.at(-1) : tokenizer.encode(text.trimEnd()).at(-1);
-  return last !== undefined && tokenizer.eosIds.includes(last) ? ids : [...ids, tokenizer.eosId];
+  const ended = last !== undefined && (tokenizer.eosIds.includes(last) || (templated && last !== tokenizer.bosId && tokenizer.specialIds.has(last)));
+  return ended ? ids : [...ids, tokenizer.eosId];
 }
 
 /** Renders a chat to text: the prompt with its generation prompt, each response as what the template adds for it. */
@@ -60,7 +66,7 @@ function renderChat(example: { prompt: Message[]; chosen: Message[]; rejected?: 
   const responses = [example.chosen, ...(example.rejected ? [example.rejected] : [])].map((reply) => {
     const whole = template.render([...example.prompt, ...reply], false);
     if (!whole.startsWith(prompt)) {
-      throw new InputError(`${where}: the template's text with the answer does not begin with its text of the prompt, so the answer cannot be told apart`, 'check the generation prompt of the chat template');
+      throw new InputError(`${where}: the chat template's text with the answer does not begin with its text of the prompt, so the answer cannot be told apart`, 'check the generation prompt of the chat template');
     }
     return whole.slice(prompt.length);
   });

@@ -7,6 +7,28 @@ export interface Message {
   content: string;
 }
 
+/** The day templates are told it is: today's would give other ids tomorrow, to a resumed run and to a reference cache. */
+const DAY = new Date(Date.UTC(2024, 6, 26));
+const english = (o: Intl.DateTimeFormatOptions): string => new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', ...o }).format(DAY);
+const strftime: Record<string, () => string> = {
+  d: () => english({ day: '2-digit' }), m: () => english({ month: '2-digit' }), Y: () => english({ year: 'numeric' }), y: () => english({ year: '2-digit' }),
+  b: () => english({ month: 'short' }), B: () => english({ month: 'long' }), a: () => english({ weekday: 'short' }), A: () => english({ weekday: 'long' }),
+  H: () => '00', I: () => '12', M: () => '00', S: () => '00', p: () => 'AM', j: () => '208', '%': () => '%',
+};
+/** `strftime_now` of chat templates, for a fixed day. */
+const strftimeNow = (format: string): string => format.replace(/%(.)/g, (whole, letter: string) => strftime[letter]?.() ?? whole);
+
+/** A dialogue that the template will not render: this row's fault, not the template's. */
+export class TemplateRefusal extends InputError {
+  /** Without what differs from row to row, for counting. */
+  readonly reason: string;
+  constructor(messages: Message[], cause: unknown) {
+    const why = (cause as Error).message;
+    super(`the chat template refuses this dialogue (roles ${messages.map((m) => m.role).join(', ')}): ${why}`, 'another --chat_template, or --bad_rows drop to leave such rows out', cause);
+    this.reason = `the chat template refuses the dialogue: ${why}`;
+  }
+}
+
 /** A chat template, ready to render. */
 export interface ChatTemplate {
   text: string;
@@ -14,7 +36,8 @@ export interface ChatTemplate {
 }
 
 /**
- * Compiles a Jinja chat template with the tokenizer's special tokens as variables.
+ * Compiles a Jinja chat template with the tokenizer's special tokens as variables, and `tools` and `documents` null, as
+ * transformers does. The date it sees is always 26 July 2024.
  * @param choice a file, or the template itself; the tokenizer's own where undefined.
  * @returns undefined where neither gives one.
  */
@@ -23,7 +46,7 @@ export function chatTemplate(choice: string | undefined, own: string | undefined
   if (text === undefined) return undefined;
   let compiled: Template;
   try {
-    compiled = new Template(text);
+    compiled = new Template(withFixedDay(text));
   } catch (cause) {
     throw new InputError(`the chat template does not parse: ${(cause as Error).message}`, 'chat_template takes a file or the Jinja text itself');
   }
@@ -31,13 +54,16 @@ export function chatTemplate(choice: string | undefined, own: string | undefined
     text,
     render: (messages, addGenerationPrompt) => {
       try {
-        return compiled.render({ messages, add_generation_prompt: addGenerationPrompt, ...special });
+        return compiled.render({ messages, add_generation_prompt: addGenerationPrompt, tools: null, documents: null, edpo_strftime: strftimeNow, ...special });
       } catch (cause) {
-        throw new InputError(`the chat template refuses this dialogue (roles ${messages.map((m) => m.role).join(', ')}): ${(cause as Error).message}`);
+        throw new TemplateRefusal(messages, cause);
       }
     },
   };
 }
+
+/** The renderer has a `strftime_now` of its own, which can be set but not passed in. A block eats the line end behind it. */
+const withFixedDay = (text: string): string => (text.includes('strftime_now') ? `{% set strftime_now = edpo_strftime %}${text.startsWith('\n') ? '\n' : ''}${text}` : text);
 
 function readTemplate(path: string): string {
   if (!existsSync(path)) throw new InputError(`chat_template: ${path} is neither a file nor a Jinja template`, 'give the path of a .jinja file');
