@@ -4,9 +4,12 @@ import type { Gpu } from './device.js';
 const NAP_MS = 1;
 const cell = new Int32Array(new SharedArrayBuffer(4));
 let waiting = 0;
+/** One loop of naps at most, however quickly one wait follows another. */
+let napping = false;
 
 function nap(): void {
-  if (waiting === 0) return;
+  napping = waiting > 0;
+  if (!napping) return;
   Atomics.wait(cell, 0, 0, NAP_MS);
   setImmediate(nap);
 }
@@ -18,7 +21,11 @@ function nap(): void {
  */
 export async function patiently<T>(gpu: Gpu, promise: Promise<T>): Promise<T> {
   if (gpu.kind === 'hardware') return promise;
-  if (waiting++ === 0) setImmediate(nap);
+  waiting++;
+  if (!napping) {
+    napping = true;
+    setImmediate(nap);
+  }
   try {
     return await promise;
   } finally {

@@ -39,3 +39,18 @@ t.test('every dispatch is timed, over more than one query set, and results do no
   profiler.destroy();
   for (const [i, h] of results.entries()) t.same(await read(h), plain[i]);
 });
+
+t.test('a wait that follows another at once does not nap for both', async (t) => {
+  const gpu = await testGpu();
+  const empty = async (): Promise<void> => {
+    gpu.device.queue.submit([gpu.device.createCommandEncoder().finish()]);
+    await patiently(gpu, gpu.device.queue.onSubmittedWorkDone());
+  };
+  const waits = 100;
+  const from = performance.now();
+  for (let i = 0; i < waits; i++) await empty();
+  // A nap per earlier wait and turn of the event loop would make this seconds.
+  t.ok(performance.now() - from < waits * 20, 'time does not grow with the number of earlier waits');
+  await Promise.all(Array.from({ length: 10 }, empty));
+  await t.rejects(patiently(gpu, Promise.reject(new Error('lost'))), { message: 'lost' });
+});
