@@ -66,7 +66,7 @@ function tn(form: Form): Kernel {
     args: { M: 'u32', X: 'u32', I: 'u32', first: 'u32', count: 'u32' },
     tune: { WG: 64 },
     grid: form === 'lanes'
-      ? ({ count, I, WG }) => Math.ceil(count! / 8) * perThread(I! / 4, WG!)
+      ? ({ count, I, WG }) => Math.ceil(count! / 16) * perThread(I! / 4, WG!)
       : ({ count, I, WG }) => patches(count!, I!, WG!),
   });
 }
