@@ -3,12 +3,16 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EdpoError, InputError, InputErrors } from '../../errors.js';
-import { TemplateRefusal, type ChatTemplate } from '../text/template.js';
+import type { ChatTemplate } from '../text/template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
+import { idsOf, same, unusable } from './check.js';
 import { detectFormat, readExample, type DatasetFormat, type Example } from './formats.js';
+import { describeReport, RowCounts, SAME_WHEN_CUT, TOO_LONG, type DataReport } from './report.js';
 import { rows } from './rows.js';
-import { tokenise, type TokenIds, type Tokenization } from './tokenise.js';
+import type { Tokenization } from './tokenise.js';
 import { truncate, type TruncationMode } from './truncate.js';
+
+export { describeReport, type DataReport };
 
 export interface StoreOptions {
   files: string[];
@@ -31,20 +35,6 @@ export interface StoreOptions {
   keepText: boolean;
 }
 
-/** What became of the rows; goes to the terminal and the run manifest. */
-export interface DataReport {
-  rows: number;
-  kept: number;
-  dropped: Record<string, { count: number; first: number[] }>;
-  promptsCut: number;
-  responsesCut: number;
-  format: string;
-}
-
-const TOO_LONG = 'too long';
-const SAME_WHEN_CUT = 'identical once cut to max_length';
-const IDENTICAL = 'chosen and rejected are identical';
-const LISTED = 8;
 const FLUSH = 1 << 18;
 
 /**
@@ -59,15 +49,20 @@ export class TokenStore {
   readonly texts: Example[] = [];
   hash = '';
   report: DataReport = { rows: 0, kept: 0, dropped: {}, promptsCut: 0, responsesCut: 0, format: 'auto' };
-  private readonly folder = mkdtempSync(join(tmpdir(), 'edpo-tokens-'));
-  private readonly fd = openSync(join(this.folder, 'ids.bin'), 'w+');
+  private readonly folder: string;
+  private readonly fd: number;
   private written = 0;
-  private pending: number[] = [];
+  private pending: Uint32Array[] = [];
+  private waiting = 0;
   private readonly digest = createHash('sha256');
-  /** Where the first row of each reason stands. */
-  private readonly places = new Map<string, string>();
 
   private constructor(readonly sides: 1 | 2) {
+    try {
+      this.folder = mkdtempSync(join(tmpdir(), 'edpo-tokens-'));
+      this.fd = openSync(join(this.folder, 'ids.bin'), 'w+');
+    } catch (cause) {
+      throw unwritable(cause);
+    }
     try {
       // The open file stays usable without its name, so that a killed run leaves nothing behind.
       rmSync(this.folder, { recursive: true });
@@ -93,6 +88,8 @@ export class TokenStore {
       throw new InputError(`the tokenizer has ${o.tokenizer.vocabSize} ids, the model's vocabulary only ${o.vocabSize}`, 'the tokenizer files belong to another model');
     }
     const { report } = this;
+    const counts = new RowCounts();
+    report.dropped = counts.dropped;
     let format = o.format === 'auto' ? undefined : o.format;
     const enough = (): boolean => o.maxSamples > 0 && this.count >= o.maxSamples;
     let id = -1;
@@ -108,7 +105,7 @@ export class TokenStore {
         const reason = 'refused' in example ? example.refused : unusable(example);
         const tokens = reason === undefined ? idsOf(example as Example, o, row.where) : { refused: reason };
         if ('refused' in tokens) {
-          this.drop(tokens.refused, id, row.where);
+          counts.drop(tokens.refused, id, row.where);
           continue;
         }
         for (const list of [tokens.prompt, ...tokens.responses]) {
@@ -120,11 +117,11 @@ export class TokenStore {
         const cut = truncate(tokens, { maxLength: o.maxLength, maxPromptLength: o.maxPromptLength, mode: o.truncation, bosId });
         if ('tooLong' in cut) {
           if (o.truncation === 'error') throw new InputError(`${row.where}: ${cut.tooLong}`, '--truncation_mode drop or keep_start, or a larger --max_length');
-          this.drop(TOO_LONG, id, row.where);
+          counts.drop(TOO_LONG, id, row.where);
           continue;
         }
         if (same(cut.ids)) {
-          this.drop(SAME_WHEN_CUT, id, row.where);
+          counts.drop(SAME_WHEN_CUT, id, row.where);
           continue;
         }
         report.promptsCut += Number(cut.promptCut);
@@ -137,43 +134,38 @@ export class TokenStore {
     report.kept = this.count;
     this.hash = this.digest.digest('hex');
     const fatal = o.badRows === 'error' || (o.badRows === 'auto' && format !== 'hh');
-    // What truncation does is by request, and counted.
-    const bad = Object.entries(report.dropped).filter(([reason]) => reason !== TOO_LONG && reason !== SAME_WHEN_CUT);
+    const bad = counts.problems();
     if (fatal && bad.length > 0) {
-      throw new InputErrors(`${o.files.join(', ')}: rows that cannot be used`, bad.map(([reason, { count, first }]) => `${reason}: ${count} row${count > 1 ? 's' : ''} (${first.join(', ')}${count > first.length ? ', …' : ''}, counted from 0; the first is ${this.places.get(reason)!})`), 'mend them, or --bad_rows drop to leave them out');
+      throw new InputErrors(`${o.files.join(', ')}: rows that cannot be used`, bad, 'mend them, or --bad_rows drop to leave them out');
     }
     if (this.count === 0) throw new InputErrors(`${o.files.join(', ')}: no usable row of ${report.rows}`, describeReport(report).slice(1), 'raise --max_length, or look at the rows');
   }
 
-  private drop(reason: string, id: number, where: string): void {
-    if (!this.places.has(reason)) this.places.set(reason, where);
-    const entry = (this.report.dropped[reason] ??= { count: 0, first: [] });
-    entry.count++;
-    if (entry.first.length < LISTED) entry.first.push(id);
-  }
-
   private add(id: number, prompt: number[], responses: number[][]): void {
     this.ids.push(id);
-    this.offsets.push(this.written + this.pending.length);
+    this.offsets.push(this.written + this.waiting);
     this.promptLengths.push(prompt.length);
     this.responseLengths.push(responses.map((r) => r.length));
-    this.digest.update(Uint32Array.of(prompt.length, ...responses.map((r) => r.length)));
-    // No spread: an argument list has a limit that a long document passes.
-    for (const list of [prompt, ...responses]) for (const token of list) this.pending.push(token);
-    if (this.pending.length > FLUSH) this.flush();
+    const lists = [prompt, ...responses];
+    const words = new Uint32Array(lists.reduce((sum, list) => sum + list.length, 0));
+    lists.reduce((at, list) => (words.set(list, at), at + list.length), 0);
+    // Lengths too: the same ids with the prompt ending elsewhere are other data.
+    this.digest.update(Uint32Array.from(lists, (list) => list.length)).update(words);
+    this.pending.push(words);
+    this.waiting += words.length;
+    if (this.waiting > FLUSH) this.flush();
   }
 
   private flush(): void {
-    const words = Uint32Array.from(this.pending);
-    const bytes = new Uint8Array(words.buffer);
-    this.digest.update(bytes);
+    const bytes = Buffer.concat(this.pending.map((words) => new Uint8Array(words.buffer)));
     let at = 0;
     try {
       while (at < bytes.length) at += writeSync(this.fd, bytes, at, bytes.length - at, this.written * 4 + at);
     } catch (cause) {
-      throw new EdpoError(`cannot write the tokenised data to ${tmpdir()}: ${(cause as Error).message}`, { hint: 'make room there, or set TMPDIR to a folder with more', cause });
+      throw unwritable(cause);
     }
-    this.written += words.length;
+    this.written += this.waiting;
+    this.waiting = 0;
     this.pending = [];
   }
 
@@ -203,41 +195,5 @@ export class TokenStore {
   }
 }
 
-/** Ids of an example, or why this row has none that can be used. */
-function idsOf(example: Example, o: StoreOptions, where: string): TokenIds | { refused: string } {
-  let tokens: TokenIds;
-  try {
-    tokens = tokenise(example, o, where);
-  } catch (cause) {
-    if (cause instanceof TemplateRefusal) return { refused: cause.reason };
-    throw cause;
-  }
-  if (tokens.responses.some((r) => r.length === 0)) return { refused: 'empty response' };
-  if (tokens.prompt.length === 0) return { refused: 'empty prompt (and the tokenizer has no BOS to stand for it)' };
-  return same(tokens) ? { refused: IDENTICAL } : tokens;
-}
-
-/** Both responses are the same ids: nothing to prefer. */
-const same = ({ responses: [a, b] }: TokenIds): boolean => b !== undefined && a!.length === b.length && a!.every((token, i) => token === b[i]);
-
-function unusable(e: Example): string | undefined {
-  const text = (side: Example['chosen'] | undefined): string =>
-    side === undefined ? '' : typeof side === 'string' ? side.trim() : side.map((x) => (typeof x === 'number' ? `${x} ` : x.content)).join('').trim();
-  const rejected = text(e.rejected);
-  if (text(e.chosen) === '' || (e.rejected !== undefined && rejected === '')) return 'empty response';
-  if (e.rejected !== undefined && text(e.chosen) === rejected) return IDENTICAL;
-  const texts = [e.prompt, e.chosen, e.rejected ?? ''].flatMap((side) => (typeof side === 'string' ? [side] : side.map((x) => (typeof x === 'number' ? '' : x.content))));
-  // JSON can hold half of a surrogate pair, which UTF-8 and so a tokenizer cannot.
-  if (texts.some((s) => /\p{Surrogate}/u.test(s))) return 'half a surrogate pair in the text';
-  return undefined;
-}
-
-/** The report in lines for a person. */
-export function describeReport(r: DataReport): string[] {
-  return [
-    `${r.kept} of ${r.rows} rows kept (format ${r.format})`,
-    ...Object.entries(r.dropped).map(([reason, { count, first }]) => `dropped, ${reason}: ${count} (rows ${first.join(', ')}${count > first.length ? ', …' : ''})`),
-    ...(r.promptsCut > 0 ? [`prompts cut to their end: ${r.promptsCut}`] : []),
-    ...(r.responsesCut > 0 ? [`responses cut: ${r.responsesCut}`] : []),
-  ];
-}
+const unwritable = (cause: unknown): EdpoError =>
+  new EdpoError(`cannot write the tokenised data to ${tmpdir()}: ${(cause as Error).message}`, { hint: 'make room there, or set TMPDIR to a folder with more', cause });

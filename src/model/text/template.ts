@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { Template } from '@huggingface/jinja';
 import { InputError } from '../../errors.js';
+import { TextRefusal } from './refusal.js';
 
 export interface Message {
   role: string;
@@ -17,17 +18,6 @@ const strftime: Record<string, () => string> = {
 };
 /** `strftime_now` of chat templates, for a fixed day. */
 const strftimeNow = (format: string): string => format.replace(/%(.)/g, (whole, letter: string) => strftime[letter]?.() ?? whole);
-
-/** A dialogue that the template will not render: this row's fault, not the template's. */
-export class TemplateRefusal extends InputError {
-  /** Without what differs from row to row, for counting. */
-  readonly reason: string;
-  constructor(messages: Message[], cause: unknown) {
-    const why = (cause as Error).message;
-    super(`the chat template refuses this dialogue (roles ${messages.map((m) => m.role).join(', ')}): ${why}`, 'another --chat_template, or --bad_rows drop to leave such rows out', cause);
-    this.reason = `the chat template refuses the dialogue: ${why}`;
-  }
-}
 
 /** A chat template, ready to render. */
 export interface ChatTemplate {
@@ -56,7 +46,11 @@ export function chatTemplate(choice: string | undefined, own: string | undefined
       try {
         return compiled.render({ messages, add_generation_prompt: addGenerationPrompt, tools: null, documents: null, edpo_strftime: strftimeNow, ...special });
       } catch (cause) {
-        throw new TemplateRefusal(messages, cause);
+        const why = (cause as Error).message;
+        throw new TextRefusal(
+          `the chat template refuses this dialogue (roles ${messages.map((m) => m.role).join(', ')}): ${why}`, `the chat template refuses the dialogue: ${why}`,
+          'another --chat_template, or --bad_rows drop to leave such rows out', cause,
+        );
       }
     },
   };

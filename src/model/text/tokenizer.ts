@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
 import { boundWords, type BpeModel } from './bpe_words.js';
+import { TextRefusal } from './refusal.js';
 import { normaliseTokenizerJson, startsWith, type TokenizerJson } from './tokenizer_json.js';
 
 /** Text ↔ ids with the files of a model folder; never adds special tokens by itself. */
@@ -29,7 +30,7 @@ export interface Tokenizer {
 
 /** The part of the bundled class that edpo calls. */
 interface Bundled {
-  encode(text: string, pair: null, options: { add_special_tokens: boolean }): number[];
+  encode(text: string, pair: null, options: { add_special_tokens: boolean }): Array<number | undefined>;
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
   model: BpeModel & { tokens_to_ids: Map<string, number>; vocab: string[] };
 }
@@ -81,7 +82,11 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   const templateFile = join(dir, 'chat_template.jinja');
   const template = existsSync(templateFile) ? readFileSync(templateFile, 'utf8') : defaultTemplate(config['chat_template']);
   return {
-    encode: (text) => (text === '' ? [] : inner.encode(text, null, { add_special_tokens: false })),
+    encode: (text) => {
+      const ids = text === '' ? [] : inner.encode(text, null, { add_special_tokens: false });
+      if (!ids.every((id) => id !== undefined)) throw unknownCharacter(text, inner);
+      return ids as number[];
+    },
     // The bundled decoder refuses an empty list.
     decode: (ids, o) => ids.length === 0 ? '' : inner.decode(Array.from(ids), { skip_special_tokens: o?.skipSpecial ?? false, clean_up_tokenization_spaces: false }),
     bosId,
@@ -94,6 +99,16 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
     special: Object.fromEntries(Object.keys(config).filter((k) => k.endsWith('_token')).flatMap((k) => { const s = tokenText(config[k]); return s === undefined ? [] : [[k, s]]; })),
     hash,
   };
+}
+
+/** Without an unknown token and bytes to fall back to, some characters have no id; Hugging Face's library leaves them out without a word. */
+function unknownCharacter(text: string, inner: Bundled): TextRefusal {
+  const found = Array.from(text).find((c) => inner.encode(c, null, { add_special_tokens: false }).includes(undefined));
+  return new TextRefusal(
+    `the tokenizer has no token for ${found === undefined ? 'a part of the text' : JSON.stringify(found)} and no unknown token to stand for it`,
+    'characters that the tokenizer has no token for',
+    'take the tokenizer that belongs to the model, or leave such texts out',
+  );
 }
 
 /** `chat_template` is a string, or a list of named ones. */
