@@ -66,7 +66,10 @@ t.test('killed ten times at random moments and resumed: the same bytes as uninte
       const r = await edpoKilled(args(out, ...how(out)), kills < 10 ? took * (0.1 + 0.8 * random.uniform()) : 600_000);
       if (r.signal) kills++;
       else if (r.code === 0) break;
-      else t.fail(r.err);
+      else {
+        t.fail(r.err);
+        return;
+      }
     }
     for (const f of ['pairs.ndjson', 'model.safetensors', 'checkpoint-24/edpo_state.safetensors', 'ref_cache/ref.train.ndjson', 'ref_cache/ref.train.hidden-00000.bin', 'ref_cache/ref.eval.ndjson']) t.equal(hex(join(out, f)), hex(join(want, f)), f);
     t.same(timeless(join(out, 'trainer_log.jsonl')), timeless(join(want, 'trainer_log.jsonl')), 'the log without its time fields');
@@ -89,7 +92,10 @@ t.test('precompute-ref killed ten times: the same bytes; shards merge to them to
       const r = await edpoKilled(base(cut), kills < 10 ? took * (0.2 + 0.7 * random.uniform()) : 600_000);
       if (r.signal) kills++;
       else if (r.code === 0) break;
-      else t.fail(r.err);
+      else {
+        t.fail(r.err);
+        return;
+      }
     }
     for (const f of readdirSync(whole)) t.equal(hex(join(cut, f)), hex(join(whole, f)), f);
   }
