@@ -1,6 +1,6 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { openGpu, type Gpu, type ToggleSet } from '../src/gpu/device.js';
+import { openGpu, type Gpu } from '../src/gpu/device.js';
 import { InputError } from '../src/errors.js';
 import { kernelCases, matmulCase, type KernelCase } from './kernels_cases.js';
 import { copyRate, timeCase } from './kernels_time.js';
@@ -51,20 +51,28 @@ const line = (c: KernelCase, ms: number, top: Ceiling): Line => ({
   share: Math.max(c.flops / top.gflops, c.bytes / top.gbps) / 1e6 / ms,
 });
 
+const OPTIONS = {
+  filter: { type: 'string', default: '' }, runs: { type: 'string', default: '5' }, adapter: { type: 'string' },
+  toggles: { type: 'string', default: 'production' }, out: { type: 'string' }, help: { type: 'boolean', default: false },
+} as const;
+
+const parse = (args: string[]) => {
+  try {
+    return parseArgs({ args, strict: true, options: OPTIONS }).values;
+  } catch (cause) {
+    throw new InputError((cause as Error).message.split('. ')[0]!, 'npm run bench -- kernels --help', cause);
+  }
+};
+
 export async function run(args: string[]): Promise<void> {
-  const { values: o } = parseArgs({
-    args, strict: true,
-    options: {
-      filter: { type: 'string', default: '' }, runs: { type: 'string', default: '5' }, adapter: { type: 'string' },
-      toggles: { type: 'string', default: 'production' }, out: { type: 'string' }, help: { type: 'boolean', default: false },
-    },
-  });
+  const o = parse(args);
   if (o.help) return void process.stderr.write(HELP);
   const runs = Number(o.runs);
   if (!Number.isInteger(runs) || runs < 1) throw new InputError(`--runs ${o.runs}: expected a whole number from 1`);
   if (o.toggles !== 'production' && o.toggles !== 'checked') throw new InputError(`--toggles ${o.toggles}: expected production or checked`);
-  const filter = new RegExp(o.filter);
-  const gpu = await openGpu({ toggles: o.toggles as ToggleSet, ...(o.adapter ? { adapter: o.adapter } : {}) });
+  const cases = kernelCases().filter((c) => new RegExp(o.filter).test(`${c.kernel} ${c.shape}`));
+  if (cases.length === 0) throw new InputError(`--filter ${o.filter} fits no kernel and shape`, 'npm run bench -- kernels lists them all');
+  const gpu = await openGpu({ toggles: o.toggles, ...(o.adapter ? { adapter: o.adapter } : {}) });
   const file = o.out ? openSync(o.out, 'w') : undefined;
   const about = { adapter: gpu.name, adapter_kind: gpu.kind, driver: gpu.info.description, subgroup_size: gpu.subgroupMax, toggles: gpu.toggles };
   const emit = (record: object): void => {
@@ -75,8 +83,7 @@ export async function run(args: string[]): Promise<void> {
   const top = await ceiling(gpu, runs);
   emit({ bench: 'kernels', kernel: 'ceiling', gflops: top.gflops, gbps: top.gbps, ...about });
   const lines: Line[] = [];
-  for (const c of kernelCases()) {
-    if (!filter.test(`${c.kernel} ${c.shape}`)) continue;
+  for (const c of cases) {
     const timing = await timeCase(gpu, c, runs);
     const result = line(c, timing.ms, top);
     lines.push(result);

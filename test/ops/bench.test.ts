@@ -1,0 +1,46 @@
+import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { kernelCases } from '../../bench/kernels_cases.js';
+import { table } from '../../bench/table.js';
+
+const bench = (...args: string[]): SpawnSyncReturns<string> =>
+  spawnSync(process.execPath, [fileURLToPath(new URL('../../bench/main.js', import.meta.url)), ...args], { encoding: 'utf8' });
+
+t.test('kernels: a line per case with rates, a ceiling from the same run, a table beside it', async (t) => {
+  const { status, stdout, stderr } = bench('kernels', '--runs', '1', '--filter', '^(rms_norm|grad_norm) \\[.*(64|32768)\\]$');
+  t.equal(status, 0, stderr);
+  const lines = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, number | string>);
+  t.same(lines.map((l) => l['kernel']), ['ceiling', 'rms_norm', 'grad_norm']);
+  for (const l of lines) {
+    t.ok((l['gflops'] as number) > 0 && (l['gbps'] as number) > 0);
+    t.ok(l['adapter'] && l['driver'] !== undefined && l['toggles'] === 'production');
+  }
+  const [top, norm] = lines as [Record<string, number>, Record<string, number>];
+  const share = Math.max(norm['gflops']! / top['gflops']!, norm['gbps']! / top['gbps']!);
+  t.ok(Math.abs(norm['share']! / share - 1) < 1e-12, 'share of the nearer ceiling');
+  t.match(stderr, /kernel +shape +ms +GFLOP\/s +GB\/s +share\nrms_norm/);
+});
+
+t.test('usage errors leave with 2 and a hint', async (t) => {
+  for (const [args, message] of [
+    [['kernel'], /no benchmark "kernel"/], [['kernels', '--run', '3'], /--run/], [['kernels', '--runs', '0'], /--runs 0/],
+    [['kernels', '--filter', 'no such op'], /fits no kernel/], [['kernels', '--toggles', 'fast'], /--toggles fast/],
+  ] as const) {
+    const { status, stdout, stderr } = bench(...args);
+    t.equal(status, 2, stderr);
+    t.match(stderr, message);
+    t.equal(stdout, '');
+  }
+});
+
+t.test('cases differ, and count work', async (t) => {
+  const cases = kernelCases();
+  t.equal(new Set(cases.map((c) => `${c.kernel} ${c.shape}`)).size, cases.length);
+  t.ok(cases.every((c) => c.flops >= 0 && c.bytes > 0));
+});
+
+t.test('table: numbers to the right, three figures', async (t) => {
+  const text = table([{ head: 'name', cell: (r: [string, number]) => r[0] }, { head: 'ms', cell: (r) => r[1] }], [['a', 0.01234], ['longer', 1234.5], ['b', 0]]);
+  t.equal(text, 'name        ms\na       0.0123\nlonger    1235\nb            0\n');
+});
