@@ -24,7 +24,7 @@ await build({
   outfile: out,
   legalComments: 'inline',
   logLevel: 'error',
-  banner: { js: '/* Tokenizers of @xenova/transformers 2.17.2, Copyright the Hugging Face team, Apache License 2.0; bundled unchanged by edpo. */' },
+  banner: { js: '/* Tokenizers of @xenova/transformers 2.17.2, Copyright the Hugging Face team, Apache License 2.0 (see NOTICE); bundled by edpo without their parts for ONNX, downloads and templates. */' },
   plugins: [{
     name: 'stubs',
     setup(b) {
