@@ -63,7 +63,7 @@ export async function* jsonItems(path: string): AsyncGenerator<{ text: string; l
         }
         if (b === QUOTE) quoted = true;
         else if (b === BRACE || b === OPEN) depth++;
-        else if (b === BRACE_END || b === CLOSE) depth--;
+        else if ((b === BRACE_END || b === CLOSE) && --depth < 0) throw noJson('a comma or the end of the array');
       }
     }
     if (state === 'item') parts.push(chunk.subarray(from));
