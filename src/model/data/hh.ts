@@ -27,4 +27,4 @@ export function hhDialogue(prompt: string): Message[] {
 }
 
 /** Exactly one human turn (the paper's evaluation takes only these). */
-export const hhSingleTurn = (text: string): boolean => text.split(HUMAN).length === 2 && text.split(ASSISTANT).length === 2;
+export const hhSingleTurn = (text: string): boolean => text.split(HUMAN).length === 2;
