@@ -1,4 +1,5 @@
 import type { Gpu } from './device.js';
+import { patiently } from './patience.js';
 import type { Tensor } from './tensor.js';
 
 /** Waits for the queue and reads a tensor: tests, checkpoints, debugging. Never inside a step. */
@@ -17,7 +18,7 @@ async function readBytes(gpu: Gpu, from: GPUBuffer, offset: number, bytes: numbe
   encoder.copyBufferToBuffer(from, offset, staging, 0, size);
   gpu.device.queue.submit([encoder.finish()]);
   try {
-    await staging.mapAsync(GPUMapMode.READ, 0, size);
+    await patiently(gpu, staging.mapAsync(GPUMapMode.READ, 0, size));
   } catch (error) {
     gpu.check();
     throw error;
@@ -55,7 +56,7 @@ export class ReadbackRing {
     }
     return async () => {
       try {
-        await staging.mapAsync(GPUMapMode.READ);
+        await patiently(this.gpu, staging.mapAsync(GPUMapMode.READ));
       } catch (error) {
         this.gpu.check();
         throw error;
