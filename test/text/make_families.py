@@ -18,7 +18,7 @@ CORPUS = [
 TEXTS = [
     "a", " ", "  x", " leading and trailing ", "The dog does not mind.", "I'LL we'Ve it's 12345 67", "a\n\n\nb\n\n\n\n\nc \t\r\n end",
     "\n\nHuman: hi\n\nAssistant: yes</s>", "<s> hello</s> world", "<s>hello", "x<s>y</s>z", "<s><s>", "mark ▁▁ literal ▁",
-    "<|im_start|>user\nhi there<|im_end|>\n<|im_start|>assistant\n", "<start_of_turn>user\nhi<end_of_turn>\n", " <|x|> a <|x|>b", "    four  two   three",
+    "<|im_start|>user\nhi there<|im_end|>\n<|im_start|>assistant\n", "<start_of_turn>user\nhi<end_of_turn>\n", " <|x|> a <|x|>b", "    four  two   three", "<tool> use <tool> and<tool>, <toolbox>.<tool>x <s> <tool><tool> <tool>",
     "naïve café e\u0301 \u212b ﬁ İ ß", "😀👩‍👩‍👧 🏳️‍🌈", "中文，日本語", "مرحبا", "nb\u00a0sp\u2003em\u200bzw\u2028ls\x85nel", "null\x00byte\x7f",
 ]
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -70,6 +70,8 @@ phi = byte_level(QWEN2)
 phi.add_tokens([AddedToken(" " * 2), AddedToken(" " * 4), AddedToken("<|x|>", lstrip=True, rstrip=True, normalized=False)])
 chatml = sentencepiece(prepend())
 chatml.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+tools = sentencepiece(prepend())
+tools.add_tokens(['<tool>', '<toolbox>', AddedToken('<|x|>', normalized=False)])
 llama3 = byte_level(LLAMA3, ignore_merges=True)
 llama3.post_processor = processors.TemplateProcessing(single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", 0)])
 
@@ -77,6 +79,7 @@ families = {
     "llama-2": (sentencepiece(prepend()), {"tokenizer_class": "LlamaTokenizer", "legacy": True}),
     "tinyllama (legacy false beside a Prepend normalizer)": (sentencepiece(prepend()), {"tokenizer_class": "LlamaTokenizer", "legacy": False}),
     "llama-2 with ChatML marks": (chatml, {"tokenizer_class": "LlamaTokenizer"}),
+    "llama-2 with added tokens found in the normalised text": (tools, {"tokenizer_class": "LlamaTokenizer"}),
     "mistral (Metaspace first, no add_prefix_space)": (sentencepiece(None, metaspace("first", False)), {"tokenizer_class": "LlamaTokenizer", "legacy": False}),
     "Metaspace always": (sentencepiece(None, metaspace("always", False)), {}),
     "Metaspace always, split": (sentencepiece(None, metaspace("always", True)), {}),

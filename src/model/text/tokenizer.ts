@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
 import { boundWords, type BpeModel } from './bpe_words.js';
+import { findNormalizedTokens, type EncodingParts } from './normalized_tokens.js';
 import { TextRefusal } from './refusal.js';
 import { normaliseTokenizerJson, startsWith, type TokenizerJson } from './tokenizer_json.js';
 
@@ -29,10 +30,10 @@ export interface Tokenizer {
 }
 
 /** The part of the bundled class that edpo calls. */
-interface Bundled {
+interface Bundled extends Pick<EncodingParts, 'normalizer' | 'pre_tokenizer' | '_encode_text'> {
   encode(text: string, pair: null, options: { add_special_tokens: boolean }): Array<number | undefined>;
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-  model: BpeModel & { tokens_to_ids: Map<string, number>; vocab: string[] };
+  model: BpeModel & EncodingParts['model'] & { tokens_to_ids: Map<string, number>; vocab: string[] };
 }
 interface Bundle {
   PreTrainedTokenizer: new (json: unknown, config: unknown) => Bundled;
@@ -73,6 +74,7 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   }
   boundWords(inner.model);
   const addedTokens = json.added_tokens!;
+  findNormalizedTokens(inner, addedTokens);
   const added = new Map(addedTokens.map((t) => [t.content, t.id]));
   const idOf = (text: string | undefined): number | undefined => (text === undefined ? undefined : (added.get(text) ?? inner.model.tokens_to_ids.get(text)));
   const bosId = idOf(tokenText(config['bos_token']));

@@ -16,6 +16,9 @@ export interface AddedToken {
   id: number;
   content: string;
   special: boolean;
+  normalized?: boolean;
+  lstrip?: boolean;
+  rstrip?: boolean;
 }
 /** A pre-tokenizer, post-processor or decoder, some of which hold a sequence of further ones. */
 type Part = { type: string } & Record<string, unknown>;
