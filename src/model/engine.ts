@@ -6,6 +6,7 @@ import { gradNorm, PARTIAL_SLOTS, stepState } from '../gpu/ops/grad_norm.js';
 import { Head, type HeadMode } from '../gpu/ops/head.js';
 import { seqSum } from '../gpu/ops/seq_sum.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
+import type { DispatchTime, Profiler } from '../gpu/profile.js';
 import { Program, scalar, type StepValues } from '../gpu/program.js';
 import { debugRead, ReadbackRing } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
@@ -237,10 +238,7 @@ export class Engine {
   optimise(o: OptimiserValues & { weightDecay: number }): () => Promise<StepRecord> {
     const { gpu } = this.options;
     const encoder = gpu.device.createCommandEncoder({ label: 'optimiser step' });
-    this.optimiserProgram!.encode(encoder, {
-      lr: o.lr, beta1: o.beta1, beta2: o.beta2, oneMinusBeta1: 1 - o.beta1, oneMinusBeta2: 1 - o.beta2,
-      adamEpsilon: o.epsilon, weightDecay: o.weightDecay, maxGradNorm: o.maxGradNorm,
-    });
+    this.optimiserProgram!.encode(encoder, optimiserScalars(o));
     const read = this.stateRing.capture(encoder, [this.stepState, this.betaState]);
     gpu.device.queue.submit([encoder.finish()]);
     const data = read();
@@ -250,7 +248,25 @@ export class Engine {
       return { gradNorm: s[0]!, skipped: s[2] !== 0, t: s[3]!, beta: s[16]! };
     };
   }
+
+  /** One whole step with a timestamp around every dispatch (benchmarks); slower than a plain one. */
+  async profileStep(documents: Document[], invCount: number, o: OptimiserValues & { weightDecay: number }, profiler: Profiler): Promise<DispatchTime[]> {
+    const { gpu, loss } = this.options;
+    const batch = pack(documents, loss.needs.scored === 'all');
+    const encoder = gpu.device.createCommandEncoder({ label: 'profiled step' });
+    this.batch.upload(encoder, batch);
+    const values = { ...batch.values, invCount, training: 1, ...optimiserScalars(o) };
+    for (const program of [this.forwardProgram, this.backwardProgram!, this.optimiserProgram!]) program.encode(encoder, values, profiler);
+    const read = profiler.finish(encoder);
+    gpu.device.queue.submit([encoder.finish()]);
+    return read();
+  }
 }
+
+const optimiserScalars = (o: OptimiserValues & { weightDecay: number }): StepValues => ({
+  lr: o.lr, beta1: o.beta1, beta2: o.beta2, oneMinusBeta1: 1 - o.beta1, oneMinusBeta2: 1 - o.beta2,
+  adamEpsilon: o.epsilon, weightDecay: o.weightDecay, maxGradNorm: o.maxGradNorm,
+});
 
 /** The table the head projects with: the embedding where tied. */
 export const headTable = (p: Parameters): Parameters['list'][number]['pieces'] => p.get(p.spec.tied ? p.spec.names.embed : p.spec.names.head).pieces;
