@@ -4,6 +4,7 @@ import type { Command as ConfigCommand } from '../config/keys.js';
 import { loadConfig } from '../config/load.js';
 import { nearest } from '../config/nearest.js';
 import type { RunConfig } from '../config/keys.js';
+import { closeGpus } from '../gpu/open.js';
 import { EdpoError } from '../errors.js';
 import { addKeyFlags, flagNames, flagsOf, normalise } from './flags.js';
 import { createIo, type CliIo } from './io.js';
@@ -102,5 +103,6 @@ try {
   code = report(error);
 }
 // Dawn keeps threads alive; everything is flushed by now.
+await closeGpus();
 process.exit(code);
 

@@ -1,5 +1,6 @@
 import { create, globals } from 'webgpu';
 import { EdpoError } from '../errors.js';
+import { openGpus } from './open.js';
 import { unpackSwiftShader, useEmbeddedVulkan } from './swiftshader.js';
 
 Object.assign(globalThis, globals);
@@ -69,6 +70,7 @@ export class Gpu {
     readonly limits: GpuLimits,
     readonly features: ReadonlySet<string>,
   ) {
+    openGpus.add(this);
     device.addEventListener('uncapturederror', (event) => {
       this.failure ??= new EdpoError(`the GPU refused a command: ${(event as GPUUncapturedErrorEvent).error.message}`);
     });
@@ -135,6 +137,7 @@ export class Gpu {
   }
 
   close(): void {
+    if (!openGpus.delete(this)) return;
     this.closing = true;
     for (const buffer of this.buffers) buffer.destroy();
     this.buffers.clear();
