@@ -32,7 +32,13 @@ export async function askCommand(program: string, questions: Question[], each: (
       each(id, reply.winner === 'a' || reply.winner === 'b' || reply.winner === 'tie' ? reply.winner : 'invalid');
     }
   })();
-  for (const q of questions) if (!child.stdin.write(`${JSON.stringify(q)}\n`)) await new Promise((r) => { child.stdin.once('drain', r); child.once('close', r); });
+  let ended = false;
+  void closed.catch(() => undefined).then(() => (ended = true));
+  for (const q of questions) {
+    if (ended || child.stdin.destroyed) break;
+    if (child.stdin.write(`${JSON.stringify(q)}\n`)) continue;
+    await Promise.race([closed, new Promise((r) => child.stdin.once('drain', r)), new Promise((r) => child.stdin.once('close', r))]);
+  }
   child.stdin.end();
   const code = await closed;
   await reading;

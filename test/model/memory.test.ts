@@ -1,0 +1,23 @@
+import t from 'tap';
+import { memoryPlan } from '../../src/model/memory.js';
+import { loadParameters, makeEngine } from '../helpers/engine.js';
+import { testGpu } from '../helpers/gpu.js';
+import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
+
+t.test('the memory plan is what is allocated, to 3 %, and beyond the tables it does not grow with the vocabulary', async (t) => {
+  const gpu = await testGpu();
+  const beyond: number[] = [];
+  for (const vocab_size of [600, 6000]) {
+    const spec = tinySpec({ vocab_size });
+    const before = gpu.bytesNow;
+    const policy = await loadParameters(gpu, spec, tinyWeights(spec, 1), true);
+    const reference = await loadParameters(gpu, spec, tinyWeights(spec, 2), false, 'reference');
+    await makeEngine(gpu, policy, 'epsilon_dpo', { kind: 'live', parameters: reference }, { rows: 2048, capacity: { rows: 2048, sequences: 512 } });
+    const got = gpu.bytesNow - before;
+    const plan = memoryPlan({ spec, rows: 2048, keep: 'train', reference: 'live', rounded: false });
+    t.ok(Math.abs(got / plan.total - 1) < 0.03, `planned ${plan.total}, allocated ${got}`);
+    const tables = 2 * vocab_size * spec.D * 4;
+    beyond.push(got - 4 * tables - tables);
+  }
+  t.ok(Math.abs(beyond[1]! / beyond[0]! - 1) < 0.001, `beyond the tables ${beyond.join(' and ')} bytes`);
+});
