@@ -99,7 +99,7 @@ t.test('expm1, log1p, softplus and sigmoid over wide ranges', async (t) => {
   const xs = [0, ...Array.from({ length: 400 }, (_, i) => (i % 2 ? 1 : -1) * 10 ** (-8 + (i / 400) * 9.2))].map(Math.fround);
   const probe = (body: string) => defineKernel({ name: `probe ${body}`, shader: 'test/probe', read: { x: 'E' }, write: { y: 'E' }, args: { E: 'u32' }, tune: { WG: 64 }, prelude: `fn probed(x: f32) -> f32 { return ${body}; }`, grid: ({ E, WG }) => Math.ceil(E! / WG!) });
   for (const [body, f, from, limit] of [
-    ['expm1(x)', Math.expm1, -20, 3e-7], ['log1p(x)', Math.log1p, -0.999, 3e-7], ['softplus(x)', (v: number) => Math.max(v, 0) + Math.log1p(Math.exp(-Math.abs(v))), -15, 1e-6], ['sigmoid(x)', (v: number) => 1 / (1 + Math.exp(-v)), -15, 1e-6],
+    ['expm1(x)', Math.expm1, -20, 1e-6], ['log1p(x)', Math.log1p, -0.999, 3e-7], ['softplus(x)', (v: number) => Math.max(v, 0) + Math.log1p(Math.exp(-Math.abs(v))), -15, 2e-6], ['sigmoid(x)', (v: number) => 1 / (1 + Math.exp(-v)), -15, 2e-6],
   ] as const) {
     const inputs = Float32Array.from(xs.filter((x) => x > from));
     const y = output(gpu, 'y', [inputs.length]);
@@ -107,7 +107,7 @@ t.test('expm1, log1p, softplus and sigmoid over wide ranges', async (t) => {
     const got = await read(y);
     let worst = 0;
     inputs.forEach((x, i) => { const w = f(x); worst = Math.max(worst, Math.abs(got[i]! - w) / Math.max(Math.abs(w), 1e-30) * (w === 0 ? (got[i] === 0 ? 0 : 1) : 1)); });
-    t.ok(worst < limit * 10, `${body}: ${worst} relative, allowed ${limit * 10}`);
+    t.ok(worst < limit, `${body}: ${worst} relative, allowed ${limit}`);
   }
 });
 
