@@ -123,3 +123,12 @@ t.test('a flipped byte, another model, a table that is no cache', async (t) => {
   appendFileSync(join(dir, 'ref.eval.ndjson'), '{"something":"else"}\n');
   t.equal(CacheReader.open(dir, 'eval'), undefined);
 });
+
+t.test('a log-prob that is not finite is refused with its pair, and never written', async (t) => {
+  const dir = t.testdir({});
+  const writer = CacheWriter.open(dir, header());
+  t.throws(() => writer.append({ ...pair(3), chosen: Float32Array.of(-1, NaN) }), /pair 30 a log-prob that is not finite/);
+  t.throws(() => writer.append({ ...pair(3), rejected: Float32Array.of(-Infinity) }), /pair 30/);
+  t.equal(writer.done, 0);
+  writer.close();
+});

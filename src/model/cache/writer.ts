@@ -103,6 +103,11 @@ export class CacheWriter {
   }
 
   append(pair: CachePair): void {
+    for (const list of [pair.chosen, pair.rejected]) {
+      if (!list.every(Number.isFinite)) {
+        throw new EdpoError(`the reference gives pair ${pair.id} a log-prob that is not finite`, { hint: 'look at that row with edpo inspect, and at the reference’s weights' });
+      }
+    }
     const path = tablePath(this.dir, this.header.split, this.shard);
     try {
       const logps = (list: Float32Array): string => Array.from(list, shortestF32).join(',');

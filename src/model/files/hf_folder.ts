@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { EdpoError, InputError, InputErrors } from '../../errors.js';
 import { modelSpec, type ModelSpec } from '../families/index.js';
 import { parameterSpecs, type ParameterSpec } from '../families/spec.js';
+import { writeAtomic } from './atomic.js';
 import { bytesPer, type FloatFormat } from './float_formats.js';
 import { SafetensorsFile, writeSafetensors, type TensorSource } from './safetensors.js';
 
@@ -87,7 +88,9 @@ export class ModelFolder {
     const key = createHash('sha256').update(stamp.join('\n')).digest('hex');
     const memory = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'edpo', 'hashes', key);
     try {
-      return readFileSync(memory, 'utf8');
+      // A file that a kill left empty or torn is no hash.
+      const known = readFileSync(memory, 'utf8');
+      if (/^[0-9a-f]{64}$/.test(known)) return known;
     } catch {
       // Not hashed yet.
     }
@@ -101,7 +104,7 @@ export class ModelFolder {
     const digest = hash.digest('hex');
     try {
       mkdirSync(join(memory, '..'), { recursive: true });
-      writeFileSync(memory, digest);
+      writeAtomic(memory, digest);
     } catch {
       // Without a writable cache the hash is made again next time.
     }
