@@ -30,7 +30,9 @@ t.test('every dispatch is timed, over more than one query set, and results do no
     t.equal(list.length, 2 * repeats);
     t.ok(list.every((d) => d.ms >= 0 && Number.isFinite(d.ms)));
     const sums = sumByLabel(list);
-    t.same(sums.map((s) => [s.label, s.dispatches]), [['large swiglu.fwd', repeats], ['small swiglu.fwd', repeats]], 'the longest first');
+    // Which of the two took longer is the machine's business (one preempted dispatch decides it); the order by time is ours.
+    t.same(sums.map((s) => [s.label, s.dispatches]).sort(), [['large swiglu.fwd', repeats], ['small swiglu.fwd', repeats]]);
+    t.ok(sums[0]!.ms >= sums[1]!.ms, 'the longest first');
     t.ok(sums[0]!.ms > 0);
     const one = sumByLabel(list, kernelOf);
     t.equal(one.length, 1);
