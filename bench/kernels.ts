@@ -1,9 +1,10 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { openGpu, type Gpu } from '../src/gpu/device.js';
+import { openGpu } from '../src/gpu/device.js';
 import { InputError } from '../src/errors.js';
-import { kernelCases, matmulCase, type KernelCase } from './kernels_cases.js';
-import { copyRate, timeCase } from './kernels_time.js';
+import { ceiling, type Ceiling } from './ceiling.js';
+import { kernelCases, type KernelCase } from './kernels_cases.js';
+import { timeCase } from './kernels_time.js';
 import { table } from './table.js';
 
 const HELP = `npm run bench -- kernels [--filter REGEXP] [--runs N] [--adapter NAME] [--toggles production|checked] [--out FILE]
@@ -13,25 +14,6 @@ best, from a plain f32 matmul and a copy measured first. NDJSON to stdout or FIL
 
   npm run bench -- kernels --filter 'matmul|adamw' --out kernels.ndjson
 `;
-
-/** What the same adapter did in the same run: the best plain f32 matmul at 256^3 and 512^3, and a copy. */
-interface Ceiling {
-  gflops: number;
-  gbps: number;
-}
-
-async function ceiling(gpu: Gpu, runs: number): Promise<Ceiling> {
-  const rates: number[] = [];
-  for (const n of [256, 512]) {
-    for (const form of ['nt', 'nn'] as const) {
-      const c = matmulCase(form, n, n, n);
-      rates.push(c.flops / (await timeCase(gpu, c, runs)).ms / 1e6);
-    }
-  }
-  // Larger than the caches of what it runs on.
-  const bytes = Math.min(gpu.kind === 'hardware' ? 512 << 20 : 64 << 20, gpu.limits.bufferBytes);
-  return { gflops: Math.max(...rates), gbps: await copyRate(gpu, bytes, runs) };
-}
 
 /** One measured case as it is printed. */
 interface Line {

@@ -124,7 +124,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     try {
       ending = await trainer.run();
     } catch (error) {
-      throw withCheckpoint(error, dir, gpu.lost);
+      throw withCheckpoint(error, loss.name === 'sft' ? 'sft' : 'train', dir, gpu.lost);
     } finally {
       ledger.close();
       log.close();
@@ -136,8 +136,9 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     io.say(ending === 'early_stop' ? `stopped early at step ${state.step}: no better ${config.metric_for_best_model} in ${config.early_stopping_patience} evaluations` : `done after ${state.step} steps`);
     if (config.load_best_model_at_end && state.best) {
       const best = listCheckpoints(dir).find((c) => c.step === state.best!.step);
-      if (best) restoreWeights(best.path, policy);
-      else io.warn(`the best step ${state.best.step} has no checkpoint (save_steps does not meet eval_steps); the last weights are written`);
+      if (!best) throw new EdpoError(`the best step, ${state.best.step}, has no checkpoint any more in ${dir}`, { hint: 'the last weights are in the last checkpoint-N' });
+      restoreWeights(best.path, policy);
+      io.say(`the result is the best step's, ${state.best.step} (${config.metric_for_best_model} ${state.best.metric.toPrecision(4)})`);
     }
     await writeResult(dir, config, inputs.policy, (name) => policy.read(name));
     const manifest = runManifest({ config, inputs, gpu, state, train: train.report, evaluation: evalStore?.report, memory });
@@ -166,12 +167,12 @@ async function writeResult(dir: string, config: RunConfig, base: ModelFolder, re
 }
 
 /** A failed run says where the last good state is. */
-function withCheckpoint(error: unknown, dir: string, lost: boolean): unknown {
+function withCheckpoint(error: unknown, command: string, dir: string, lost: boolean): unknown {
   const last = listCheckpoints(dir).at(-1);
   if (!(error instanceof EdpoError)) return error;
   const where = last ? `; the last checkpoint is ${last.path}` : '; there is no checkpoint yet';
   return new EdpoError(`${error.message}${where}`, {
     exitCode: error.exitCode, cause: error,
-    hint: lost && last ? `edpo train --config ${existsSync(join(dir, 'config.yaml')) ? join(dir, 'config.yaml') : 'CONFIG'} --resume` : (error.hint ?? '--resume continues from the last checkpoint'),
+    hint: lost && last ? `edpo ${command} --config ${existsSync(join(dir, 'config.yaml')) ? join(dir, 'config.yaml') : 'CONFIG'} --resume` : (error.hint ?? '--resume continues from the last checkpoint'),
   });
 }

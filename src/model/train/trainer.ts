@@ -60,7 +60,10 @@ export class Trainer {
 
   async run(): Promise<Ending> {
     const { plan, state, config } = this.p;
-    if (state.step === 0 && this.p.evaluation && plan.evalSteps > 0 && config.eval_on_start) await this.evaluate(0);
+    if (state.step === 0 && this.p.evaluation && plan.evalSteps > 0 && config.eval_on_start) {
+      await this.evaluate(0);
+      if (config.load_best_model_at_end) await this.p.save(state);
+    }
     let pending: Pending | undefined;
     for (let step = state.step; step < plan.totalSteps; step++) {
       const next = await this.submit(step);
@@ -73,7 +76,9 @@ export class Trainer {
       await this.finish(pending);
       pending = undefined;
       const stop = evaluates ? await this.evaluate(done) : false;
-      if (saves || stop || this.interrupted) await this.p.save(state);
+      // A new best is worth a checkpoint where the run's result is to be the best one.
+      const best = config.load_best_model_at_end && evaluates && state.best?.step === done;
+      if (saves || stop || best || this.interrupted) await this.p.save(state);
       if (this.interrupted && done < plan.totalSteps) return 'interrupted';
       if (stop) return 'early_stop';
     }
