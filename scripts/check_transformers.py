@@ -1,28 +1,49 @@
-"""Loads checkpoints with `transformers` and compares its logits with edpo's log-probs.
+"""Loads a checkpoint that edpo wrote with `transformers` and compares its logits and log-probs with edpo's own.
 
-    python scripts/check_transformers.py MODEL_FOLDER LEDGER TOKENIZED_JSONL
+    edpo precompute-ref --model_name_or_path MODEL --dataset_name ROWS.jsonl --loss_type epsilon_dpo --ref_cache CACHE
+    python scripts/check_transformers.py MODEL ROWS.jsonl CACHE
 
-LEDGER is pairs.ndjson of `edpo eval --model_name_or_path MODEL_FOLDER --dataset_name TOKENIZED_JSONL` (rows of ids). Prints the largest
-difference of a response's summed log-prob, per token; exits 1 above 1e-4. Needs torch and transformers; neither edpo nor its tests do.
+ROWS.jsonl holds prompt_ids, chosen_ids, rejected_ids; CACHE is the reference cache with hidden states in f32 (docs/cache-format.md), made with
+MODEL as the reference. The logits compared are transformers' and the checkpoint's head applied to edpo's hidden states; the log-probs are the
+cache's own. Prints the largest differences; exits 1 above 1e-4. Needs torch and transformers (checked with 2.15 and 5.23); edpo and its tests
+need neither.
 """
 import json
+import os
+import struct
 import sys
 
 import torch
 from transformers import AutoModelForCausalLM
 
-folder, ledger, data = sys.argv[1:4]
+folder, data, cache = sys.argv[1:4]
 model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+head = model.get_output_embeddings().weight.detach().double()
 rows = [json.loads(line) for line in open(data)]
-worst = 0.0
-for record in map(json.loads, open(ledger)):
-    row = rows[record["id"]]
+lines = [json.loads(line) for line in open(os.path.join(cache, "ref.train.ndjson"))]
+header, pairs = lines[0], lines[1:]
+assert header["hidden_dtype"] == "float32", header
+width = header["width"]
+worst_logit = worst_logp = 0.0
+tokens = 0
+for pair in pairs:
+    row = rows[pair["id"]]
+    place = pair["hidden"]
+    with open(os.path.join(cache, f"ref.train.hidden-{place['file']:05d}.bin"), "rb") as f:
+        f.seek(place["offset"])
+        raw = f.read(place["rows"] * width * 4)
+    states = torch.tensor(struct.unpack(f"<{place['rows'] * width}f", raw), dtype=torch.float64).reshape(-1, width)
+    at = 0
     for side in ("chosen", "rejected"):
-        ids = row["prompt_ids"] + row[f"{side}_ids"]
+        labels, n = row[f"{side}_ids"], len(row["prompt_ids"])
         with torch.no_grad():
-            logp = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
-        n = len(row["prompt_ids"])
-        total = sum(logp[n - 1 + i, t].item() for i, t in enumerate(row[f"{side}_ids"]))
-        worst = max(worst, abs(total - record[f"policy_logps_{side}"]) / len(row[f"{side}_ids"]))
-print(f"largest difference per token: {worst:.2e} over {len(rows)} pairs")
-sys.exit(worst > 1e-4)
+            theirs = model(torch.tensor([row["prompt_ids"] + labels])).logits[0].double()[n - 1 : n - 1 + len(labels)]
+        ours = states[at : at + len(labels)] @ head.T
+        at += len(labels)
+        worst_logit = max(worst_logit, (ours - theirs).abs().max().item())
+        logps = theirs.log_softmax(-1).gather(1, torch.tensor(labels)[:, None])[:, 0]
+        worst_logp = max(worst_logp, (torch.tensor(pair[f"{side}_logps"], dtype=torch.float64) - logps).abs().max().item())
+        tokens += len(labels)
+    assert at == place["rows"]
+print(f"{len(pairs)} pairs, {tokens} scored tokens: logits differ by at most {worst_logit:.2e}, log-probs by {worst_logp:.2e}")
+sys.exit(max(worst_logit, worst_logp) > 1e-4)
