@@ -6,10 +6,13 @@ const cell = new Int32Array(new SharedArrayBuffer(4));
 let waiting = 0;
 /** One loop of naps at most, however quickly one wait follows another. */
 let napping = false;
+/** Naps taken since the process began. */
+export let naps = 0;
 
 function nap(): void {
   napping = waiting > 0;
   if (!napping) return;
+  naps++;
   Atomics.wait(cell, 0, 0, NAP_MS);
   setImmediate(nap);
 }
