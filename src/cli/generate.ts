@@ -1,7 +1,9 @@
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
 import { rows } from '../model/data/rows.js';
 import { Generator, type GenerationRequest } from '../model/generate/generator.js';
+import type { Parameters } from '../model/parameters.js';
 import { loadWeights, openDevice, openInputs, type Inputs } from '../model/session.js';
 import type { Message } from '../model/text/template.js';
 import type { CliIo } from './io.js';
@@ -26,17 +28,27 @@ export function promptIds(prompt: string | Message[], inputs: Inputs, maxPromptL
   return bos ? [ids[0]!, ...ids.slice(ids.length - maxPromptLength + 1)] : ids.slice(ids.length - maxPromptLength);
 }
 
-/** Samples answers to prompts with the model on the GPU. */
-export async function sampleAnswers(generator: { new: () => Promise<Generator> }, prompts: PromptText[], config: RunConfig, inputs: Inputs, done: (index: number, text: string, tokens: number, finish: string) => void): Promise<void> {
+/** An answer as text, with the tokens it was made of (the end token included where there was one). */
+export interface Answer {
+  index: number;
+  output: string;
+  tokens: number;
+  finish: string;
+  ids: number[];
+}
+
+/** Samples answers to prompts with the model on the GPU; `stopped` is asked now and then. */
+export async function sampleAnswers(gpu: Gpu, weights: Parameters, prompts: PromptText[], config: RunConfig, inputs: Inputs, done: (answer: Answer) => void, stopped?: () => boolean): Promise<void> {
   const requests: GenerationRequest[] = prompts.map(({ index, ids }) => ({ index, prompt: ids }));
-  const run = await generator.new();
-  await run.run(requests, { temperature: config.temperature, topP: config.top_p, topK: config.top_k, seed: config.seed, maxNewTokens: config.max_new_tokens, stopIds: new Set(inputs.tokenizer.eosIds) }, (g) =>
-    done(g.index, inputs.tokenizer.decode(g.ids, { skipSpecial: true }), g.ids.length, g.finish),
-  );
+  const { slots, length, rows: passRows } = generatorSizes(prompts, config);
+  const generator = await new Generator(gpu, weights, slots, length, passRows).ready();
+  const options = { temperature: config.temperature, topP: config.top_p, topK: config.top_k, seed: config.seed, maxNewTokens: config.max_new_tokens, stopIds: new Set(inputs.tokenizer.eosIds) };
+  await generator.run(requests, options, (g) =>
+    done({ index: g.index, output: inputs.tokenizer.decode(g.ids, { skipSpecial: true }), tokens: g.ids.length, finish: g.finish, ids: g.stopId === undefined ? g.ids : [...g.ids, g.stopId] }), stopped);
 }
 
 /** Slots and lengths for these prompts. */
-export function generatorSizes(prompts: PromptText[], config: RunConfig): { slots: number; length: number; rows: number } {
+function generatorSizes(prompts: PromptText[], config: RunConfig): { slots: number; length: number; rows: number } {
   const longest = Math.max(...prompts.map((p) => p.ids.length));
   const slots = Math.min(config.batch_size, prompts.length);
   return { slots, length: longest + config.max_new_tokens, rows: Math.max(longest, slots, Math.min(config.token_budget, slots * longest)) };
@@ -59,11 +71,10 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const prompts = given.map((prompt, index) => ({ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length) }));
   const gpu = await openDevice(config, io);
   const policy = await loadWeights(gpu, inputs.policy, false, 'policy');
-  const { slots, length, rows: passRows } = generatorSizes(prompts, config);
   const progress = new Progress(io, 'generate', prompts.length);
   const answers: string[] = [];
   let count = 0;
-  await sampleAnswers({ new: () => new Generator(gpu, policy, slots, length, passRows).ready() }, prompts, config, inputs, (index, output, tokens, finish) => {
+  await sampleAnswers(gpu, policy, prompts, config, inputs, ({ index, output, tokens, finish }) => {
     answers[index] = JSON.stringify({ index, prompt: prompts[index]!.prompt, output, tokens, finish });
     if (config.prompt !== undefined && process.stdout.isTTY) answers[index] = output;
     progress.update(++count);

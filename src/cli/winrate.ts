@@ -1,19 +1,21 @@
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunConfig } from '../config/keys.js';
-import { InputError } from '../errors.js';
+import { EdpoError, InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { Example } from '../model/data/formats.js';
 import { rows } from '../model/data/rows.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import { ModelFolder } from '../model/files/hf_folder.js';
 import { lockFolder } from '../model/files/lock.js';
-import { Generator } from '../model/generate/generator.js';
-import { askCommand, type Question, type Verdict } from '../model/judge/command.js';
+import { openKeptLines, type KeptLine } from '../model/judge/kept_lines.js';
+import { openJudge } from '../model/judge/open.js';
+import { Queue } from '../model/judge/queue.js';
+import { sampleKl, type SampleKl } from '../model/judge/sample_kl.js';
+import type { Judge, Question, Verdict } from '../model/judge/types.js';
 import { combine, winRate } from '../model/judge/winrate.js';
 import { loadWeights, openDevice, openInputs, openSplit, type Inputs } from '../model/session.js';
-import { AppendLog } from '../model/train/append_log.js';
-import { generatorSizes, sampleAnswers, type PromptText } from './generate.js';
+import { sampleAnswers, type Answer, type PromptText } from './generate.js';
 import type { CliIo } from './io.js';
 import { Progress } from './progress.js';
 
@@ -21,11 +23,22 @@ const promptText = (e: Example): string =>
   typeof e.prompt === 'string' ? e.prompt : e.prompt.map((m) => (typeof m === 'number' ? String(m) : m.role === 'user' && e.prompt.length === 1 ? m.content : `${m.role}: ${m.content}`)).join(e.kind === 'ids' ? ' ' : '\n');
 const answerText = (e: Example): string => (typeof e.chosen === 'string' ? e.chosen : e.chosen.map((m) => (typeof m === 'number' ? String(m) : m.content)).join('\n')).trim();
 
+/** What the steps of one win rate share. */
+interface Session {
+  config: RunConfig;
+  io: CliIo;
+  inputs: Inputs;
+  prompts: PromptText[];
+  dir: string;
+  device: () => Promise<Gpu>;
+  /** The user asked to end, or the judge failed: sampling more would be for nothing. */
+  stopped: () => boolean;
+}
+
 /** `edpo eval-winrate`: the model's answers against a baseline's, by a judge; answers and verdicts already there are kept. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
-  const program = /^command:(.+)$/s.exec(config.judge ?? '')?.[1];
-  if (program === undefined) throw new InputError(`judge: expected command:PROGRAM, got ${JSON.stringify(config.judge ?? null)}`, '--judge "command:node judge.mjs"');
   if (config.output_dir === undefined) throw new InputError('output_dir is required', '--output_dir DIR');
+  const judge = await openJudge(config);
   const inputs = await openInputs(config);
   const store = await openSplit(config, inputs, existsSync(config.dataset_name ?? '') && statSync(config.dataset_name!).isDirectory() && !config.data_files ? 'eval' : 'train', 2, io, true);
   const n = config.n_prompts > 0 ? Math.min(config.n_prompts, store.count) : store.count;
@@ -33,99 +46,139 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const dir = config.output_dir;
   mkdirSync(dir, { recursive: true });
   const unlock = lockFolder(dir, (t) => io.say(`note: ${t}`));
+  let stop = false;
+  const undo = io.onInterrupt((signal) => {
+    stop = true;
+    io.say(`${signal}: ending; answers and verdicts are kept`);
+  });
   try {
-    const sampling = { temperature: config.temperature, top_p: config.top_p, top_k: config.top_k, max_new_tokens: config.max_new_tokens, seed: config.seed };
     let gpu: Gpu | undefined;
-    const device = async (): Promise<Gpu> => (gpu ??= await openDevice(config, io));
-    const model = config.outputs !== undefined ? await readAnswers(config.outputs, prompts) : await answersOf(join(dir, 'answers.ndjson'), inputs.policy, sampling, prompts, config, inputs, device, io, 'answers');
-    let baseline: Map<number, string>;
-    if (config.baseline === 'chosen') baseline = new Map(prompts.map((p, i) => [p.index, answerText(store.texts[i]!)]));
-    else if (existsSync(config.baseline) && statSync(config.baseline).isDirectory()) {
-      // Another seed: a model against itself must not be a comparison of equal answers.
-      const other = { ...config, seed: config.seed + 1 };
-      baseline = await answersOf(join(dir, 'baseline.ndjson'), ModelFolder.open(config.baseline), { ...sampling, seed: other.seed }, prompts, other, inputs, device, io, 'baseline');
-    } else baseline = await readAnswers(config.baseline, prompts);
+    const s: Session = { config, io, inputs, prompts, dir, device: async () => (gpu ??= await openDevice(config, io)), stopped: () => stop };
+    const baseline = config.baseline === 'chosen' ? new Map(prompts.map((p, i) => [p.index, answerText(store.texts[i]!)])) : await baselineAnswers(s);
+    const { answers, verdicts } = await playGames(s, judge, baseline);
+    const kl = config.ref_model_name_or_path === undefined ? undefined : await klOfSamples(s, answers);
     gpu?.close();
-
-    const verdicts = await judge(join(dir, 'annotations.ndjson'), program, prompts, model, baseline, io);
-    const games = prompts.map((p) => [verdicts.get(`${p.index}:ab`), verdicts.get(`${p.index}:ba`)] as const);
-    const score = (v: Verdict | undefined, mine: 'a' | 'b'): number | undefined => (v === undefined || v === 'invalid' ? undefined : v === 'tie' ? 0.5 : v === mine ? 1 : 0);
-    const pairs = games.map(([ab, ba]) => [score(ab, 'a'), score(ba, 'b')] as const);
-    const both = pairs.filter(([x, y]) => x !== undefined && y !== undefined);
-    const result = winRate(pairs.map(([x, y]) => combine(x, y)), both.map(([x, y]) => x === y));
-    const length = (m: Map<number, string>): number => [...m.values()].reduce((a, b) => a + Array.from(b).length, 0) / Math.max(1, m.size);
-    const report = { ...result, mean_length: length(model), mean_length_baseline: length(baseline), judge: config.judge, baseline: config.baseline, sampling, policy: inputs.policy.weightsHash() };
+    const report = summary(s, judge, answers, baseline, verdicts, kl);
     writeAtomic(join(dir, 'winrate.json'), `${JSON.stringify(report, null, 2)}\n`);
-    writeAtomic(join(dir, 'model_outputs.json'), `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: model.get(p.index), generator: config.model_name_or_path, dataset: config.dataset_name ?? 'prompts' })), null, 2)}\n`);
+    writeAtomic(join(dir, 'model_outputs.json'), `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: answers.get(p.index)!.output, generator: config.model_name_or_path, dataset: config.dataset_name ?? 'prompts' })), null, 2)}\n`);
     const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
-    io.say(`${result.wins} wins, ${result.ties} ties, ${result.losses} losses${result.invalid ? `, ${result.invalid} invalid` : ''} of ${n}: win rate ${percent(result.win_rate)} (95 % interval ${percent(result.wilson_low)} to ${percent(result.wilson_high)})`);
+    io.say(`${report.wins} wins, ${report.ties} ties, ${report.losses} losses${report.invalid ? `, ${report.invalid} invalid` : ''} of ${n}: win rate ${percent(report.win_rate)} (95 % interval ${percent(report.wilson_low)} to ${percent(report.wilson_high)})`);
+    if (kl) io.say(`KL to the reference on its own answers: ${kl.kl.toFixed(3)} ± ${kl.kl_se.toFixed(3)} nats (Monte Carlo ${kl.kl_monte_carlo.toFixed(3)} ± ${kl.kl_monte_carlo_se.toFixed(3)})`);
     io.out(JSON.stringify(report));
     return 0;
   } finally {
+    undo();
     unlock();
     store.close();
   }
 }
 
-/** Samples what is not in the file yet; every finished answer is a line, so a killed run goes on. */
-async function answersOf(path: string, folder: ModelFolder, sampling: object, prompts: PromptText[], config: RunConfig, inputs: Inputs, device: () => Promise<Gpu>, io: CliIo, label: string): Promise<Map<number, string>> {
-  const header = { weights: folder.weightsHash(), sampling };
-  const { log, lines } = openLines(path, header, io);
-  const answers = new Map(lines.map((l) => [l['index'] as number, l['output'] as string]));
+const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.temperature, top_p: c.top_p, top_k: c.top_k, max_new_tokens: c.max_new_tokens, seed });
+
+async function baselineAnswers(s: Session): Promise<Map<number, string>> {
+  const { config } = s;
+  if (!existsSync(config.baseline) || !statSync(config.baseline).isDirectory()) return readAnswers(config.baseline, s.prompts);
+  // Another seed: a model against itself must not be a comparison of equal answers.
+  const answers = await sampled({ ...s, config: { ...config, seed: config.seed + 1 } }, 'baseline', ModelFolder.open(config.baseline), () => undefined);
+  interruptedBy(s);
+  return new Map([...answers].map(([i, a]) => [i, a.output]));
+}
+
+function interruptedBy(s: Session): void {
+  if (s.stopped()) throw new EdpoError(`interrupted; answers and verdicts so far are in ${s.dir}`, { exitCode: 130, hint: 'the same command goes on with the rest' });
+}
+
+/** Samples and judges at the same time: each answer goes to the judge, in both orders, as it ends. */
+async function playGames(s: Session, judge: Judge, baseline: Map<number, string>): Promise<{ answers: Map<number, Answer>; verdicts: Map<string, Verdict> }> {
+  const { config, prompts, io } = s;
+  const { log, lines } = openKeptLines(join(s.dir, 'annotations.ndjson'), judge.identity, (t) => io.say(`note: ${t}`));
+  const kept = new Map(lines.map((l) => [String(l['id']), l]));
+  const verdicts = new Map<string, Verdict>();
+  const answers = new Map<number, Answer>();
+  const texts = new Map(prompts.map((p) => [p.index, p.prompt as string]));
+  const questions = new Queue<Question>();
+  const answered = (answer: Answer): void => {
+    const { index, output: mine } = answer;
+    answers.set(index, answer);
+    const theirs = baseline.get(index)!;
+    for (const [id, a, b] of [[`${index}:ab`, mine, theirs], [`${index}:ba`, theirs, mine]] as const) {
+      const old = kept.get(id);
+      // A verdict stands for these very answers.
+      if (old && old['output'] === mine && old['baseline'] === theirs) verdicts.set(id, old['winner'] as Verdict);
+      else questions.push({ id, prompt: texts.get(index)!, a, b });
+    }
+  };
+  let failure: { error: unknown } | undefined;
+  const judging = judge.ask(questions, (id, winner, detail) => {
+    const index = Number(id.split(':')[0]);
+    verdicts.set(id, winner);
+    log.append(`${JSON.stringify({ id, winner, output: answers.get(index)!.output, baseline: baseline.get(index), ...detail })}\n`);
+  }).catch((error: unknown) => (failure = { error }));
+  try {
+    if (config.outputs !== undefined) for (const [index, output] of await readAnswers(config.outputs, prompts)) answered({ index, output, tokens: 0, finish: '', ids: [] });
+    else await sampled({ ...s, stopped: () => s.stopped() || failure !== undefined }, 'answers', s.inputs.policy, answered);
+  } finally {
+    questions.end();
+    await judging;
+    log.close();
+  }
+  if (failure) throw failure.error;
+  interruptedBy(s);
+  return { answers, verdicts };
+}
+
+/** Samples what is not in `<name>.ndjson` yet; every finished answer is a line, so a killed run goes on. */
+async function sampled(s: Session, name: 'answers' | 'baseline', folder: ModelFolder, each: (a: Answer) => void): Promise<Map<number, Answer>> {
+  const { config, io, prompts } = s;
+  const { log, lines } = openKeptLines(join(s.dir, `${name}.ndjson`), { weights: folder.weightsHash(), sampling: samplingOf(config) }, (t) => io.say(`note: ${t}`));
+  const answers = new Map<number, Answer>();
+  const wanted = new Set(prompts.map((p) => p.index));
+  for (const line of lines.filter((l) => wanted.has(l['index'] as number))) {
+    const answer = line as KeptLine & Answer;
+    answers.set(answer.index, answer);
+    each(answer);
+  }
   const left = prompts.filter((p) => !answers.has(p.index));
   if (left.length > 0) {
-    const gpu = await device();
-    const weights = await loadWeights(gpu, folder, false, label);
-    const { slots, length, rows: passRows } = generatorSizes(left, config);
-    const progress = new Progress(io, label, prompts.length, answers.size);
-    await sampleAnswers({ new: () => new Generator(gpu, weights, slots, length, passRows).ready() }, left, config, inputs, (index, output, tokens, finish) => {
-      answers.set(index, output);
-      log.append(`${JSON.stringify({ index, output, tokens, finish })}\n`);
+    const gpu = await s.device();
+    const weights = await loadWeights(gpu, folder, false, name);
+    const progress = new Progress(io, name, prompts.length, answers.size);
+    await sampleAnswers(gpu, weights, left, config, s.inputs, (answer) => {
+      answers.set(answer.index, answer);
+      log.append(`${JSON.stringify(answer)}\n`);
+      each(answer);
       progress.update(answers.size);
-    });
+    }, s.stopped);
     weights.destroy();
   }
   log.close();
   return answers;
 }
 
-async function judge(path: string, program: string, prompts: PromptText[], model: Map<number, string>, baseline: Map<number, string>, io: CliIo): Promise<Map<string, Verdict>> {
-  const { log, lines } = openLines(path, { judge: program }, io);
-  const verdicts = new Map<string, Verdict>();
-  for (const l of lines) {
-    // A verdict stands for these very answers.
-    const index = Number(String(l['id']).split(':')[0]);
-    if (l['output'] === model.get(index) && l['baseline'] === baseline.get(index)) verdicts.set(String(l['id']), l['winner'] as Verdict);
+/** KL of the policy to the reference on the answers it sampled; undefined where the answers came from a file. */
+async function klOfSamples(s: Session, answers: Map<number, Answer>): Promise<SampleKl | undefined> {
+  if (s.config.outputs !== undefined) {
+    s.io.say('note: no KL beside the win rate: it is defined on answers the policy itself sampled, and these come from a file');
+    return undefined;
   }
-  const questions: Question[] = prompts.flatMap((p) => {
-    const [a, b] = [model.get(p.index)!, baseline.get(p.index)!];
-    return [{ id: `${p.index}:ab`, prompt: p.prompt as string, a, b }, { id: `${p.index}:ba`, prompt: p.prompt as string, a: b, b: a }];
-  }).filter((q) => !verdicts.has(q.id));
-  if (questions.length > 0) {
-    await askCommand(program, questions, (id, winner) => {
-      const index = Number(id.split(':')[0]);
-      verdicts.set(id, winner);
-      log.append(`${JSON.stringify({ id, winner, output: model.get(index), baseline: baseline.get(index) })}\n`);
-    });
-  }
-  log.close();
-  return verdicts;
+  const gpu = await s.device();
+  const policy = await loadWeights(gpu, s.inputs.policy, false, 'policy');
+  const reference = await loadWeights(gpu, s.inputs.reference, false, 'reference');
+  const samples = s.prompts.map((p) => ({ id: p.index, prompt: p.ids, answer: answers.get(p.index)!.ids }));
+  return sampleKl(gpu, policy, reference, samples, s.config.token_budget);
 }
 
-/** Lines of an earlier run with the same header; a torn last line is dropped, another header starts the file over. */
-function openLines(path: string, header: object, io: CliIo): { log: AppendLog; lines: Array<Record<string, unknown>> } {
-  const first = `${JSON.stringify(header)}\n`;
-  const old = existsSync(path) ? readFileSync(path, 'utf8') : '';
-  if (!old.startsWith(first)) {
-    if (old !== '') io.say(`note: ${path} was made with other settings and is made anew`);
-    const log = new AppendLog(path, 0);
-    log.append(first);
-    return { log, lines: [] };
-  }
-  const whole = old.slice(0, old.lastIndexOf('\n') + 1);
-  const lines = whole.slice(first.length).split('\n').filter(Boolean).map((l) => JSON.parse(l) as Record<string, unknown>);
-  if (lines.length > 0) io.say(`note: ${path}: ${lines.length} lines are there already`);
-  return { log: new AppendLog(path, Buffer.byteLength(whole)), lines };
+function summary(s: Session, judge: Judge, answers: Map<number, Answer>, baseline: Map<number, string>, verdicts: Map<string, Verdict>, kl: SampleKl | undefined) {
+  const games = s.prompts.map((p) => [verdicts.get(`${p.index}:ab`), verdicts.get(`${p.index}:ba`)] as const);
+  const score = (v: Verdict | undefined, mine: 'a' | 'b'): number | undefined => (v === undefined || v === 'invalid' ? undefined : v === 'tie' ? 0.5 : v === mine ? 1 : 0);
+  const pairs = games.map(([ab, ba]) => [score(ab, 'a'), score(ba, 'b')] as const);
+  const both = pairs.filter(([x, y]) => x !== undefined && y !== undefined);
+  const result = winRate(pairs.map(([x, y]) => combine(x, y)), both.map(([x, y]) => x === y));
+  const length = (texts: string[]): number => texts.reduce((a, b) => a + Array.from(b).length, 0) / Math.max(1, texts.length);
+  return {
+    ...result, ...kl, mean_length: length([...answers.values()].map((a) => a.output)), mean_length_baseline: length([...baseline.values()]),
+    ...judge.identity, baseline: s.config.baseline, sampling: samplingOf(s.config), policy: s.inputs.policy.weightsHash(),
+  };
 }
 
 /** Answers from a file: rows with output (and prompt, instruction or index), in the prompts' order where nothing else tells. */

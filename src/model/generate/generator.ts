@@ -25,6 +25,8 @@ export interface Generation {
   ids: number[];
   /** stop: an end token; length: max_new_tokens. */
   finish: 'stop' | 'length';
+  /** The end token, which `ids` leave out. */
+  stopId?: number;
 }
 
 /**
@@ -99,13 +101,16 @@ export class Generator {
     return this;
   }
 
-  /** Answers to all requests, each handed to `done` as it ends. A slot freed by one answer takes the next prompt. */
-  async run(requests: GenerationRequest[], o: SamplingOptions & { maxNewTokens: number; stopIds: Set<number> }, done: (g: Generation) => void): Promise<void> {
+  /**
+   * Answers to all requests, each handed to `done` as it ends. A slot freed by one answer takes the next prompt.
+   * @param stopped asked before every pass: true ends the run, leaving the rest unanswered.
+   */
+  async run(requests: GenerationRequest[], o: SamplingOptions & { maxNewTokens: number; stopIds: Set<number> }, done: (g: Generation) => void, stopped: () => boolean = () => false): Promise<void> {
     const waiting = [...requests];
     const active: Array<{ request: GenerationRequest; ids: number[]; fed: number } | undefined> = new Array(this.slots).fill(undefined);
     for (;;) {
       for (let s = 0; s < this.slots && waiting.length > 0; s++) active[s] ??= { request: waiting.shift()!, ids: [], fed: 0 };
-      if (active.every((a) => a === undefined)) return;
+      if (active.every((a) => a === undefined) || stopped()) return;
       // Rows of this pass: each slot's tokens not yet in the cache, whole prompts while they fit.
       const members: number[] = [];
       const rows: Array<{ id: number; position: number; slot: number }> = [];
@@ -128,7 +133,7 @@ export class Generator {
         if (!stop) a.ids.push(token);
         const full = a.ids.length >= o.maxNewTokens || a.request.prompt.length + a.ids.length >= this.length;
         if (!stop && !full) return;
-        done({ index: a.request.index, ids: a.ids, finish: stop ? 'stop' : 'length' });
+        done({ index: a.request.index, ids: a.ids, finish: stop ? 'stop' : 'length', ...(stop ? { stopId: token } : {}) });
         active[slot] = undefined;
       });
     }

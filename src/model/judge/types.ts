@@ -1,0 +1,21 @@
+import type { Queue } from './queue.js';
+
+/** One comparison for a judge: the prompt as text, and two answers. */
+export interface Question {
+  id: string;
+  prompt: string;
+  a: string;
+  b: string;
+}
+export type Verdict = 'a' | 'b' | 'tie' | 'invalid';
+
+/** Takes a verdict as it comes; `detail` (scores, a judge's words) is kept beside it. */
+export type OnVerdict = (id: string, verdict: Verdict, detail?: Record<string, unknown>) => void;
+
+/** Who compares. Verdicts come in any order; a missing or unreadable one is "invalid", never guessed. */
+export interface Judge {
+  /** Everything a verdict depends on besides the question: the first line of annotations.ndjson. */
+  identity: Record<string, unknown>;
+  /** Questions arrive while answers are still being sampled; resolves when the queue has ended and all is answered. */
+  ask(questions: Queue<Question>, each: OnVerdict): Promise<void>;
+}

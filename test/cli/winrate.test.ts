@@ -1,0 +1,86 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { edpo, edpoKilled, tinyFolder, tinyPairs } from '../helpers/cli.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'edpo-winrate-'));
+t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+const lines = (path: string): Array<Record<string, unknown>> => readFileSync(path, 'utf8').trim().split('\n').map((l) => JSON.parse(l) as Record<string, unknown>);
+
+const policy = await tinyFolder(join(dir, 'policy'));
+const reference = await tinyFolder(join(dir, 'reference'), 2);
+const data = tinyPairs(join(dir, 'data.jsonl'), 40);
+// The longer answer wins; says how long both are.
+const judge = join(dir, 'judge.mjs');
+writeFileSync(judge, `import { createInterface } from 'node:readline';
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, a, b } = JSON.parse(line);
+  console.log(JSON.stringify({ id, winner: a.length > b.length ? 'a' : b.length > a.length ? 'b' : 'tie', lengths: [a.length, b.length] }));
+}`);
+const base = ['eval-winrate', '--model_name_or_path', policy, '--ref_model_name_or_path', reference, '--dataset_name', data, '--judge', `command:node ${judge}`, '--max_new_tokens', '12', '--batch_size', '7'];
+
+t.test('KL on its own samples equals edpo eval’s on the same tokens; a judge’s other keys are kept', async (t) => {
+  const out = join(dir, 'kl');
+  const r = edpo([...base, '--output_dir', out]);
+  t.equal(r.code, 0, r.err);
+  const win = JSON.parse(readFileSync(join(out, 'winrate.json'), 'utf8')) as Record<string, number>;
+  t.equal(win['n'], 40);
+  const answers = lines(join(out, 'answers.ndjson')).slice(1) as Array<{ index: number; ids: number[]; output: string; finish: string }>;
+  t.ok(answers.some((a) => a.finish === 'stop' && a.ids.at(-1) === 1) && answers.some((a) => a.finish === 'length' && a.ids.length === 12), 'the end token is among the ids');
+  // The same answers as the chosen ones of a tokenised set: prompts by the tokenizer, BOS first.
+  const inspected = lines(data).map((row, i) => ({ row, answer: answers.find((a) => a.index === i)! }));
+  const vocab = (JSON.parse(readFileSync(join(policy, 'tokenizer.json'), 'utf8')) as { model: { vocab: Record<string, number> } }).model.vocab;
+  const samples = join(dir, 'samples.jsonl');
+  writeFileSync(samples, `${inspected.map(({ row, answer }) => JSON.stringify({ prompt_ids: [0, ...[...(row['prompt'] as string)].map((c) => vocab[c === ' ' ? 'Ġ' : c]!)], chosen_ids: answer.ids, rejected_ids: [...answer.ids, 7] })).join('\n')}\n`);
+  const e = edpo(['eval', '--model_name_or_path', policy, '--ref_model_name_or_path', reference, '--dataset_name', samples, '--loss_type', 'epsilon_dpo', '--output_dir', join(dir, 'eval')]);
+  t.equal(e.code, 0, e.err);
+  const ledger = lines(join(dir, 'eval', 'pairs.ndjson')) as Array<Record<string, number>>;
+  const mean = (f: (l: Record<string, number>) => number): number => ledger.reduce((n, l) => n + f(l), 0) / ledger.length;
+  t.ok(Math.abs(win['kl']! - mean((l) => l['kl_policy_ref_chosen']!)) < 1e-6, `${win['kl']} nats by the policy’s distribution`);
+  t.ok(Math.abs(win['kl_monte_carlo']! - mean((l) => l['policy_logps_chosen']! - l['ref_logps_chosen']!)) < 1e-6, `${win['kl_monte_carlo']} by the samples`);
+  t.ok(Math.abs(win['kl_ref_policy']! - mean((l) => l['kl_ref_policy_chosen']!)) < 1e-6);
+  t.ok(Math.abs(win['kl']! - win['kl_monte_carlo']!) < 4 * Math.hypot(win['kl_se']!, win['kl_monte_carlo_se']!), 'two estimates of one quantity');
+  t.ok(win['kl_se']! < win['kl_monte_carlo_se']!, 'the Rao-Blackwellised one varies less');
+  const verdicts = lines(join(out, 'annotations.ndjson')).slice(1);
+  t.equal(verdicts.length, 80);
+  for (const v of verdicts) {
+    const [a, b] = v['lengths'] as [number, number];
+    const [mine, theirs] = [String(v['output']).length, String(v['baseline']).length];
+    t.same([a, b], String(v['id']).endsWith(':ab') ? [mine, theirs] : [theirs, mine]);
+  }
+  const wins = answers.filter((a) => a.output.length > (lines(data)[a.index]!['chosen'] as string).trim().length).length;
+  t.equal(win['wins'], wins);
+});
+
+t.test('killed at random moments, the same command ends with the same files; nothing is judged twice', async (t) => {
+  const out = join(dir, 'killed');
+  const slow = base.map((a) => (a.startsWith('command:') ? `${a} slow` : a));
+  for (const ms of [1200, 1600, 2000]) await edpoKilled([...slow, '--output_dir', out], ms);
+  const r = edpo([...slow, '--output_dir', out]);
+  t.equal(r.code, 0, r.err);
+  const strip = (path: string): unknown => ({ ...(JSON.parse(readFileSync(path, 'utf8')) as object), judge: '' });
+  t.same(strip(join(out, 'winrate.json')), strip(join(dir, 'kl', 'winrate.json')));
+  t.equal(readFileSync(join(out, 'model_outputs.json'), 'utf8'), readFileSync(join(dir, 'kl', 'model_outputs.json'), 'utf8'));
+  for (const f of ['answers.ndjson', 'annotations.ndjson']) {
+    const ids = lines(join(out, f)).slice(1).map((l) => String(l['index'] ?? l['id']));
+    t.equal(new Set(ids).size, ids.length, `${f}: every one once`);
+  }
+});
+
+t.test('a judge that fails stops the sampling; what was judged is kept', async (t) => {
+  const out = join(dir, 'failing');
+  const failing = join(dir, 'failing.mjs');
+  writeFileSync(failing, `import { createInterface } from 'node:readline';
+let n = 0;
+for await (const line of createInterface({ input: process.stdin })) {
+  console.log(JSON.stringify({ id: JSON.parse(line).id, winner: 'tie' }));
+  if (++n === 5) process.exit(3);
+}`);
+  const args = base.map((a) => (a.startsWith('command:') ? `command:node ${failing}` : a)).map((a, i, all) => (all[i - 1] === '--batch_size' ? '1' : a));
+  const r = edpo([...args, '--output_dir', out]);
+  t.equal(r.code, 1);
+  t.match(r.err, /the judge "node [^"]+" ended with exit code 3; 5 verdicts are kept/);
+  t.equal(lines(join(out, 'annotations.ndjson')).length, 6);
+  t.ok(lines(join(out, 'answers.ndjson')).length - 1 >= 3, 'answers are kept');
+});
