@@ -38,7 +38,10 @@ interface Session {
 /** `edpo eval-winrate`: the model's answers against a baseline's, by a judge; answers and verdicts already there are kept. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.output_dir === undefined) throw new InputError('output_dir is required', '--output_dir DIR');
-  const judge = await openJudge(config);
+  // Sampling and judging may both ask for it at once.
+  let opening: Promise<Gpu> | undefined;
+  const device = (): Promise<Gpu> => (opening ??= openDevice(config, io));
+  const judge = await openJudge(config, device);
   const inputs = await openInputs(config);
   const store = await openSplit(config, inputs, existsSync(config.dataset_name ?? '') && statSync(config.dataset_name!).isDirectory() && !config.data_files ? 'eval' : 'train', 2, io, true);
   const n = config.n_prompts > 0 ? Math.min(config.n_prompts, store.count) : store.count;
@@ -52,12 +55,11 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     io.say(`${signal}: ending; answers and verdicts are kept`);
   });
   try {
-    let gpu: Gpu | undefined;
-    const s: Session = { config, io, inputs, prompts, dir, device: async () => (gpu ??= await openDevice(config, io)), stopped: () => stop };
+    const s: Session = { config, io, inputs, prompts, dir, device, stopped: () => stop };
     const baseline = config.baseline === 'chosen' ? new Map(prompts.map((p, i) => [p.index, answerText(store.texts[i]!)])) : await baselineAnswers(s);
     const { answers, verdicts } = await playGames(s, judge, baseline);
     const kl = config.ref_model_name_or_path === undefined ? undefined : await klOfSamples(s, answers);
-    gpu?.close();
+    (await opening)?.close();
     const report = summary(s, judge, answers, baseline, verdicts, kl);
     writeAtomic(join(dir, 'winrate.json'), `${JSON.stringify(report, null, 2)}\n`);
     writeAtomic(join(dir, 'model_outputs.json'), `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: answers.get(p.index)!.output, generator: config.model_name_or_path, dataset: config.dataset_name ?? 'prompts' })), null, 2)}\n`);

@@ -71,7 +71,7 @@ realTest('on more HH pairs the loss at the starting β falls, and held-out accur
   writeFileSync(held, `${rows.slice(-80).join('\n')}\n`);
   const out = join(dir, 'hh');
   const r = edpo(['train', '--model_name_or_path', sharedData('models', 'stories260K', 'hf'), '--data_files', sharedData('hh-rlhf', 'helpful-base', 'test.jsonl.gz'), '--eval_data_files', held, '--dataset_format', 'hh', '--max_train_samples', '96', '--max_eval_samples', '40',
-    '--max_length', '160', '--max_prompt_length', '64', '--truncation_mode', 'keep_start', '--loss_type', 'epsilon_dpo', '--beta', '0.1', '--total_batch_size', '32', '--num_train_epochs', '3', '--learning_rate', '1e-3', '--lr_scheduler_type', 'cosine',
+    '--max_length', '112', '--max_prompt_length', '48', '--truncation_mode', 'keep_start', '--loss_type', 'epsilon_dpo', '--beta', '0.1', '--total_batch_size', '32', '--num_train_epochs', '3', '--learning_rate', '1e-3', '--lr_scheduler_type', 'cosine',
     '--logging_steps', '1', '--eval_strategy', 'epoch', '--save_strategy', 'no', '--output_dir', out]);
   t.equal(r.code, 0, r.err);
   const ledger = lines(join(out, 'pairs.ndjson'));

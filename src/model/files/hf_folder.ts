@@ -24,8 +24,11 @@ export class ModelFolder {
     readonly files: SafetensorsFile[],
   ) {}
 
-  /** Opens and checks everything that needs no weight to be read. Throws InputError(s). */
-  static open(path: string): ModelFolder {
+  /**
+   * Opens and checks everything that needs no weight to be read. Throws InputError(s).
+   * @param adapt what of the model is wanted, where that is not the whole of it (a reward model has no language head).
+   */
+  static open(path: string, adapt: (spec: ModelSpec, config: Record<string, unknown>) => ModelSpec = (spec) => spec): ModelFolder {
     const hint = 'a model folder holds config.json, *.safetensors and tokenizer.json';
     if (!existsSync(path)) throw new InputError(`model folder ${path} does not exist`, hint);
     if (!statSync(path).isDirectory()) throw new InputError(`${path} is a file; a model folder was expected`, hint);
@@ -37,7 +40,7 @@ export class ModelFolder {
     } catch (cause) {
       throw new InputError(`${configPath} is no JSON: ${(cause as Error).message}`, 'copy or download the file again');
     }
-    const spec = modelSpec(config, configPath);
+    const spec = adapt(modelSpec(config, configPath), config);
     const names = weightFiles(path);
     const files = names.map((f) => SafetensorsFile.open(join(path, f)));
     const where = new Map<string, SafetensorsFile>();
