@@ -32,22 +32,26 @@ export interface StepCase {
   step(): Promise<number>;
 }
 
-/** Builds the model (heads of 8, SwiGLU of 8/3 D, tied head), the pairs and the engine on `gpu`. */
-export async function stepCase(gpu: Gpu, { hidden: D, layers: L, vocab: V, pairs, length }: StepShape): Promise<StepCase> {
+/** A seeded random model: 8 heads in 4 groups, SwiGLU of 8/3 D, tied head. */
+export async function randomModel(gpu: Gpu, { hidden: D, layers: L, vocab: V }: { hidden: number; layers: number; vocab: number }, seed: number, trainable: boolean): Promise<Parameters> {
   const spec = modelSpec({
     model_type: 'llama', hidden_size: D, intermediate_size: Math.round((D * 8) / 3 / 4) * 4, num_hidden_layers: L, num_attention_heads: 8, num_key_value_heads: 4,
     head_dim: Math.max(8, D / 8), vocab_size: V, tie_word_embeddings: true,
   }, 'bench');
   const order = parameterSpecs(spec).map((p) => p.name);
-  const make = async (trainable: boolean, seed: number): Promise<Parameters> => {
-    const parameters = new Parameters(gpu, spec, trainable, `bench${seed}`);
-    await parameters.load((p, first, rows) => {
-      const width = p.shape[1] ?? 1;
-      return Float32Array.from({ length: rows * width }, (_, i) => (p.shape.length === 1 ? 1 : (keyedUniform(seed, order.indexOf(p.name), first * width + i) - 0.5) / Math.sqrt(width)));
-    });
-    return parameters;
-  };
-  const [policy, reference] = [await make(true, 1), await make(false, 2)];
+  const parameters = new Parameters(gpu, spec, trainable, `bench${seed}`);
+  await parameters.load((p, first, rows) => {
+    const width = p.shape[1] ?? 1;
+    return Float32Array.from({ length: rows * width }, (_, i) => (p.shape.length === 1 ? 1 : (keyedUniform(seed, order.indexOf(p.name), first * width + i) - 0.5) / Math.sqrt(width)));
+  });
+  return parameters;
+}
+
+/** Builds the model, the pairs and the engine on `gpu`. */
+export async function stepCase(gpu: Gpu, shape: StepShape): Promise<StepCase> {
+  const { vocab: V, pairs, length } = shape;
+  const [policy, reference] = [await randomModel(gpu, shape, 1, true), await randomModel(gpu, shape, 2, false)];
+  const { spec } = policy;
   const third = Math.floor(length / 3);
   const ids = (seed: number): number[] => Array.from({ length: third }, (_, i) => Math.floor(keyedUniform(seed, i) * V));
   const documents: Document[] = Array.from({ length: pairs }, (_, i) => ({ id: i, prompt: ids(i * 3), branches: [ids(i * 3 + 1), ids(i * 3 + 2)] }));
