@@ -51,6 +51,9 @@ function build(finish: (code: number) => void): Command {
   program.command('doctor').description('say which adapter answers, what it can, and whether it computes rightly').option('--adapter <name>', 'as in training', 'auto').option('--json', 'one JSON object on stdout').option('--debug', 'stack traces')
     .addHelpText('after', '\nExample:\n  edpo doctor --adapter swiftshader')
     .action(async (o: { adapter: string; json?: boolean }) => finish(await (await import('./doctor.js')).run(o, io)));
+  program.command('methods').description('list the losses: formula, paper, what each needs of the reference, its parameters').option('--json', 'one JSON object a line').option('--debug', 'stack traces')
+    .addHelpText('after', '\nExample:\n  edpo methods --json')
+    .action(async (o: { json?: boolean }) => finish((await import('./methods.js')).run(o, io)));
   const config = program.command('config [file]').description('print a configuration in full, or explain a key').option('--config <file>', 'the same as FILE').option('--explain <key>', 'what a key means')
     .option('--schema', 'JSON Schema of the configuration').option('--for <command>', 'check it as this command would').option('--debug', 'stack traces')
     .addHelpText('after', '\nEvery key is a flag here too; configs/reference.yaml lists them.\n\nExample:\n  edpo config configs/hh.yaml --beta 0.05\n  edpo config configs/hh.yaml --for train\n  edpo config --explain epsilon');
@@ -70,7 +73,7 @@ function usage(error: CommanderError): number {
   }
   const flag = /unknown option '--?([^'=]+)/.exec(error.message)?.[1];
   const command = /unknown command '([^']+)'/.exec(error.message)?.[1];
-  const near = flag ? nearest(flag, flagNames()) : command ? nearest(command, [...Object.keys(CONFIGURED), 'doctor', 'config']) : undefined;
+  const near = flag ? nearest(flag, flagNames()) : command ? nearest(command, program.commands.map((c) => c.name())) : undefined;
   const file = error.code === 'commander.excessArguments' ? process.argv.slice(3).find((a) => /\.ya?ml$/.test(a)) : undefined;
   const hint = near ? `did you mean ${flag ? '--' : 'edpo '}${near}?` : file ? `--config ${file}` : 'edpo --help lists the commands, edpo COMMAND --help the options';
   io.say(`edpo: ${error.message.replace(/^error: /, '').split('\n')[0]}`);

@@ -1,8 +1,14 @@
-import { META, type Command, type RunConfig } from './keys.js';
+import { losses, type LossName } from '../model/losses/index.js';
+import type { LossDefinition } from '../model/losses/types.js';
+import { defaultOf } from './expect.js';
+import { META, type Command, type KeyName, type RunConfig } from './keys.js';
 import type { Problem } from './problems.js';
 
 /** Keys that only ε-DPO reads. */
 export const EPSILON_KEYS = ['epsilon', 'epsilon_check', 'epsilon_size', 'criterion', 'criterion_deadzone', 'beta_update', 'beta_min'] as const;
+
+/** Keys that some methods read and others do not. */
+const METHOD_KEYS = [...new Set(Object.values<LossDefinition>(losses).flatMap((l) => Object.keys(l.params)))] as Array<keyof RunConfig>;
 
 /** What a configuration is checked for: a command's needs, or (`config`) only that it makes sense. */
 export type Purpose = Command | 'config';
@@ -39,6 +45,15 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
       else if (purpose === 'train' || purpose === 'config') add([name], `belongs to loss_type: epsilon_dpo; loss_type was not given and is ${c.loss_type} by default`);
     }
   }
+  const loss: LossDefinition | undefined = bad.has('loss_type') ? undefined : losses[c.loss_type as LossName];
+  for (const key of METHOD_KEYS) {
+    // A resolved configuration names every key; its default asks for nothing.
+    if (!loss || key in loss.params || !given.has(key) || c[key] === defaultOf(key as KeyName)) continue;
+    const owners = Object.values<LossDefinition>(losses).filter((l) => key in l.params && l.name !== 'epsilon_dpo').map((l) => l.name).join(', ');
+    if (given.has('loss_type') && key !== 'label_smoothing') add([key], `belongs to loss_type ${owners}, got loss_type: ${c.loss_type}`);
+    else notes.push(`${key}: not used (belongs to loss_type ${owners}, the run has ${c.loss_type})`);
+  }
+  if (c.loss_type === 'exo_pair' && c.label_smoothing === 0) add(['label_smoothing', 'loss_type'], 'exo_pair needs label_smoothing > 0 (the paper: 0.001), got 0');
   if (c.loss_type === 'sft' && purpose === 'train') add(['loss_type'], 'sft is the command edpo sft');
   if (given.has('loss_type') && c.loss_type !== 'sft' && purpose === 'sft') notes.push(`loss_type: not used (edpo sft always trains with sft, got ${c.loss_type})`);
   if (c.max_length > 0 && c.max_prompt_length >= c.max_length && given.has('max_prompt_length')) add(['max_prompt_length', 'max_length'], `max_prompt_length ${c.max_prompt_length} leaves no room for a response within max_length ${c.max_length}`);
@@ -75,7 +90,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
 }
 
 /** Could there be evaluation data? A single data file has no test split. */
-const hasEvaluationKeys = (c: RunConfig): boolean =>
+export const hasEvaluationKeys = (c: RunConfig): boolean =>
   c.eval_data_files !== undefined || (c.dataset_name !== undefined && c.data_files === undefined && !/\.(jsonl|ndjson|json|parquet)(\.gz)?$/.test(c.dataset_name));
 
 /** Keys a command cannot do without: one of each group. */

@@ -214,15 +214,16 @@ export class Engine {
   /**
    * Submits one micro-batch; the returned function waits for its pair table.
    * @param invCount 1 / pairs (or tokens, as the loss normalises) of the whole optimiser step.
+   * @param perToken its pairs / chosen tokens, for losses with a token mean in them.
    */
-  microBatch(documents: Document[], reference: ReferenceRows | undefined, invCount: number, train: boolean): () => Promise<MicroResult> {
+  microBatch(documents: Document[], reference: ReferenceRows | undefined, invCount: number, train: boolean, perToken = 0): () => Promise<MicroResult> {
     const { gpu, loss } = this.options;
     const batch = pack(documents, loss.needs.scored === 'all');
     if (reference) {
       this.refLogps!.write(reference.logps);
       if (reference.hidden && this.refHidden) this.refHidden.write(reference.hidden);
     }
-    const values: StepValues = { ...batch.values, invCount, training: train ? 1 : 0 };
+    const values: StepValues = { ...batch.values, invCount, perToken, training: train ? 1 : 0 };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
     this.batch.upload(encoder, batch);
     this.forwardProgram.encode(encoder, values);
@@ -255,7 +256,7 @@ export class Engine {
     const batch = pack(documents, loss.needs.scored === 'all');
     const encoder = gpu.device.createCommandEncoder({ label: 'profiled step' });
     this.batch.upload(encoder, batch);
-    const values = { ...batch.values, invCount, training: 1, ...optimiserScalars(o) };
+    const values = { ...batch.values, invCount, perToken: 0, training: 1, ...optimiserScalars(o) };
     for (const program of [this.forwardProgram, this.backwardProgram!, this.optimiserProgram!]) program.encode(encoder, values, profiler);
     const read = profiler.finish(encoder);
     gpu.device.queue.submit([encoder.finish()]);

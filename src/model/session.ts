@@ -46,8 +46,7 @@ export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train
   return store;
 }
 
-/** Is there evaluation data? A data file alone has no test split. */
-export const hasEvalData = (c: RunConfig): boolean => c.eval_data_files !== undefined || (c.dataset_name !== undefined && c.data_files === undefined && !/\.(jsonl|ndjson|json|parquet)(\.gz)?$/.test(c.dataset_name));
+export { hasEvaluationKeys as hasEvalData } from '../config/contradictions.js';
 
 /** A token store as documents of the packer. */
 export const documentsOf = (store: TokenStore): DocumentSource => ({
@@ -55,6 +54,7 @@ export const documentsOf = (store: TokenStore): DocumentSource => ({
   id: (i) => store.ids[i]!,
   rows: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, store.promptLengths[i]!),
   tokens: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, 0),
+  chosenTokens: (i) => store.responseLengths[i]![0]!,
   document: (i) => {
     const { id, prompt, responses } = store.get(i);
     return { id, prompt, branches: responses };
@@ -92,7 +92,8 @@ export const lossOf = (config: RunConfig): LossDefinition => losses[config.loss_
 
 export const settingsOf = (c: RunConfig, criterionColumns = false): LossSettings => ({
   beta: c.beta, epsilonCheck: c.epsilon_check ?? c.epsilon, epsilonSize: c.epsilon_size ?? c.epsilon, criterion: c.criterion, deadzone: c.criterion_deadzone,
-  betaUpdate: c.beta_update, betaMin: c.beta_min, params: { label_smoothing: c.label_smoothing }, criterionColumns,
+  betaUpdate: c.beta_update, betaMin: c.beta_min, criterionColumns,
+  params: Object.fromEntries(Object.keys(lossOf(c).params).map((key) => [key, (c as unknown as Record<string, number>)[key]!])),
 });
 
 export const templateHash = (template: ChatTemplate | undefined): string => (template ? createHash('sha256').update(template.text).digest('hex') : '');

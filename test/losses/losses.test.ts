@@ -5,25 +5,47 @@ import { betaUpdate } from '../../src/gpu/ops/beta_update.js';
 import { documentLoss, PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
 import { Head } from '../../src/gpu/ops/head.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
-import { losses, LOSS_NAMES } from '../../src/model/losses/index.js';
+import { losses, LOSS_NAMES, type LossName } from '../../src/model/losses/index.js';
 import type { DocumentScalars, LossDefinition } from '../../src/model/losses/types.js';
 import { settings } from '../helpers/engine.js';
 import { output, read, runOnce, testGpu, upload } from '../helpers/gpu.js';
 import { token } from '../reference/head.js';
 
-const scalars = (u: number, v: number, beta = 0.1): DocumentScalars => ({ a: u, b: v, aRef: 0, bRef: 0, tokensChosen: 7, tokensRejected: 11, beta });
+const scalars = (u: number, v: number, beta = 0.1): DocumentScalars => ({ a: u, b: v, aRef: 0, bRef: 0, tokensChosen: 7, tokensRejected: 11, beta, perToken: 1 / 8 });
 
 t.test('the index is current', async (t) => {
   t.equal(execFileSync(process.execPath, ['scripts/make-loss-index.mjs', '--print'], { encoding: 'utf8' }), readFileSync('src/model/losses/index.ts', 'utf8'));
   for (const name of LOSS_NAMES) t.equal(losses[name].name, name, 'name = file');
 });
 
-t.test('golden values of losses.md 2.9', async (t) => {
-  const near = (name: string, got: number, want: number): void => void t.ok(Math.abs(got - want) < 1e-9, `${name}: ${got} against ${want}`);
-  for (const [λ, value, g] of [[0, 0.513015252, -0.040131234], [0.1, 0.553015252, -0.030131234]] as const) {
-    near('value', losses.sigmoid.value(scalars(3, -1), { label_smoothing: λ }), value);
-    near('g_w', losses.sigmoid.gradients(scalars(3, -1), { label_smoothing: λ }).c[0], g);
+t.test('golden values of losses.md 2.9: u = 3, v = -1, n_w = 7, n_l = 11; without a reference a = -9, b = -20', async (t) => {
+  const golden: Array<[LossName, Record<string, number>, number, number, number, number]> = [
+    ['sigmoid', { beta: 0.1, label_smoothing: 0 }, 0.1, 0.513015252, -0.040131234, 0.040131234],
+    ['sigmoid', { label_smoothing: 0.1 }, 0.1, 0.553015252, -0.030131234, 0.030131234],
+    ['robust', { label_smoothing: 0.1 }, 0.1, 0.463015252, -0.052631234, 0.052631234],
+    ['hinge', {}, 0.1, 0.6, -0.1, 0.1],
+    ['ipo', {}, 0.1, 20.075054815, -1.280148423, 0.814639906],
+    ['sigmoid_norm', {}, 0.1, 0.667510442, -0.006957370, 0.004427417],
+    ['exo_pair', { label_smoothing: 1e-3 }, 0.1, 2.099226233, -0.156331776, 0.156331776],
+    ['nca_pair', {}, 0.1, 1.303731197, -0.013833622, 0.023751041],
+    ['bco_pair', {}, 0.1, 1.198751905, -0.042555748, 0.047502081],
+    ['sppo_hard', {}, 0.1, 20, -4, 8],
+    ['apo_zero', {}, 0.1, 0.900578296, -0.024445831, 0.024937604],
+    ['apo_down', {}, 0.1, 0.975754857, 0.000419757, 0.024026075],
+    ['discopop', { discopop_tau: 0.05 }, 0.05, 0.814763141, -0.036708834, 0.036708834],
+    ['r_dpo', { rdpo_alpha: 0.05 }, 0.1, 0.598138869, -0.045016600, 0.045016600],
+    ['simpo', { simpo_gamma: 1.375, label_smoothing: 0 }, 2.5, 0.715302892, -0.182484299, 0.116126372],
+    ['cpo', { cpo_alpha: 0, label_smoothing: 0 }, 0.1, 0.287335325, -0.024973989, 0.024973989],
+    ['slic_hf', { slic_delta: 1, slic_lambda: 0.1 }, 0.1, 0.9, -0.1, 0],
+    ['rrhf', { rrhf_lambda: 1 }, 0.1, 9, -1, 0],
+  ];
+  for (const [name, params, beta, value, gw, gl] of golden) {
+    const loss: LossDefinition = losses[name];
+    const d = loss.needs.reference === 'none' ? scalars(-9, -20, beta) : scalars(3, -1, beta);
+    const { c } = loss.gradients(d, params);
+    for (const [what, got, want] of [['value', loss.value(d, params), value], ['g_w', c[0], gw], ['g_l', c[1], gl]] as const) t.ok(Math.abs(got - want) < 1e-9, `${name} ${what}: ${got} against ${want}`);
   }
+  t.same(LOSS_NAMES.filter((n) => !golden.some(([g]) => g === n)), ['epsilon_dpo', 'sft'], 'every method but ε-DPO (its own example is below) and SFT stands in the table');
 });
 
 t.test('golden example of losses.md 1.10, through the f64 twin of the criterion', async (t) => {
@@ -35,7 +57,7 @@ t.test('golden example of losses.md 1.10, through the f64 twin of the criterion'
   near(sum(rejected, 'refLogp'), -2.756363708735);
   near(sum(chosen, 'deltaPlus') - sum(rejected, 'deltaPlus'), 0.009447703601);
   near(sum(chosen, 'deltaMinus') - sum(rejected, 'deltaMinus'), -0.009450429958);
-  const d = { a: sum(chosen, 'logp'), b: sum(rejected, 'logp'), aRef: sum(chosen, 'refLogp'), bRef: sum(rejected, 'refLogp'), tokensChosen: 2, tokensRejected: 3, beta: 0.01 / 1.01 };
+  const d = { a: sum(chosen, 'logp'), b: sum(rejected, 'logp'), aRef: sum(chosen, 'refLogp'), bRef: sum(rejected, 'refLogp'), tokensChosen: 2, tokensRejected: 3, beta: 0.01 / 1.01, perToken: 0 };
   near(losses.epsilon_dpo.value(d, { label_smoothing: 0 }), 0.688388816646);
   near(losses.epsilon_dpo.gradients(d, { label_smoothing: 0 }).c[0], -0.004926882659);
 });
@@ -45,35 +67,52 @@ for (const name of LOSS_NAMES) {
   t.test(`${name}: gradients against finite differences, WGSL against TypeScript at extreme margins`, async (t) => {
     const gpu = await testGpu();
     const cases: DocumentScalars[] = [];
-    for (const h of [0, 1e-6, -1e-6, 0.7, -3, 50, -50, 1e4, -1e4]) for (const beta of [0.01, 0.5]) cases.push(scalars(h / 2 - 20, -h / 2 - 20, beta));
-    for (const λ of Object.keys(loss.params).length > 0 ? [0, 0.15] : [0]) {
-      const p = { label_smoothing: λ };
+    // Margins from a reference, and lengths that no ratio hides; a hinge's corner (βh = 1) is not among them.
+    for (const h of [0, 1e-6, -1e-6, 0.7, -3, 51, -51, 1e4, -1e4]) for (const beta of [0.01, 0.5]) for (const [n, m] of [[7, 11], [1, 2000]] as const) cases.push({ ...scalars(h / 2 - 20, -h / 2 - 21.3, beta), aRef: -2, bRef: -2.5, tokensChosen: n, tokensRejected: m });
+    const defaults = Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value]));
+    const variants = 'label_smoothing' in loss.params ? [defaults, { ...defaults, label_smoothing: 0.15 }] : [defaults];
+    for (const p of variants) {
       for (const d of cases) {
         const g = loss.gradients(d, p);
         const step = 1e-4;
         const slope = (key: 'a' | 'b'): number => (loss.value({ ...d, [key]: d[key] + step }, p) - loss.value({ ...d, [key]: d[key] - step }, p)) / (2 * step);
-        t.ok(Math.abs(g.c[0] - slope('a')) < 1e-6 && (loss.needs.branches === 1 || Math.abs(g.c[1] - slope('b')) < 1e-6), `gradients at margin ${d.a - d.b}`);
+        // The central difference's own error: a third derivative of order 1 times step² / 6, and the rounding of both values.
+        const allowed = (want: number): number => 1e-6 * Math.max(1, Math.abs(want)) + (4e-16 * Math.abs(loss.value(d, p))) / step;
+        t.ok(Math.abs(g.c[0] - slope('a')) < allowed(g.c[0]) && (loss.needs.branches === 1 || Math.abs(g.c[1] - slope('b')) < allowed(g.c[1])), `gradients at margin ${d.a - d.b}, β ${d.beta}, ${d.tokensRejected} tokens: ${g.c} against ${slope('a')}, ${slope('b')}`);
       }
       const K = loss.needs.branches;
-      const P = cases.length;
-      const stats = new Float32Array(P * K * 12);
-      cases.forEach((d, i) => { stats[i * K * 12] = d.a; if (K === 2) stats[(i * K + 1) * 12] = d.b; });
-      const seqStart = Uint32Array.from({ length: P * K + 1 }, (_, i) => i * 5);
       for (const beta of [0.01, 0.5]) {
+        const these = cases.filter((d) => d.beta === beta);
+        const P = these.length;
+        const stats = new Float32Array(P * K * 12);
+        const starts = [0];
+        these.forEach((d, i) => {
+          stats[i * K * 12] = d.a;
+          stats[i * K * 12 + 1] = d.aRef;
+          starts.push(starts.at(-1)! + d.tokensChosen);
+          if (K === 1) return;
+          stats[(i * K + 1) * 12] = d.b;
+          stats[(i * K + 1) * 12 + 1] = d.bRef;
+          starts.push(starts.at(-1)! + d.tokensRejected);
+        });
         const [coef, pairs, counts] = [output(gpu, 'coef', [P * K, 2]), output(gpu, 'pairs', [P, 24]), upload(gpu, 'counts', [4], new Uint32Array(4))];
-        await runOnce(gpu, (program) => documentLoss(program, { seqStats: upload(gpu, 'stats', [P * K, 12], stats), seqStart: upload(gpu, 'start', [P * K + 1], seqStart), betaState: upload(gpu, 'beta', [4], Float32Array.of(beta, 0, 0, 0)), coef, pairs, stepCounts: counts },
-          { loss, settings: settings({ params: p }), hidden: false }), { invCount: 0.25, training: 0 });
+        await runOnce(gpu, (program) => documentLoss(program, { seqStats: upload(gpu, 'stats', [P * K, 12], stats), seqStart: upload(gpu, 'start', [P * K + 1], Uint32Array.from(starts)), betaState: upload(gpu, 'beta', [4], Float32Array.of(beta, 0, 0, 0)), coef, pairs, stepCounts: counts },
+          { loss, settings: settings({ params: p }), hidden: false }), { invCount: 0.25, perToken: 1 / 8, training: 0 });
         const [c, table] = [await read(coef), await read(pairs)];
-        cases.forEach((d, i) => {
-          if (d.beta !== beta) return;
-          // The f32 margin is what the kernel sees.
+        these.forEach((d, i) => {
+          // What the kernel sees, rounded as it sees it.
           const exact = { ...d, a: Math.fround(d.a), b: Math.fround(d.b), beta: Math.fround(beta) };
           const want = loss.value(exact, p);
           const g = loss.gradients(exact, p);
-          const got = table[i * 24 + PAIR_COLUMNS.indexOf('loss')]!;
-          t.ok(Math.abs(got - want) <= 1e-5 * Math.max(1, Math.abs(want)), `value ${got} against ${want}`);
-          t.ok(Math.abs(c[i * K * 2]! - 0.25 * g.c[0]) <= 2e-6 * Math.max(0.01, Math.abs(g.c[0])), `c ${c[i * K * 2]} against ${0.25 * g.c[0]}`);
-          if (K === 2) t.ok(Math.abs(c[i * K * 2 + 2]! - 0.25 * g.c[1]) <= 2e-6 * Math.max(0.01, Math.abs(g.c[1])), 'c of the rejected side');
+          const column = (key: (typeof PAIR_COLUMNS)[number]): number => table[i * 24 + PAIR_COLUMNS.indexOf(key)]!;
+          // The terms a value is made of may cancel, the squares of a margin magnify it: its size is what the rounding is relative to.
+          const size = Math.max(1, Math.abs(want), (Math.abs(d.a) + Math.abs(d.b)) * Math.max(beta, Math.abs(g.c[0]), Math.abs(g.c[1])));
+          t.ok(Math.abs(column('loss') - want) <= 1e-5 * size, `value ${column('loss')} against ${want}`);
+          const near = (got: number, gradient: number): boolean => Math.abs(got - 0.25 * gradient) <= 4e-6 * Math.max(0.01, Math.abs(g.c[0]), Math.abs(g.c[1]));
+          t.ok(near(c[i * K * 2]!, g.c[0]), `c ${c[i * K * 2]} against ${0.25 * g.c[0]}`);
+          if (K === 2) t.ok(near(c[i * K * 2 + 2]!, g.c[1]), `c of the rejected side ${c[i * K * 2 + 2]} against ${0.25 * g.c[1]}`);
+          const reward = loss.reward?.value ?? ((logp: number, ref: number, _tokens: number, b: number) => b * (logp - ref));
+          t.ok(Math.abs(column('reward_chosen') - reward(exact.a, d.aRef, d.tokensChosen, exact.beta)) <= 1e-6 * Math.max(1, Math.abs(d.a)), 'reward');
         });
       }
     }
@@ -94,7 +133,7 @@ t.test('ε-steps: both signs, ties and the dead zone; counts and β', async (t) 
     const beta = upload(gpu, 'beta', [4], Float32Array.of(0.05, 0, 0, 0));
     const state = output(gpu, 'state', [16]);
     const inputs = { seqStats: upload(gpu, 'stats', [P * 2, 12], stats), seqStart: upload(gpu, 'start', [P * 2 + 1], Uint32Array.from({ length: P * 2 + 1 }, (_, i) => i)), betaState: beta, coef, pairs: table, stepCounts: counts };
-    await runOnce(gpu, (p) => documentLoss(p, inputs, { loss: losses.epsilon_dpo, settings: over, hidden: true }), { invCount: 1, training: 1 });
+    await runOnce(gpu, (p) => documentLoss(p, inputs, { loss: losses.epsilon_dpo, settings: over, hidden: true }), { invCount: 1, perToken: 0, training: 1 });
     const got = await read(table);
     const steps = pairs.map((_, i) => got[i * 24 + PAIR_COLUMNS.indexOf('epsilon_step')]!);
     const want = pairs.map((p) => p[criterion === 'exact' ? 2 : 3]);
@@ -112,7 +151,7 @@ t.test('ε-steps: both signs, ties and the dead zone; counts and β', async (t) 
       await runOnce(gpu, (p) => {
         documentLoss(p, inputs, { loss: losses.epsilon_dpo, settings: over, hidden: true });
         betaUpdate(p, { betaState: beta, stepCounts: counts, stepState: state }, { epsilonSize: 0.02, betaMin: 0, betaUpdate: rule });
-      }, { invCount: 1, training: 1 });
+      }, { invCount: 1, perToken: 0, training: 1 });
       const next = rule === 'harmonic' ? 0.05 / (1 + (0.02 * (plus - minus)) / P) : (0.05 * (P - plus - minus + plus / 1.02 + minus / 0.98)) / P;
       t.ok(Math.abs((await read(beta))[0]! / next - 1) < 3e-7, `${rule}: ${(await read(beta))[0]} against ${next}`);
     }
@@ -120,7 +159,7 @@ t.test('ε-steps: both signs, ties and the dead zone; counts and β', async (t) 
     await runOnce(gpu, (p) => {
       documentLoss(p, inputs, { loss: losses.epsilon_dpo, settings: over, hidden: true });
       betaUpdate(p, { betaState: beta, stepCounts: counts, stepState: state }, { epsilonSize: 0.02, betaMin: 0.06, betaUpdate: 'harmonic' });
-    }, { invCount: 1, training: 1 });
+    }, { invCount: 1, perToken: 0, training: 1 });
     t.equal((await read(beta))[0], Math.fround(0.06), 'β never falls below beta_min');
   }
 });
@@ -143,7 +182,7 @@ t.test('bf16-trl: the official tensor path, against PyTorch on the CPU', async (
     head.forward(p, { hidden: upload(gpu, 'h', [S, D], scaled(sides.flatMap((s) => s.h))), labels: upload(gpu, 'y', [S], Uint32Array.from(sides.flatMap((s) => s.y))), refLogps: output(gpu, 'r', [S]), refHidden: upload(gpu, 'hr', [S, D], scaled(sides.flatMap((s) => s.hr))) });
     seqSum(p, { stats: head.stats, seqStart, seqStats });
     documentLoss(p, { seqStats, seqStart, betaState: upload(gpu, 'beta', [4], Float32Array.of(0.1, 0, 0, 0)), coef, pairs: table, stepCounts: upload(gpu, 'c', [4], new Uint32Array(4)) }, { loss: losses.epsilon_dpo, settings: settings({ criterion: 'bf16-trl' }), hidden: true });
-  }, { invCount: 1, training: 0 });
+  }, { invCount: 1, perToken: 0, training: 0 });
   const got = await read(table);
   const steps = golden.pairs.map((_, i) => got[i * 24 + PAIR_COLUMNS.indexOf('epsilon_step')]!);
   t.same(steps, golden.pairs.map((p) => p.step));

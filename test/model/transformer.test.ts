@@ -56,7 +56,8 @@ t.test('a document’s log-probs are equal to the bit alone, packed, at another 
   t.same([...swapped.subarray(at)], [...alone.subarray(0, c)], 'beside another sibling, in the second place');
 });
 
-for (const [loss, branches] of [['sigmoid', 2], ['epsilon_dpo', 2], ['sft', 1]] as const) {
+// Of the losses by sums alone, one with averages over tokens and one with a token mean stand for the rest (test/losses has each by itself).
+for (const [loss, branches] of [['sigmoid', 2], ['epsilon_dpo', 2], ['sft', 1], ['ipo', 2], ['cpo', 2]] as const) {
   t.test(`whole-model gradient of ${loss} by a directional derivative of the f64 twin`, async (t) => {
     const gpu = await testGpu();
     const spec = tinySpec({ tie_word_embeddings: loss === 'sigmoid' });
@@ -65,17 +66,18 @@ for (const [loss, branches] of [['sigmoid', 2], ['epsilon_dpo', 2], ['sft', 1]] 
     const docs = documents.slice(0, 4).map((d) => ({ ...d, branches: d.branches.slice(0, branches) }));
     const policy = await loadParameters(gpu, spec, weights, true);
     const reference = await loadParameters(gpu, spec, refWeights, false, 'reference');
-    const engine = await makeEngine(gpu, policy, loss, branches === 2 ? { kind: 'live', parameters: reference } : { kind: 'none' }, { over: { beta: 0.3, params: { label_smoothing: 0.1 } }, tile: 16 });
+    const engine = await makeEngine(gpu, policy, loss, losses[loss].needs.reference !== 'none' ? { kind: 'live', parameters: reference } : { kind: 'none' }, { over: { beta: 0.3, params: { label_smoothing: 0.1, cpo_alpha: 0.7 } }, tile: 16 });
+    const perToken = docs.length / docs.reduce((n, d) => n + d.branches[0]!.length, 0);
     const count = loss === 'sft' ? docs.reduce((n, d) => n + d.branches[0]!.length, 0) : docs.length;
-    const { table } = await engine.microBatch(docs, undefined, 1 / count, true)();
+    const { table } = await engine.microBatch(docs, undefined, 1 / count, true, perToken)();
     const sum = (w: Record<string, ArrayLike<number>>, d: Document, k: number): number =>
       d.branches[k] ? responseLogps(spec, w, d.prompt as number[], d.branches[k] as number[]).reduce((a, b) => a + b, 0) : 0;
     const ref = docs.map((d) => [sum(refWeights, d, 0), sum(refWeights, d, 1)] as const);
     const value = (w: Record<string, ArrayLike<number>>): number =>
       docs.reduce((total, d, i) => total + losses[loss].value({
-        a: sum(w, d, 0), b: sum(w, d, 1), aRef: ref[i]![0], bRef: ref[i]![1], tokensChosen: 0, tokensRejected: 0,
+        a: sum(w, d, 0), b: sum(w, d, 1), aRef: ref[i]![0], bRef: ref[i]![1], tokensChosen: d.branches[0]!.length, tokensRejected: d.branches[1]?.length ?? 0, perToken,
         beta: table[i * PAIR_COLUMNS.length + PAIR_COLUMNS.indexOf('beta')]!,
-      }, { label_smoothing: 0.1 }), 0) / count;
+      }, { label_smoothing: 0.1, cpo_alpha: 0.7 }), 0) / count;
     for (const seed of [1, 2]) {
       // A direction over all parameters, and over each kind alone, so that no tensor hides behind another.
       const random = rng(seed);

@@ -18,7 +18,7 @@ export const kernel = defineKernel({
   read: { seq_stats: 'Q 12', seq_start: '_ :u32', beta_state: '4' },
   write: { coef: 'Q 2', pairs: 'P 24' },
   update: { step_counts: '4 :atomic<u32>' },
-  args: { P: 'u32', training: 'u32', inv_count: 'f32', epsilon_size: 'f32', deadzone: 'f32', beta_start: 'f32' },
+  args: { P: 'u32', training: 'u32', inv_count: 'f32', epsilon_size: 'f32', deadzone: 'f32', beta_start: 'f32', per_token: 'f32' },
   tune: { WG: 16, K: 2, HIDDEN: 0, ADAPTIVE: 0, CRITERION: 0 },
   grid: ({ P, WG }) => perThread(P!, WG!),
 });
@@ -26,7 +26,7 @@ export const kernel = defineKernel({
 const CRITERIA = { exact: 0, deadzone: 1, 'bf16-trl': 2 } as const;
 
 /**
- * Dynamic scalars of a replay: `invCount` (1 / pairs or tokens of the optimiser step), `training` (1: count ε-steps).
+ * Dynamic scalars of a replay: `invCount` (1 / pairs or tokens of the optimiser step), `perToken` (its pairs / chosen tokens), `training` (1: count ε-steps).
  * @param hidden the head computed the ε-columns.
  */
 export function documentLoss(
@@ -36,17 +36,18 @@ export function documentLoss(
 ): void {
   const { loss, settings } = o;
   const constants = Object.keys(loss.params).map((key) => `const F_${key} = f32(${settings.params[key] ?? loss.params[key]!.default});`);
+  const reward = `fn reward_of(s: Side, beta: f32) -> f32 { return ${loss.reward?.wgsl ?? 'beta * (s.logp - s.ref_logp)'}; }`;
   const body = `fn loss_document(w: Side, l: Side, beta: f32) -> Loss {\n${loss.wgsl}\n}`;
   p.run(
     kernel,
     { seq_stats: t.seqStats, seq_start: t.seqStart, beta_state: t.betaState, coef: t.coef, pairs: t.pairs, step_counts: t.stepCounts },
     {
-      training: scalar('training'), inv_count: scalar('invCount'), epsilon_size: settings.epsilonSize,
+      training: scalar('training'), inv_count: scalar('invCount'), per_token: scalar('perToken'), epsilon_size: settings.epsilonSize,
       deadzone: settings.criterion === 'deadzone' ? settings.deadzone : 0, beta_start: settings.beta,
     },
     {
       tune: { K: loss.needs.branches, HIDDEN: o.hidden ? 1 : 0, ADAPTIVE: loss.adaptiveBeta ? 1 : 0, CRITERION: CRITERIA[settings.criterion] },
-      prelude: [...constants, body].join('\n'),
+      prelude: [...constants, reward, body].join('\n'),
     },
   );
 }

@@ -62,14 +62,14 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
     pairs[at + 6u] = up;
     pairs[at + 7u] = down;
     pairs[at + 8u] = step;
-    pairs[at + 13u] = beta * (l.logp - l.ref_logp);
+    pairs[at + 13u] = reward_of(l, beta);
     pairs[at + 15u] = seq_stats[q * 12u + 16u];
     pairs[at + 17u] = seq_stats[q * 12u + 17u];
     pairs[at + 19u] = seq_stats[q * 12u + 18u];
     pairs[at + 21u] = l.tokens;
   }
   pairs[at + 9u] = beta;
-  pairs[at + 12u] = beta * (w.logp - w.ref_logp);
+  pairs[at + 12u] = reward_of(w, beta);
   let loss = loss_document(w, l, beta);
   pairs[at + 10u] = loss.value;
   pairs[at + 11u] = loss_document(w, l, args.beta_start).value;

@@ -41,6 +41,7 @@ export async function sampleKl(gpu: Gpu, policy: Parameters, reference: Paramete
     id: (i) => used[i]!.id,
     rows: (i) => length(used[i]!),
     tokens: (i) => used[i]!.answer.length,
+    chosenTokens: (i) => used[i]!.answer.length,
     document: (i) => ({ id: used[i]!.id, prompt: used[i]!.prompt, branches: [used[i]!.answer] }),
   };
   const engine = await new Engine({ gpu, policy, loss: scoring, settings, reference: { kind: 'live', parameters: reference }, capacity: { rows, sequences: sequenceCapacity(rows) }, training: false }).ready();

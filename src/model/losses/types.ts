@@ -8,6 +8,8 @@ export interface DocumentScalars {
   tokensRejected: number;
   /** β of this document. */
   beta: number;
+  /** Pairs over chosen tokens of the optimiser step: what turns a sum over tokens into its share of a token mean. */
+  perToken: number;
 }
 
 /** ∂ℓ/∂logp per token of each branch (c) and the coefficient of KL(ref‖policy) per token (k); losses.md 0. */
@@ -39,7 +41,9 @@ export interface LossDefinition {
   params: Record<string, { default: number; about: string }>;
   value(d: DocumentScalars, p: Record<string, number>): number;
   gradients(d: DocumentScalars, p: Record<string, number>): DocumentGradients;
-  /** Body of `fn loss_document(w: Side, l: Side, beta: f32) -> Loss`; params are constants F_<key>. */
+  /** The implicit reward of one response, where it is not β (log π − log ρ); in WGSL an expression of the Side `s` and `beta`. */
+  reward?: { value(logp: number, refLogp: number, tokens: number, beta: number): number; wgsl: string };
+  /** Body of `fn loss_document(w: Side, l: Side, beta: f32) -> Loss`; params are constants F_<key>, perToken is args.per_token. */
   wgsl: string;
 }
 

@@ -6,12 +6,22 @@ import type { DocumentSource, ReferenceSource } from './types.js';
 /** How many micro-batches may wait for their tables at once. */
 const IN_FLIGHT = 3;
 
-/** The number a loss is divided by over these documents: pairs, or response tokens. */
-export function lossCount(source: DocumentSource, positions: ArrayLike<number>, by: 'pairs' | 'tokens'): number {
-  if (by === 'pairs') return positions.length;
+/** What losses are divided by over an optimiser step's documents. */
+export interface StepScale {
+  /** 1 / pairs, or 1 / response tokens, as the loss normalises. */
+  invCount: number;
+  /** Pairs / tokens of their first (chosen) responses. */
+  perToken: number;
+}
+
+export function stepScale(source: DocumentSource, positions: ArrayLike<number>, by: 'pairs' | 'tokens'): StepScale {
   let tokens = 0;
-  for (let i = 0; i < positions.length; i++) tokens += source.tokens(positions[i]!);
-  return tokens;
+  let chosen = 0;
+  for (let i = 0; i < positions.length; i++) {
+    tokens += source.tokens(positions[i]!);
+    chosen += source.chosenTokens(positions[i]!);
+  }
+  return { invCount: 1 / (by === 'pairs' ? positions.length : tokens), perToken: positions.length / chosen };
 }
 
 /**
@@ -23,7 +33,7 @@ export async function submitDocuments(
   source: DocumentSource,
   reference: ReferenceSource,
   positions: number[],
-  options: { invCount: number; train: boolean },
+  options: StepScale & { train: boolean },
 ): Promise<() => Promise<PairTables>> {
   const branches = engine.options.loss.needs.branches;
   const capacity: BatchCapacity = engine.options.capacity;
@@ -32,7 +42,7 @@ export async function submitDocuments(
   for (const members of plan) {
     const picked = members.map((m) => positions[m]!);
     const documents = picked.map((i) => source.document(i));
-    const read = engine.microBatch(documents, reference.rows(picked), options.invCount, options.train);
+    const read = engine.microBatch(documents, reference.rows(picked), options.invCount, options.train, options.perToken);
     pending.push({ members, read });
     const waiting = pending.length - IN_FLIGHT;
     if (waiting >= 0) pending[waiting]!.result ??= await pending[waiting]!.read();

@@ -1,6 +1,6 @@
 import type { Progress } from '../../cli/progress.js';
 import type { Engine } from '../engine.js';
-import { lossCount, submitDocuments } from './batches.js';
+import { stepScale, submitDocuments } from './batches.js';
 import { accuracyError, pairMetrics, type PairRecord } from './ledger.js';
 import { pairRecords } from './records.js';
 import type { DocumentSource, ReferenceSource } from './types.js';
@@ -17,9 +17,11 @@ export async function evaluate(
   const records: PairRecord[] = [];
   let rows = 0;
   let scored = 0;
+  // A token mean inside the loss is over the whole split, not over the piece in hand.
+  const scale = stepScale(source, Uint32Array.from({ length: source.count }, (_, i) => i), loss.needs.normalise);
   for (let at = 0; at < source.count; at += CHUNK) {
     const positions = Array.from({ length: Math.min(CHUNK, source.count - at) }, (_, i) => at + i);
-    const read = await submitDocuments(engine, source, reference, positions, { invCount: 1 / lossCount(source, positions, loss.needs.normalise), train: false });
+    const read = await submitDocuments(engine, source, reference, positions, { ...scale, train: false });
     const tables = await read();
     rows += tables.rows;
     scored += tables.scored;

@@ -15,6 +15,8 @@ function record(d: Document, row: Float32Array, step: number, loss: LossDefiniti
   const when = (condition: boolean, key: (typeof PAIR_COLUMNS)[number]): number | null => (condition ? get(key) : null);
   const ref = pair && o.reference;
   const hidden = pair && o.hidden;
+  // A method without a reference has a reward of its own.
+  const rewardsAlone = loss.needs.reference === 'none';
   return {
     id: d.id,
     step,
@@ -33,8 +35,8 @@ function record(d: Document, row: Float32Array, step: number, loss: LossDefiniti
     beta: when(pair, 'beta'),
     loss: get('loss'),
     loss_dpo: when(ref, 'loss_dpo'),
-    reward_chosen: when(ref, 'reward_chosen'),
-    reward_rejected: when(ref, 'reward_rejected'),
+    reward_chosen: when(pair && (o.reference || rewardsAlone), 'reward_chosen'),
+    reward_rejected: when(pair && (o.reference || rewardsAlone), 'reward_rejected'),
     kl_policy_ref_chosen: when(o.hidden, 'kl_policy_ref_chosen'),
     kl_policy_ref_rejected: when(hidden, 'kl_policy_ref_rejected'),
     kl_ref_policy_chosen: when(o.hidden, 'kl_ref_policy_chosen'),

@@ -5,7 +5,7 @@ import { EdpoError } from '../../errors.js';
 import { epochOrder } from '../data/order.js';
 import type { Engine, StepRecord } from '../engine.js';
 import type { AppendLog } from './append_log.js';
-import { lossCount, submitDocuments, type PairTables } from './batches.js';
+import { stepScale, submitDocuments, type PairTables } from './batches.js';
 import type { TrainState } from './checkpoint.js';
 import { evaluate, summarise } from './evaluate.js';
 import { ledgerLine } from './lines.js';
@@ -103,8 +103,8 @@ export class Trainer {
     this.fault(step);
     const started = Date.now();
     const positions = this.positions(step);
-    const invCount = 1 / lossCount(train, positions, engine.options.loss.needs.normalise);
-    const read = await submitDocuments(engine, train, trainReference, positions, { invCount, train: true });
+    const scale = stepScale(train, positions, engine.options.loss.needs.normalise);
+    const read = await submitDocuments(engine, train, trainReference, positions, { ...scale, train: true });
     const record = engine.optimise({
       lr: rateAt(plan, step), beta1: config.adam_beta1, beta2: config.adam_beta2, epsilon: config.adam_epsilon, maxGradNorm: config.max_grad_norm, weightDecay: config.weight_decay,
     });

@@ -8,6 +8,8 @@ export interface DocumentSource {
   rows(i: number): number;
   /** Tokens the loss is over (all branches), for losses normalised by tokens. */
   tokens(i: number): number;
+  /** Tokens of the first (chosen) branch. */
+  chosenTokens(i: number): number;
   /** Row number in the data. */
   id(i: number): number;
   document(i: number): Document;
