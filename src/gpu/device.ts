@@ -218,7 +218,8 @@ async function findAdapter(want: string, toggles: ToggleSet): Promise<{ adapter:
 /** Opens the device with the adapter's own limits. Throws EdpoError where no adapter answers. */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const toggles = options.toggles ?? (process.env['EDPO_TOGGLES'] as ToggleSet | undefined) ?? 'production';
-  const want = options.adapter ?? process.env['EDPO_ADAPTER'] ?? 'auto';
+  // "auto" asks for nothing, so the environment may.
+  const want = (options.adapter === 'auto' ? undefined : options.adapter) ?? process.env['EDPO_ADAPTER'] ?? 'auto';
   const { adapter, kind } = await findAdapter(want, toggles);
   const features = FEATURES.filter((f) => adapter.features.has(f as GPUFeatureName));
   const limits = adapter.limits;
