@@ -6,7 +6,7 @@ const REFERENCE = { none: 'nothing', logps: 'two sums', hidden: 'hidden states' 
 /** Which TRL a method's semantics follow (losses.md 2.1): since 0.29, unless said otherwise. */
 const SEMANTICS: Record<string, string> = {
   epsilon_dpo: 'the official code and paper; see docs/epsilon-dpo-precision.md', sigmoid: 'TRL up to 0.28 (label_smoothing has an effect)', rrhf: 'the paper, for two responses', slic_hf: 'the paper',
-  r_dpo: 'the paper', cpo: 'TRL; the NLL is a mean over the tokens of the optimiser step', simpo: 'the official code', sft: 'transformers',
+  r_dpo: 'the paper', cpo: 'TRL; the NLL is a mean over the tokens of the optimiser step', simpo: 'the official code', sft: 'transformers', tdpo1: 'the official code', tdpo2: 'the official code',
 };
 
 /** `edpo methods`: every loss with its paper, formula, needs and parameters. */

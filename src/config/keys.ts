@@ -63,6 +63,7 @@ export const shape = {
   label_smoothing: key('label_smoothing', 'method', PAIRS, z.number().min(0).lt(0.5).default(0), 'λ of conservative DPO: the assumed share of flipped labels'),
   discopop_tau: key('discopop_tau', 'method', PAIRS, z.number().positive().default(0.05), 'discopop: temperature τ of its mixture'),
   rdpo_alpha: key('rdpo_alpha', 'method', PAIRS, z.number().min(0).default(0.05), 'r_dpo: penalty α per token of difference in length'),
+  tdpo_alpha: key('tdpo_alpha', 'method', PAIRS, z.number().min(0).default(0.5), 'tdpo2: weight α of the difference of sequence KLs'),
   simpo_gamma: key('simpo_gamma', 'method', PAIRS, z.number().min(0).default(0.5), 'simpo: target reward margin γ (SimPO’s own configs give γ/β)'),
   cpo_alpha: key('cpo_alpha', 'method', PAIRS, z.number().min(0).default(1), 'cpo: weight of the NLL of chosen responses'),
   slic_delta: key('slic_delta', 'method', PAIRS, z.number().positive().default(1), 'slic_hf: margin δ of the hinge, nats'),

@@ -128,6 +128,7 @@ export class Engine {
       rounded: reference.kind === 'cache' && reference.rounded,
       bf16: settings.criterion === 'bf16-trl' && mode === 'hidden',
       epsilon: settings.epsilonCheck,
+      klGradient: loss.needs.klGradient !== undefined,
       ...(options.tile ? { tile: options.tile } : {}),
     });
 
@@ -155,7 +156,7 @@ export class Engine {
     if (options.training) {
       this.scratch = new BackwardScratch(gpu, spec, this.axes);
       this.backwardProgram = new Program(gpu, 'backward');
-      this.head.backward(this.backwardProgram, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: this.scratch.dHidden });
+      this.head.backward(this.backwardProgram, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: this.scratch.dHidden, ...(this.refHidden ? { refHidden: this.refHidden } : {}) });
       backward(this.backwardProgram, parts, this.scratch);
       this.optimiserProgram = this.recordOptimiser(new Program(gpu, 'optimiser'));
     }

@@ -11,7 +11,7 @@ import { settings } from '../helpers/engine.js';
 import { output, read, runOnce, testGpu, upload } from '../helpers/gpu.js';
 import { token } from '../reference/head.js';
 
-const scalars = (u: number, v: number, beta = 0.1): DocumentScalars => ({ a: u, b: v, aRef: 0, bRef: 0, tokensChosen: 7, tokensRejected: 11, beta, perToken: 1 / 8 });
+const scalars = (u: number, v: number, beta = 0.1): DocumentScalars => ({ a: u, b: v, aRef: 0, bRef: 0, tokensChosen: 7, tokensRejected: 11, beta, perToken: 1 / 8, klChosen: 0, klRejected: 0 });
 
 t.test('the index is current', async (t) => {
   t.equal(execFileSync(process.execPath, ['scripts/make-loss-index.mjs', '--print'], { encoding: 'utf8' }), readFileSync('src/model/losses/index.ts', 'utf8'));
@@ -45,7 +45,7 @@ t.test('golden values of losses.md 2.9: u = 3, v = -1, n_w = 7, n_l = 11; withou
     const { c } = loss.gradients(d, params);
     for (const [what, got, want] of [['value', loss.value(d, params), value], ['g_w', c[0], gw], ['g_l', c[1], gl]] as const) t.ok(Math.abs(got - want) < 1e-9, `${name} ${what}: ${got} against ${want}`);
   }
-  t.same(LOSS_NAMES.filter((n) => !golden.some(([g]) => g === n)), ['epsilon_dpo', 'sft'], 'every method but ε-DPO (its own example is below) and SFT stands in the table');
+  t.same(LOSS_NAMES.filter((n) => !golden.some(([g]) => g === n)), ['epsilon_dpo', 'sft', 'tdpo1', 'tdpo2'], 'every method but ε-DPO (its own example is below), SFT and those with a KL stands in the table');
 });
 
 t.test('golden example of losses.md 1.10, through the f64 twin of the criterion', async (t) => {
@@ -57,7 +57,7 @@ t.test('golden example of losses.md 1.10, through the f64 twin of the criterion'
   near(sum(rejected, 'refLogp'), -2.756363708735);
   near(sum(chosen, 'deltaPlus') - sum(rejected, 'deltaPlus'), 0.009447703601);
   near(sum(chosen, 'deltaMinus') - sum(rejected, 'deltaMinus'), -0.009450429958);
-  const d = { a: sum(chosen, 'logp'), b: sum(rejected, 'logp'), aRef: sum(chosen, 'refLogp'), bRef: sum(rejected, 'refLogp'), tokensChosen: 2, tokensRejected: 3, beta: 0.01 / 1.01, perToken: 0 };
+  const d = { a: sum(chosen, 'logp'), b: sum(rejected, 'logp'), aRef: sum(chosen, 'refLogp'), bRef: sum(rejected, 'refLogp'), tokensChosen: 2, tokensRejected: 3, beta: 0.01 / 1.01, perToken: 0, klChosen: 0, klRejected: 0 };
   near(losses.epsilon_dpo.value(d, { label_smoothing: 0 }), 0.688388816646);
   near(losses.epsilon_dpo.gradients(d, { label_smoothing: 0 }).c[0], -0.004926882659);
 });
@@ -68,17 +68,20 @@ for (const name of LOSS_NAMES) {
     const gpu = await testGpu();
     const cases: DocumentScalars[] = [];
     // Margins from a reference, and lengths that no ratio hides; a hinge's corner (βh = 1) is not among them.
-    for (const h of [0, 1e-6, -1e-6, 0.7, -3, 51, -51, 1e4, -1e4]) for (const beta of [0.01, 0.5]) for (const [n, m] of [[7, 11], [1, 2000]] as const) cases.push({ ...scalars(h / 2 - 20, -h / 2 - 21.3, beta), aRef: -2, bRef: -2.5, tokensChosen: n, tokensRejected: m });
+    for (const h of [0, 1e-6, -1e-6, 0.7, -3, 51, -51, 1e4, -1e4]) for (const beta of [0.01, 0.5]) for (const [n, m] of [[7, 11], [1, 2000]] as const) cases.push({ ...scalars(h / 2 - 20, -h / 2 - 21.3, beta), aRef: -2, bRef: -2.5, tokensChosen: n, tokensRejected: m, klChosen: 1.25, klRejected: 3.5 });
     const defaults = Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value]));
     const variants = 'label_smoothing' in loss.params ? [defaults, { ...defaults, label_smoothing: 0.15 }] : [defaults];
     for (const p of variants) {
       for (const d of cases) {
         const g = loss.gradients(d, p);
         const step = 1e-4;
-        const slope = (key: 'a' | 'b'): number => (loss.value({ ...d, [key]: d[key] + step }, p) - loss.value({ ...d, [key]: d[key] - step }, p)) / (2 * step);
+        const slope = (key: 'a' | 'b' | 'klChosen' | 'klRejected'): number => (loss.value({ ...d, [key]: d[key] + step }, p) - loss.value({ ...d, [key]: d[key] - step }, p)) / (2 * step);
         // The central difference's own error: a third derivative of order 1 times step² / 6, and the rounding of both values.
         const allowed = (want: number): number => 1e-6 * Math.max(1, Math.abs(want)) + (4e-16 * Math.abs(loss.value(d, p))) / step;
         t.ok(Math.abs(g.c[0] - slope('a')) < allowed(g.c[0]) && (loss.needs.branches === 1 || Math.abs(g.c[1] - slope('b')) < allowed(g.c[1])), `gradients at margin ${d.a - d.b}, β ${d.beta}, ${d.tokensRejected} tokens: ${g.c} against ${slope('a')}, ${slope('b')}`);
+        const { klGradient } = loss.needs;
+        t.ok(klGradient === 'both' ? Math.abs(g.k[0] - slope('klChosen')) < 1e-6 : g.k[0] === 0, 'k of the chosen side');
+        t.ok(klGradient ? Math.abs(g.k[1] - slope('klRejected')) < 1e-6 : g.k[1] === 0, 'k of the rejected side');
       }
       const K = loss.needs.branches;
       for (const beta of [0.01, 0.5]) {
@@ -89,10 +92,12 @@ for (const name of LOSS_NAMES) {
         these.forEach((d, i) => {
           stats[i * K * 12] = d.a;
           stats[i * K * 12 + 1] = d.aRef;
+          stats[i * K * 12 + 5] = d.klChosen;
           starts.push(starts.at(-1)! + d.tokensChosen);
           if (K === 1) return;
           stats[(i * K + 1) * 12] = d.b;
           stats[(i * K + 1) * 12 + 1] = d.bRef;
+          stats[(i * K + 1) * 12 + 5] = d.klRejected;
           starts.push(starts.at(-1)! + d.tokensRejected);
         });
         const [coef, pairs, counts] = [output(gpu, 'coef', [P * K, 2]), output(gpu, 'pairs', [P, 24]), upload(gpu, 'counts', [4], new Uint32Array(4))];
@@ -111,6 +116,7 @@ for (const name of LOSS_NAMES) {
           const near = (got: number, gradient: number): boolean => Math.abs(got - 0.25 * gradient) <= 4e-6 * Math.max(0.01, Math.abs(g.c[0]), Math.abs(g.c[1]));
           t.ok(near(c[i * K * 2]!, g.c[0]), `c ${c[i * K * 2]} against ${0.25 * g.c[0]}`);
           if (K === 2) t.ok(near(c[i * K * 2 + 2]!, g.c[1]), `c of the rejected side ${c[i * K * 2 + 2]} against ${0.25 * g.c[1]}`);
+          t.ok(near(c[i * K * 2 + 1]!, g.k[0]) && (K === 1 || near(c[i * K * 2 + 3]!, g.k[1])), 'k of both sides');
           const reward = loss.reward?.value ?? ((logp: number, ref: number, _tokens: number, b: number) => b * (logp - ref));
           t.ok(Math.abs(column('reward_chosen') - reward(exact.a, d.aRef, d.tokensChosen, exact.beta)) <= 1e-6 * Math.max(1, Math.abs(d.a)), 'reward');
         });

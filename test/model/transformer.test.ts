@@ -11,7 +11,7 @@ import { loadParameters, makeEngine } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';
 import { rng } from '../helpers/rng.js';
 import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
-import { responseLogps } from '../reference/transformer.js';
+import { responseKl, responseLogps } from '../reference/transformer.js';
 
 const r = rng(11);
 const tokens = (n: number): number[] => Array.from({ length: n }, () => r.int(37));
@@ -56,8 +56,8 @@ t.test('a document’s log-probs are equal to the bit alone, packed, at another 
   t.same([...swapped.subarray(at)], [...alone.subarray(0, c)], 'beside another sibling, in the second place');
 });
 
-// Of the losses by sums alone, one with averages over tokens and one with a token mean stand for the rest (test/losses has each by itself).
-for (const [loss, branches] of [['sigmoid', 2], ['epsilon_dpo', 2], ['sft', 1], ['ipo', 2], ['cpo', 2]] as const) {
+// Of the losses by sums alone, one with averages over tokens, one with a token mean and one with a KL stand for the rest (test/losses has each by itself).
+for (const [loss, branches] of [['sigmoid', 2], ['epsilon_dpo', 2], ['sft', 1], ['ipo', 2], ['cpo', 2], ['tdpo1', 2]] as const) {
   t.test(`whole-model gradient of ${loss} by a directional derivative of the f64 twin`, async (t) => {
     const gpu = await testGpu();
     const spec = tinySpec({ tie_word_embeddings: loss === 'sigmoid' });
@@ -72,10 +72,12 @@ for (const [loss, branches] of [['sigmoid', 2], ['epsilon_dpo', 2], ['sft', 1], 
     const { table } = await engine.microBatch(docs, undefined, 1 / count, true, perToken)();
     const sum = (w: Record<string, ArrayLike<number>>, d: Document, k: number): number =>
       d.branches[k] ? responseLogps(spec, w, d.prompt as number[], d.branches[k] as number[]).reduce((a, b) => a + b, 0) : 0;
+    const kl = (w: Record<string, ArrayLike<number>>, d: Document, k: number): number =>
+      'klGradient' in losses[loss].needs ? responseKl(spec, w, refWeights, d.prompt as number[], d.branches[k] as number[]).reduce((a, b) => a + b, 0) : 0;
     const ref = docs.map((d) => [sum(refWeights, d, 0), sum(refWeights, d, 1)] as const);
     const value = (w: Record<string, ArrayLike<number>>): number =>
       docs.reduce((total, d, i) => total + losses[loss].value({
-        a: sum(w, d, 0), b: sum(w, d, 1), aRef: ref[i]![0], bRef: ref[i]![1], tokensChosen: d.branches[0]!.length, tokensRejected: d.branches[1]?.length ?? 0, perToken,
+        a: sum(w, d, 0), b: sum(w, d, 1), aRef: ref[i]![0], bRef: ref[i]![1], tokensChosen: d.branches[0]!.length, tokensRejected: d.branches[1]?.length ?? 0, perToken, klChosen: kl(w, d, 0), klRejected: kl(w, d, 1),
         beta: table[i * PAIR_COLUMNS.length + PAIR_COLUMNS.indexOf('beta')]!,
       }, { label_smoothing: 0.1, cpo_alpha: 0.7 }), 0) / count;
     for (const seed of [1, 2]) {

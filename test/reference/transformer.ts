@@ -88,6 +88,16 @@ export const logSumExp = (f: Float64Array): number => {
 };
 
 /** Log-probability of each token of `response` after `prompt`. */
+/** Per response token KL(ref‖policy), nats. */
+export function responseKl(spec: ModelSpec, policy: Weights, reference: Weights, prompt: number[], response: number[]): number[] {
+  const [p, r] = [policy, reference].map((w) => hiddenStates(spec, w, [...prompt, ...response]).map((h) => logits(spec, w, h))) as [Float64Array[], Float64Array[]];
+  return response.map((_, i) => {
+    const [f, g] = [p[prompt.length - 1 + i]!, r[prompt.length - 1 + i]!];
+    const [zf, zg] = [logSumExp(f), logSumExp(g)];
+    return g.reduce((n, x, j) => n + Math.exp(x - zg) * (x - zg - (f[j]! - zf)), 0);
+  });
+}
+
 export function responseLogps(spec: ModelSpec, w: Weights, prompt: number[], response: number[]): number[] {
   const states = hiddenStates(spec, w, [...prompt, ...response]);
   return response.map((token, i) => {

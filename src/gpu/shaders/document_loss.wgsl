@@ -2,11 +2,11 @@
 // seq_stats [Q,12], seq_start [Q+1], beta_state [4]; writes coef [Q,2] and pairs [P,24] (PAIR_COLUMNS); step_counts [4]: n+, n-, n0.
 // One thread per document.   The loss's own body is `loss_document`, from its file in src/model/losses.
 // #use lib/bf16
-struct Side { logp: f32, ref_logp: f32, tokens: f32 }
+struct Side { logp: f32, ref_logp: f32, tokens: f32, kl: f32 }
 struct Loss { value: f32, cw: f32, cl: f32, kw: f32, kl: f32 }
 // #use lib/log1p
 fn side(q: u32) -> Side {
-  return Side(seq_stats[q * 12u], seq_stats[q * 12u + 1u], f32(seq_start[q + 1u] - seq_start[q]));
+  return Side(seq_stats[q * 12u], seq_stats[q * 12u + 1u], f32(seq_start[q + 1u] - seq_start[q]), seq_stats[q * 12u + 5u]);
 }
 fn ordered(up: f32, down: f32, dead: f32) -> f32 {
   if (up > dead && down < -dead) { return 1.0; }
@@ -42,7 +42,7 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   pairs[at + 16u] = seq_stats[q * 12u + 5u];
   pairs[at + 18u] = seq_stats[q * 12u + 6u];
   pairs[at + 20u] = w.tokens;
-  var l = Side(0.0, 0.0, 0.0);
+  var l = Side(0.0, 0.0, 0.0, 0.0);
   if (K == 2u) {
     l = side(q + 1u);
     let up = seq_stats[q * 12u + 2u] - seq_stats[q * 12u + 14u];

@@ -1,13 +1,13 @@
 import { logSigmoid, sigmoid as σ, type LossDefinition } from './types.js';
 
 /**
- * CPO (Xu et al. 2024, arXiv 2401.08417, Eq. 5): DPO against a uniform reference, and the chosen response's negative log-likelihood, a mean over
+ * CPO (Xu et al. 2024, arXiv 2401.08417): DPO against a uniform reference, and the chosen response's negative log-likelihood, a mean over
  * the tokens of the optimiser step (so that neither packing nor the split into micro-batches changes it).
  */
 export const cpo: LossDefinition = {
   name: 'cpo',
   title: 'CPO',
-  citation: 'Xu et al. 2024, arXiv 2401.08417, Eq. 5; token mean of the NLL as in TRL',
+  citation: 'Xu et al. 2024, arXiv 2401.08417; token mean of the NLL as in TRL',
   formula: '-(1-λ) log σ(X) - λ log σ(-X) + α NLL(chosen), X = β(a - b)',
   needs: { branches: 2, reference: 'none', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,

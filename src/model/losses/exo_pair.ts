@@ -5,7 +5,7 @@ import { logSigmoid, sigmoid as σ, type LossDefinition } from './types.js';
 export const exo_pair: LossDefinition = {
   name: 'exo_pair',
   title: 'EXO',
-  citation: 'Ji et al. 2024, arXiv 2402.00856, Eq. 16',
+  citation: 'Ji et al. 2024, arXiv 2402.00856',
   formula: 'q log(q/(1-λ)) + (1-q) log((1-q)/λ), q = σ(βh)',
   needs: { branches: 2, reference: 'logps', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,

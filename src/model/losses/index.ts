@@ -18,8 +18,10 @@ import { sigmoid_norm } from './sigmoid_norm.js';
 import { simpo } from './simpo.js';
 import { slic_hf } from './slic_hf.js';
 import { sppo_hard } from './sppo_hard.js';
+import { tdpo1 } from './tdpo1.js';
+import { tdpo2 } from './tdpo2.js';
 import type { LossDefinition } from './types.js';
 
-export const losses = { apo_down, apo_zero, bco_pair, cpo, discopop, epsilon_dpo, exo_pair, hinge, ipo, nca_pair, r_dpo, robust, rrhf, sft, sigmoid, sigmoid_norm, simpo, slic_hf, sppo_hard } as const satisfies Record<string, LossDefinition>;
+export const losses = { apo_down, apo_zero, bco_pair, cpo, discopop, epsilon_dpo, exo_pair, hinge, ipo, nca_pair, r_dpo, robust, rrhf, sft, sigmoid, sigmoid_norm, simpo, slic_hf, sppo_hard, tdpo1, tdpo2 } as const satisfies Record<string, LossDefinition>;
 export type LossName = keyof typeof losses;
 export const LOSS_NAMES = Object.keys(losses) as [LossName, ...LossName[]];

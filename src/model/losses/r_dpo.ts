@@ -7,7 +7,7 @@ const x = (d: DocumentScalars, p: Record<string, number>): number => d.beta * ma
 export const r_dpo: LossDefinition = {
   name: 'r_dpo',
   title: 'R-DPO',
-  citation: 'Park et al. 2024, arXiv 2403.19159, Eq. 9',
+  citation: 'Park et al. 2024, arXiv 2403.19159',
   formula: '-log σ(βh + α(n_w - n_l))',
   needs: { branches: 2, reference: 'logps', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,

@@ -1,10 +1,10 @@
 import type { LossDefinition } from './types.js';
 
-/** RRHF on pairs (Yuan et al. 2023, arXiv 2304.05302, Eq. 3 and 4): ranks average log-probs, and fits the chosen response. */
+/** RRHF on pairs (Yuan et al. 2023, arXiv 2304.05302): ranks average log-probs, and fits the chosen response. */
 export const rrhf: LossDefinition = {
   name: 'rrhf',
   title: 'RRHF',
-  citation: 'Yuan et al. 2023, arXiv 2304.05302, Eq. 3 and 4, for two responses',
+  citation: 'Yuan et al. 2023, arXiv 2304.05302, for two responses',
   formula: 'max(0, b/n_l - a/n_w) - λa',
   needs: { branches: 2, reference: 'none', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,

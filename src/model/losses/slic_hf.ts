@@ -1,10 +1,10 @@
 import type { LossDefinition } from './types.js';
 
-/** SLiC-HF (Zhao et al. 2023, arXiv 2305.10425, Eq. 1): a calibrating hinge on log-probs, and λ times the chosen response's own likelihood. */
+/** SLiC-HF (Zhao et al. 2023, arXiv 2305.10425): a calibrating hinge on log-probs, and λ times the chosen response's own likelihood. */
 export const slic_hf: LossDefinition = {
   name: 'slic_hf',
   title: 'SLiC-HF',
-  citation: 'Zhao et al. 2023, arXiv 2305.10425, Eq. 1, the chosen response as the target',
+  citation: 'Zhao et al. 2023, arXiv 2305.10425, the chosen response as the target',
   formula: 'max(0, δ - a + b) - λa',
   needs: { branches: 2, reference: 'none', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,

@@ -1,6 +1,6 @@
 import { type LossDefinition } from './types.js';
 
-/** SPPO with hard labels (Wu et al. 2024, arXiv 2405.00675, Eq. 4.7): both log-ratios are drawn to ±1/(2β); the paper takes β = 0.001. */
+/** SPPO with hard labels (Wu et al. 2024, arXiv 2405.00675): both log-ratios are drawn to ±1/(2β); the paper takes β = 0.001. */
 export const sppo_hard: LossDefinition = {
   name: 'sppo_hard',
   title: 'SPPO',

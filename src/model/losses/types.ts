@@ -8,6 +8,9 @@ export interface DocumentScalars {
   tokensRejected: number;
   /** β of this document. */
   beta: number;
+  /** Sums over the tokens of each response of KL(ref‖policy), nats; 0 where the head does not compute them. */
+  klChosen: number;
+  klRejected: number;
   /** Pairs over chosen tokens of the optimiser step: what turns a sum over tokens into its share of a token mean. */
   perToken: number;
 }
@@ -25,6 +28,8 @@ export interface LossNeeds {
   /** Rows with a label to predict: the responses, or prompts too. */
   scored: 'response' | 'all';
   normalise: 'pairs' | 'tokens';
+  /** There is a gradient through KL(ref‖policy) of these responses (k of losses.md 0): the reference's tiles are made again in the backward pass. */
+  klGradient?: 'both' | 'rejected';
 }
 
 /** One method, whole in one file: the folder is the registry. */
