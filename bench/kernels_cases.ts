@@ -90,7 +90,7 @@ export function stepCases(N: number, D: number, F: number, H: number, G: number,
     },
     {
       kernel: 'rope', shape: rows(N, H * C), flops: 3 * N * H * C, bytes: 8 * N * H * C,
-      record: (p, make) => rope(p, { x: make([N, H * C]), table: make([512, C], ropeTable(512, C, 10000)), position: make([N], batch.position) }),
+      record: (p, make) => rope(p, { x: make([N, H * C]), table: make([512, C], ropeTable(512, Array.from({ length: C / 2 }, (_, c) => 10000 ** ((-2 * c) / C)))), position: make([N], batch.position) }),
     },
     {
       kernel: 'embed', shape: `${rows(N, D)} of ${rows(V, D)}`, flops: 0, bytes: 8 * N * D,

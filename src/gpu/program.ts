@@ -146,8 +146,9 @@ export class Program {
 
   private value(label: string, extent: Extent, values: StepValues): number {
     if (typeof extent === 'number') return extent;
-    const value = values[extent.name];
-    if (value === undefined) throw new EdpoError(`${label}: no value for ${extent.name}`);
+    const given = values[extent.name];
+    if (given === undefined) throw new EdpoError(`${label}: no value for ${extent.name}`);
+    const value = given * extent.factor;
     if (extent.capacity > 0 && value > extent.capacity) {
       throw new EdpoError(`${label}: ${extent.name}=${value} is over its capacity ${extent.capacity}`);
     }

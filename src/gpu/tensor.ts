@@ -1,12 +1,18 @@
 import { EdpoError } from '../errors.js';
 import type { Gpu } from './device.js';
 
-/** A size known only when a step is encoded (rows of this micro-batch, say), at most `capacity`. */
+/** A size known only when a step is encoded (rows of this micro-batch, say), at most `capacity`: the named value times `factor`. */
 export class Dyn {
   constructor(
     readonly name: string,
     readonly capacity: number,
+    readonly factor = 1,
   ) {}
+
+  /** An axis of `n` rows for each of this one's. */
+  times(n: number): Dyn {
+    return new Dyn(this.name, this.capacity * n, this.factor * n);
+  }
 }
 
 /** One axis of a tensor: a fixed size, or a dynamic one whose buffer holds the capacity. */
@@ -44,6 +50,15 @@ export class Tensor {
   flat(): Tensor {
     const view = Object.create(this) as { shape: readonly Extent[] };
     view.shape = [this.elements];
+    return view as Tensor;
+  }
+
+  /** The same buffer under another shape, from its start. */
+  as(shape: readonly Extent[]): Tensor {
+    const elements = shape.reduce<number>((n, e) => n * capacityOf(e), 1);
+    if (elements > this.elements) throw new EdpoError(`${this.describe()} has no room for [${shape.map(show).join(', ')}]`);
+    const view = Object.create(this) as { shape: readonly Extent[] };
+    view.shape = shape;
     return view as Tensor;
   }
 

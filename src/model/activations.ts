@@ -1,9 +1,10 @@
 import type { Gpu } from '../gpu/device.js';
 import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
 import { ropeTable } from '../gpu/ops/rope.js';
-import { Tensor, type Extent } from '../gpu/tensor.js';
+import { capacityOf, Tensor, type Extent } from '../gpu/tensor.js';
 import type { BatchAxes } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
+import type { HeadNormTensors, PostNormTensors } from './layer.js';
 
 /**
  * What the forward pass keeps: `train` everything the backward pass reads, per layer; `checkpoint` only each
@@ -23,6 +24,11 @@ export interface LayerActivations {
   rstd2: Tensor;
   gate: Tensor;
   up: Tensor;
+  /** Where the family has norms of query and key heads, or after attention and MLP. */
+  qHead: HeadNormTensors | undefined;
+  kHead: HeadNormTensors | undefined;
+  post1: PostNormTensors | undefined;
+  post2: PostNormTensors | undefined;
 }
 
 /** All activations of one plan, allocated once. */
@@ -43,6 +49,7 @@ export class Activations {
   constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, readonly keep: KeepMode, label = 'policy') {
     const { D, H, G, C, F, L } = spec;
     const { N, S } = axes;
+    const names = spec.names.layers[0]!;
     const make = (name: string, ...shape: Extent[]): Tensor => {
       const tensor = new Tensor(gpu, `${label}.${name}`, shape);
       this.all.push(tensor);
@@ -54,7 +61,7 @@ export class Activations {
     this.hidden = make('hidden', S, D);
     this.rstdFinal = make('rstd_final', S);
     this.rope = make('rope', N.capacity, C);
-    this.rope.write(ropeTable(N.capacity, C, spec.block.position.theta));
+    this.rope.write(ropeTable(N.capacity, spec.block.position.frequencies));
     this.residual = Array.from({ length: keep === 'forward' ? 2 : L + 1 }, (_, l) => make(`x${l}`, N, D));
     this.layers = Array.from({ length: keep === 'train' ? L : 1 }, (_, l) => ({
       rstd1: make(`L${l}.rstd1`, N),
@@ -67,6 +74,10 @@ export class Activations {
       rstd2: make(`L${l}.rstd2`, N),
       gate: make(`L${l}.gate`, N, F),
       up: make(`L${l}.up`, N, F),
+      qHead: names.qNorm ? { raw: make(`L${l}.q_raw`, N, H * C), rstd: make(`L${l}.rstd_q`, N.times(H)) } : undefined,
+      kHead: names.kNorm ? { raw: make(`L${l}.k_raw`, N, G * C), rstd: make(`L${l}.rstd_k`, N.times(G)) } : undefined,
+      post1: names.postNorm1 ? { out: make(`L${l}.attention_out`, N, D), rstd: make(`L${l}.rstd_post1`, N) } : undefined,
+      post2: names.postNorm2 ? { out: make(`L${l}.mlp_out`, N, D), rstd: make(`L${l}.rstd_post2`, N) } : undefined,
     }));
   }
 
@@ -102,7 +113,11 @@ export class BackwardScratch {
   readonly dv: Tensor;
   readonly dHidden: Tensor;
   readonly dGathered: Tensor;
-  readonly partial: Tensor;
+  /** Flat; `partialOf` shapes it. */
+  private readonly partial: Tensor;
+  readonly dPost: Tensor | undefined;
+  readonly dqRaw: Tensor | undefined;
+  readonly dkRaw: Tensor | undefined;
   private readonly all: Tensor[] = [];
 
   constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes) {
@@ -125,8 +140,17 @@ export class BackwardScratch {
     this.dv = make('dv', N, G * C);
     this.dHidden = make('dhidden', S, D);
     this.dGathered = make('dgathered', S, D);
-    this.partial = make('dgain_partial', Math.ceil(N.capacity / GAIN_ROWS), D);
+    const blocks = (rows: number): number => Math.ceil(rows / GAIN_ROWS);
+    const names = spec.names.layers[0]!;
+    this.partial = make('dgain_partial', Math.max(blocks(N.capacity) * D, names.qBias ? blocks(N.capacity) * H * C : 0, names.qNorm ? blocks(N.capacity * H) * C : 0));
+    if (names.postNorm1) this.dPost = make('dpost', N, D);
+    if (names.qNorm) [this.dqRaw, this.dkRaw] = [make('dq_raw', N, H * C), make('dk_raw', N, G * C)];
   }
+  /** Scratch for column sums over `rows` rows of `width`: [blocks, width]. */
+  partialOf(rows: Extent, width: number): Tensor {
+    return this.partial.as([Math.ceil(capacityOf(rows) / GAIN_ROWS), width]);
+  }
+
   get bytes(): number {
     return this.all.reduce((n, t) => n + t.bytes, 0);
   }

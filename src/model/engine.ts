@@ -127,6 +127,7 @@ export class Engine {
       ...(mode === 'hidden' ? { refPieces: table(headParameters!) } : {}),
       rounded: reference.kind === 'cache' && reference.rounded,
       bf16: settings.criterion === 'bf16-trl' && mode === 'hidden',
+      softCap: spec.logitSoftCap,
       epsilon: settings.epsilonCheck,
       klGradient: loss.needs.klGradient !== undefined,
       ...(options.tile ? { tile: options.tile } : {}),
@@ -169,7 +170,7 @@ export class Engine {
     const { gpu } = this.options;
     const { spec } = parameters;
     const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference');
-    const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, ...(this.options.tile ? { tile: this.options.tile } : {}) });
+    const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, softCap: spec.logitSoftCap, ...(this.options.tile ? { tile: this.options.tile } : {}) });
     forward(p, { spec, parameters, batch: this.batch, acts });
     head.forward(p, { hidden: acts.hidden, labels: this.batch.labels });
     takeColumn(p, { x: head.stats, y: this.refLogps! }, 0);

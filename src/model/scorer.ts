@@ -32,7 +32,7 @@ export class Scorer {
     const axes = batchAxes(capacity);
     this.batch = new BatchTensors(gpu, axes);
     this.acts = new Activations(gpu, spec, axes, 'forward', 'reference');
-    this.head = new Head({ gpu, S: axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((p) => p.value), rounded: false, bf16: false });
+    this.head = new Head({ gpu, S: axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((p) => p.value), rounded: false, bf16: false, softCap: spec.logitSoftCap });
     this.logps = new Tensor(gpu, 'logps', [axes.S]);
     this.program = new Program(gpu, 'score');
     forward(this.program, { spec, parameters, batch: this.batch, acts: this.acts });

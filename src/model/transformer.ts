@@ -1,15 +1,17 @@
 import { attention, attentionBackward } from '../gpu/ops/attention.js';
+import { addBiasBackward } from '../gpu/ops/bias.js';
 import { embed, embedBackward } from '../gpu/ops/embed.js';
 import { gatherRows, gatherRowsBackward } from '../gpu/ops/gather_rows.js';
-import { matmulNN, matmulNT, matmulTN } from '../gpu/ops/matmul.js';
+import { matmulNN, matmulTN } from '../gpu/ops/matmul.js';
 import { rmsNorm, rmsNormBackward } from '../gpu/ops/rms_norm.js';
-import { rope, ropeBackward } from '../gpu/ops/rope.js';
+import { ropeBackward } from '../gpu/ops/rope.js';
 import { swiglu, swigluBackward } from '../gpu/ops/swiglu.js';
 import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { Activations, BackwardScratch, LayerActivations } from './activations.js';
 import type { BatchTensors } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
+import { addToResidual, attentionOptions, byHead, gateAndUp, mlpOutput, projections, type Layer, type PostNormTensors } from './layer.js';
 import type { Parameters } from './parameters.js';
 
 /** What a transformer's programs read and write. */
@@ -23,8 +25,9 @@ export interface TransformerParts {
 /** ids → `acts.hidden` [S, D]: the final-norm states of the scored rows, ready for the head. */
 export function forward(p: Program, parts: TransformerParts): void {
   const { spec, parameters, batch, acts } = parts;
+  const { eps, offset } = spec.block.norm;
   const table = parameters.get(spec.names.embed).pieces;
-  embed(p, { ids: batch.ids, pieces: table.map(({ first, value }) => ({ first, table: value })), x: acts.x(0) });
+  embed(p, { ids: batch.ids, pieces: table.map(({ first, value }) => ({ first, table: value })), x: acts.x(0) }, spec.embedScale);
   for (let l = 0; l < spec.L; l++) {
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
       attentionHalf(p, parts, l);
@@ -32,35 +35,31 @@ export function forward(p: Program, parts: TransformerParts): void {
     });
   }
   gatherRows(p, { x: acts.x(spec.L), src: batch.src, y: acts.gathered });
-  rmsNorm(p, { x: acts.gathered, gain: parameters.piece(spec.names.norm).value, y: acts.hidden, rstd: acts.rstdFinal }, spec.block.norm.eps);
+  rmsNorm(p, { x: acts.gathered, gain: parameters.piece(spec.names.norm).value, y: acts.hidden, rstd: acts.rstdFinal }, eps, offset);
 }
 
-/** xmid = xin + attention(norm(xin)). */
-function attentionHalf(p: Program, { spec, parameters, batch, acts }: TransformerParts, l: number): void {
-  const w = spec.names.layers[l]!;
+const layerOf = ({ spec, parameters }: TransformerParts, l: number): Layer => ({ spec, w: spec.names.layers[l]!, value: (name) => parameters.piece(name).value });
+
+/** xmid = xin + attention(norm(xin)), the sum's second part normed once more where the family does that. */
+function attentionHalf(p: Program, parts: TransformerParts, l: number): void {
+  const { spec, batch, acts } = parts;
+  const layer = layerOf(parts, l);
   const a = acts.layer(l);
-  const value = (name: string): Tensor => parameters.piece(name).value;
-  rmsNorm(p, { x: acts.x(l), gain: value(w.norm1), y: acts.h, rstd: a.rstd1 }, spec.block.norm.eps);
-  matmulNT(p, { x: acts.h, w: value(w.q), y: a.q });
-  matmulNT(p, { x: acts.h, w: value(w.k), y: a.k });
-  matmulNT(p, { x: acts.h, w: value(w.v), y: a.v });
-  rope(p, { x: a.q, table: acts.rope, position: batch.position });
-  rope(p, { x: a.k, table: acts.rope, position: batch.position });
-  attention(p, { q: a.q, k: a.k, v: a.v, span: batch.span, position: batch.position, o: a.o, lse: a.lse }, attentionOptions(spec));
-  matmulNT(p, { x: a.o, w: value(w.o), y: a.xmid }, { add: acts.x(l) });
+  rmsNorm(p, { x: acts.x(l), gain: layer.value(layer.w.norm1), y: acts.h, rstd: a.rstd1 }, spec.block.norm.eps, spec.block.norm.offset);
+  projections(p, layer, { h: acts.h, q: a.q, k: a.k, v: a.v, qHead: a.qHead, kHead: a.kHead, rope: acts.rope, position: batch.position });
+  attention(p, { q: a.q, k: a.k, v: a.v, span: batch.span, position: batch.position, o: a.o, lse: a.lse }, attentionOptions(spec, l));
+  addToResidual(p, layer, layer.w.o, layer.w.postNorm1, { o: a.o, x: acts.x(l), y: a.xmid, post: a.post1 });
 }
 
 /** xout = xmid + mlp(norm(xmid)). With no `xout` only what the backward pass wants is made again (checkpointing). */
-function mlpHalf(p: Program, { spec, parameters, acts }: TransformerParts, l: number, xout?: Tensor): void {
-  const w = spec.names.layers[l]!;
+function mlpHalf(p: Program, parts: TransformerParts, l: number, xout?: Tensor): void {
+  const { spec, acts } = parts;
+  const layer = layerOf(parts, l);
   const a = acts.layer(l);
-  const value = (name: string): Tensor => parameters.piece(name).value;
-  rmsNorm(p, { x: a.xmid, gain: value(w.norm2), y: acts.h, rstd: a.rstd2 }, spec.block.norm.eps);
-  matmulNT(p, { x: acts.h, w: value(w.gate), y: a.gate });
-  matmulNT(p, { x: acts.h, w: value(w.up), y: a.up });
-  if (!xout) return;
-  swiglu(p, { gate: a.gate, up: a.up, h: acts.act });
-  matmulNT(p, { x: acts.act, w: value(w.down), y: xout }, { add: a.xmid });
+  rmsNorm(p, { x: a.xmid, gain: layer.value(layer.w.norm2), y: acts.h, rstd: a.rstd2 }, spec.block.norm.eps, spec.block.norm.offset);
+  gateAndUp(p, layer, { h: acts.h, gate: a.gate, up: a.up });
+  // A post-norm's input and rstd belong to what the backward pass wants; its sum goes where nobody reads it.
+  if (xout || a.post2) mlpOutput(p, layer, { gate: a.gate, up: a.up, act: acts.act, x: a.xmid, y: xout ?? acts.h, post: a.post2 });
 }
 
 /**
@@ -70,9 +69,9 @@ function mlpHalf(p: Program, { spec, parameters, acts }: TransformerParts, l: nu
 export function backward(p: Program, parts: TransformerParts, scratch: BackwardScratch): void {
   const { spec, parameters, batch, acts } = parts;
   const norm = parameters.piece(spec.names.norm);
-  const { dx, dGathered, dHidden, partial } = scratch;
+  const { dx, dGathered, dHidden } = scratch;
   p.clear(dGathered);
-  rmsNormBackward(p, { x: acts.gathered, gain: norm.value, rstd: acts.rstdFinal, dy: dHidden, dx: dGathered, dgain: norm.moments!.grad, partial });
+  rmsNormBackward(p, { x: acts.gathered, gain: norm.value, rstd: acts.rstdFinal, dy: dHidden, dx: dGathered, dgain: norm.moments!.grad, partial: scratch.partialOf(dHidden.shape[0]!, spec.D) }, spec.block.norm.offset);
   gatherRowsBackward(p, { dy: dGathered, offsets: batch.gatherOffsets, list: batch.gatherList, dx });
   for (let l = spec.L - 1; l >= 0; l--) {
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
@@ -88,50 +87,77 @@ export function backward(p: Program, parts: TransformerParts, scratch: BackwardS
   embedBackward(p, {
     dx, uniqueIds: batch.uniqueIds, uniqueOffsets: batch.uniqueOffsets, rows: batch.uniqueRows,
     pieces: table.map(({ first, moments }) => ({ first, dtable: moments!.grad })),
-  });
+  }, spec.embedScale);
+}
+
+/** The gradient of what was added to the residual: dx itself, or what a post-norm makes of it. */
+function throughPostNorm(p: Program, { spec, parameters }: TransformerParts, s: BackwardScratch, gain: string | undefined, post: PostNormTensors | undefined): Tensor {
+  if (!gain) return s.dx;
+  const { value, moments } = parameters.piece(gain);
+  p.clear(s.dPost!);
+  rmsNormBackward(p, { x: post!.out, gain: value, rstd: post!.rstd, dy: s.dx, dx: s.dPost!, dgain: moments!.grad, partial: s.partialOf(s.dx.shape[0]!, spec.D) }, spec.block.norm.offset);
+  return s.dPost!;
 }
 
 /** Undoes `mlpHalf`: dx is the gradient of xout on entry and of xmid on return. */
-function mlpBackward(p: Program, { spec, parameters, acts }: TransformerParts, s: BackwardScratch, l: number): void {
+function mlpBackward(p: Program, parts: TransformerParts, s: BackwardScratch, l: number): void {
+  const { spec, parameters, acts } = parts;
+  const { eps, offset } = spec.block.norm;
   const w = spec.names.layers[l]!;
   const a: LayerActivations = acts.layer(l);
   const [down, gate, up, norm2] = [w.down, w.gate, w.up, w.norm2].map((n) => parameters.piece(n)) as [Weight, Weight, Weight, Weight];
-  swiglu(p, { gate: a.gate, up: a.up, h: acts.act });
-  matmulNN(p, { x: s.dx, w: down.value, y: s.dact });
-  matmulTN(p, { a: s.dx, b: acts.act, y: down.moments!.grad });
-  swigluBackward(p, { gate: a.gate, up: a.up, dh: s.dact, dgate: s.dgate, dup: s.dup });
-  rmsNorm(p, { x: a.xmid, gain: norm2.value, y: acts.h, rstd: a.rstd2 }, spec.block.norm.eps);
+  const dy = throughPostNorm(p, parts, s, w.postNorm2, a.post2);
+  swiglu(p, { gate: a.gate, up: a.up, h: acts.act }, spec.block.mlp.gate);
+  matmulNN(p, { x: dy, w: down.value, y: s.dact });
+  matmulTN(p, { a: dy, b: acts.act, y: down.moments!.grad });
+  swigluBackward(p, { gate: a.gate, up: a.up, dh: s.dact, dgate: s.dgate, dup: s.dup }, spec.block.mlp.gate);
+  rmsNorm(p, { x: a.xmid, gain: norm2.value, y: acts.h, rstd: a.rstd2 }, eps, offset);
   matmulTN(p, { a: s.dgate, b: acts.h, y: gate.moments!.grad });
   matmulTN(p, { a: s.dup, b: acts.h, y: up.moments!.grad });
   matmulNN(p, { x: s.dgate, w: gate.value, y: s.dh });
   matmulNN(p, { x: s.dup, w: up.value, y: s.dh }, { accumulate: true });
-  rmsNormBackward(p, { x: a.xmid, gain: norm2.value, rstd: a.rstd2, dy: s.dh, dx: s.dx, dgain: norm2.moments!.grad, partial: s.partial });
+  rmsNormBackward(p, { x: a.xmid, gain: norm2.value, rstd: a.rstd2, dy: s.dh, dx: s.dx, dgain: norm2.moments!.grad, partial: s.partialOf(s.dx.shape[0]!, spec.D) }, offset);
 }
 
 /** Undoes `attentionHalf`: dx is the gradient of xmid on entry and of xin on return. */
-function attentionBackwardHalf(p: Program, { spec, parameters, batch, acts }: TransformerParts, s: BackwardScratch, l: number): void {
+function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardScratch, l: number): void {
+  const { spec, parameters, batch, acts } = parts;
+  const { H, G, C } = spec;
+  const { eps, offset } = spec.block.norm;
   const w = spec.names.layers[l]!;
   const a = acts.layer(l);
-  const [q, k, v, o, norm1] = [w.q, w.k, w.v, w.o, w.norm1].map((n) => parameters.piece(n)) as [Weight, Weight, Weight, Weight, Weight];
-  matmulNN(p, { x: s.dx, w: o.value, y: s.do });
-  matmulTN(p, { a: s.dx, b: a.o, y: o.moments!.grad });
+  const N = s.dx.shape[0]!;
+  const [o, norm1] = [w.o, w.norm1].map((n) => parameters.piece(n)) as [Weight, Weight];
+  const dy = throughPostNorm(p, parts, s, w.postNorm1, a.post1);
+  matmulNN(p, { x: dy, w: o.value, y: s.do });
+  matmulTN(p, { a: dy, b: a.o, y: o.moments!.grad });
   attentionBackward(
     p,
     { q: a.q, k: a.k, v: a.v, span: batch.span, position: batch.position, o: a.o, lse: a.lse, do: s.do, delta: s.delta, dq: s.dq, dk: s.dk, dv: s.dv },
-    attentionOptions(spec),
+    attentionOptions(spec, l),
   );
   ropeBackward(p, { x: s.dq, table: acts.rope, position: batch.position });
   ropeBackward(p, { x: s.dk, table: acts.rope, position: batch.position });
-  rmsNorm(p, { x: acts.x(l), gain: norm1.value, y: acts.h, rstd: a.rstd1 }, spec.block.norm.eps);
-  for (const [weight, d, accumulate] of [[q, s.dq, false], [k, s.dk, true], [v, s.dv, true]] as const) {
-    matmulTN(p, { a: d, b: acts.h, y: weight.moments!.grad });
-    matmulNN(p, { x: d, w: weight.value, y: s.dh }, { accumulate });
-  }
-  rmsNormBackward(p, { x: acts.x(l), gain: norm1.value, rstd: a.rstd1, dy: s.dh, dx: s.dx, dgain: norm1.moments!.grad, partial: s.partial });
+  rmsNorm(p, { x: acts.x(l), gain: norm1.value, y: acts.h, rstd: a.rstd1 }, eps, offset);
+  const sides = [
+    { d: s.dq, weight: w.q, bias: w.qBias, gain: w.qNorm, head: a.qHead, raw: s.dqRaw, heads: H },
+    { d: s.dk, weight: w.k, bias: w.kBias, gain: w.kNorm, head: a.kHead, raw: s.dkRaw, heads: G },
+    { d: s.dv, weight: w.v, bias: w.vBias, gain: undefined, head: undefined, raw: undefined, heads: G },
+  ];
+  sides.forEach(({ d, weight, bias, gain, head, raw, heads }, i) => {
+    if (gain) {
+      const piece = parameters.piece(gain);
+      const rows = byHead(d, heads, C).shape[0]!;
+      p.clear(raw!);
+      rmsNormBackward(p, { x: byHead(head!.raw, heads, C), gain: piece.value, rstd: head!.rstd, dy: byHead(d, heads, C), dx: byHead(raw!, heads, C), dgain: piece.moments!.grad, partial: s.partialOf(rows, C) }, offset);
+      d = raw!;
+    }
+    if (bias) addBiasBackward(p, { dy: d, db: parameters.piece(bias).moments!.grad, partial: s.partialOf(N, heads * C) });
+    const piece = parameters.piece(weight);
+    matmulTN(p, { a: d, b: acts.h, y: piece.moments!.grad });
+    matmulNN(p, { x: d, w: piece.value, y: s.dh }, { accumulate: i > 0 });
+  });
+  rmsNormBackward(p, { x: acts.x(l), gain: norm1.value, rstd: a.rstd1, dy: s.dh, dx: s.dx, dgain: norm1.moments!.grad, partial: s.partialOf(N, spec.D) }, offset);
 }
 
 type Weight = ReturnType<Parameters['piece']>;
-
-function attentionOptions(spec: ModelSpec): { H: number; G: number; C: number; scale: number; softCap: number; window: number } {
-  return { H: spec.H, G: spec.G, C: spec.C, ...spec.block.attention };
-}

@@ -42,7 +42,7 @@ t.test('rope turns by the row’s position; backward undoes it', async (t) => {
     const xs = normals(N, N * W);
     const positions = Uint32Array.from({ length: N }, (_, i) => (i * 37) % 50);
     const x = upload(gpu, 'x', [N, W], xs);
-    const table = upload(gpu, 'table', [50, C], ropeTable(50, C, 10000));
+    const table = upload(gpu, 'table', [50, C], ropeTable(50, Array.from({ length: C / 2 }, (_, c) => 10000 ** ((-2 * c) / C))));
     const position = upload(gpu, 'position', [N], positions);
     await runOnce(gpu, (p) => rope(p, { x, table, position }));
     close(t, 'turned', await read(x), twin.rope(xs, positions, heads, C, 10000), elementwise, [N, W]);

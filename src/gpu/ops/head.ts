@@ -3,6 +3,7 @@ import type { Program } from '../program.js';
 import { Tensor, type Extent } from '../tensor.js';
 import { headBf16, headCriterion, headGrad, headGradKl, headStats, labelOffset, roundF16, STATS, tokenStats } from './head_kernels.js';
 import { matmulNN, matmulNT, matmulTN } from './matmul.js';
+import { softCap } from './soft_cap.js';
 
 /** What of the reference the head works with: nothing, its label log-probs, or its hidden states too. */
 export type HeadMode = 'none' | 'logps' | 'hidden';
@@ -31,6 +32,8 @@ export interface HeadOptions {
   klGradient?: boolean;
   tile?: number;
   epsilon?: number;
+  /** Logits are softCap·tanh(z/softCap) (Gemma 2); 0: as they are. */
+  softCap?: number;
 }
 
 interface Range { piece: number; first: number; v0: number; count: number }
@@ -91,7 +94,7 @@ export class Head {
    * `refHidden` [S, D] (already rounded if `rounded`). Fills `stats`.
    */
   forward(p: Program, t: { hidden: Tensor; labels: Tensor; refLogps?: Tensor; refHidden?: Tensor }): void {
-    const { mode, pieces, refPieces, rounded, epsilon = 0.01 } = this.options;
+    const { mode, pieces, refPieces, rounded, epsilon = 0.01, softCap: cap = 0 } = this.options;
     const { tile, state, criterion, offset, refTile, mixed } = this;
     const criterionHidden = rounded ? this.roundedHidden : t.hidden;
     const criterionTile = rounded ? this.roundedTile : tile;
@@ -99,16 +102,21 @@ export class Head {
       if (rounded) p.run(roundF16, { x: t.hidden.flat(), y: this.roundedHidden!.flat() });
       let first = 0;
       pieces.forEach((w, i) => {
-        p.run(labelOffset, { hidden: criterionHidden!, ref_hidden: t.refHidden!, w, ref_w: refPieces![i]!, labels: t.labels, offset: offset! }, { first });
+        p.run(labelOffset, { hidden: criterionHidden!, ref_hidden: t.refHidden!, w, ref_w: refPieces![i]!, labels: t.labels, offset: offset! }, { first, soft_cap: cap });
         first += w.shape[0] as number;
       });
     }
     for (const { piece, first, v0, count } of this.ranges) {
       matmulNT(p, { x: t.hidden, w: pieces[piece]!, y: tile }, { first, count });
+      softCap(p, tile, cap);
       p.run(headStats, { tile, labels: t.labels, state }, { v0, count });
       if (mode !== 'hidden') continue;
-      if (rounded) matmulNT(p, { x: criterionHidden!, w: pieces[piece]!, y: criterionTile! }, { first, count });
+      if (rounded) {
+        matmulNT(p, { x: criterionHidden!, w: pieces[piece]!, y: criterionTile! }, { first, count });
+        softCap(p, criterionTile!, cap);
+      }
       matmulNT(p, { x: t.refHidden!, w: refPieces![piece]!, y: refTile! }, { first, count });
+      softCap(p, refTile!, cap);
       p.run(headCriterion, { tile: criterionTile!, ref_tile: refTile!, offset: offset!, criterion: criterion! }, { v0, count, epsilon });
       if (mixed) p.run(headBf16, { tile: criterionTile!, ref_tile: refTile!, labels: t.labels, mixed }, { v0, count, epsilon });
     }
@@ -124,17 +132,21 @@ export class Head {
 
   /** coef [Q, 2] per sequence, seqOf [S] → dHidden [S, D] (written), gradients of the table (added). */
   backward(p: Program, t: { hidden: Tensor; labels: Tensor; coef: Tensor; seqOf: Tensor; dHidden: Tensor; refHidden?: Tensor }): void {
-    const { pieces, dPieces, refPieces, klGradient } = this.options;
+    const { pieces, dPieces, refPieces, klGradient, softCap: cap = 0 } = this.options;
     const { tile, state } = this;
     this.ranges.forEach(({ piece, first, v0, count }, i) => {
       // A vocabulary of one tile still stands from the forward pass.
       if (this.ranges.length > 1) {
         matmulNT(p, { x: t.hidden, w: pieces[piece]!, y: tile }, { first, count });
-        if (klGradient) matmulNT(p, { x: t.refHidden!, w: refPieces![piece]!, y: this.refTile! }, { first, count });
+        softCap(p, tile, cap);
+        if (klGradient) {
+          matmulNT(p, { x: t.refHidden!, w: refPieces![piece]!, y: this.refTile! }, { first, count });
+          softCap(p, this.refTile!, cap);
+        }
       }
       const inputs = { state, labels: t.labels, seq_of: t.seqOf, coef: t.coef, tile };
-      if (klGradient) p.run(headGradKl, { ...inputs, ref_tile: this.refTile!, criterion: this.criterion! }, { v0, count });
-      else p.run(headGrad, inputs, { v0, count });
+      if (klGradient) p.run(headGradKl, { ...inputs, ref_tile: this.refTile!, criterion: this.criterion! }, { v0, count, soft_cap: cap });
+      else p.run(headGrad, inputs, { v0, count, soft_cap: cap });
       matmulNN(p, { x: tile, w: pieces[piece]!, y: t.dHidden }, { first, count, accumulate: i > 0 });
       if (dPieces) matmulTN(p, { a: tile, b: t.hidden, y: dPieces[piece]! }, { first, count });
     });

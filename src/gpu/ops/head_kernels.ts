@@ -23,7 +23,7 @@ export const labelOffset = defineKernel({
   name: 'label_offset',
   read: { hidden: 'S D', ref_hidden: 'S D', w: 'R D', ref_w: 'R D', labels: 'S :u32' },
   update: { offset: 'S' },
-  args: { S: 'u32', D: 'u32', R: 'u32', first: 'u32' },
+  args: { S: 'u32', D: 'u32', R: 'u32', first: 'u32', soft_cap: 'f32' },
   tune: { WG: 64 },
   grid: rowGrid,
 });
@@ -97,7 +97,7 @@ export const headGrad = defineKernel({
   name: 'head_grad.bwd',
   read: { state: 'S 4', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2' },
   update: { tile: 'S Y' },
-  args: tileArgs,
+  args: { ...tileArgs, soft_cap: 'f32' },
   tune: { WG: 64 },
   grid: ({ S, count, WG }) => perThread(S! * count!, WG!),
 });
@@ -107,7 +107,7 @@ export const headGradKl = defineKernel({
   name: 'head_grad_kl.bwd',
   read: { ref_tile: 'S Y', state: 'S 4', criterion: 'S 8', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2' },
   update: { tile: 'S Y' },
-  args: tileArgs,
+  args: { ...tileArgs, soft_cap: 'f32' },
   tune: { WG: 64 },
   grid: ({ S, count, WG }) => perThread(S! * count!, WG!),
 });

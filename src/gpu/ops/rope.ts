@@ -13,12 +13,13 @@ export const kernel = defineKernel({
   grid: ({ N, W, WG }) => perThread((N! * W!) / 2, WG!),
 });
 
-/** cos and sin of position / theta^(2c/C), made in f64: [positions, C], cos in the first half of a row, sin in the second. */
-export function ropeTable(positions: number, C: number, theta: number): Float32Array {
+/** cos and sin of position · frequency, made in f64: [positions, C], cos in the first half of a row, sin in the second. C / 2 frequencies. */
+export function ropeTable(positions: number, frequencies: ArrayLike<number>): Float32Array {
+  const C = frequencies.length * 2;
   const table = new Float32Array(positions * C);
   for (let t = 0; t < positions; t++) {
     for (let c = 0; c < C / 2; c++) {
-      const angle = t / theta ** ((2 * c) / C);
+      const angle = t * frequencies[c]!;
       table[t * C + c] = Math.cos(angle);
       table[t * C + C / 2 + c] = Math.sin(angle);
     }

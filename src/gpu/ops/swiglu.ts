@@ -3,13 +3,17 @@ import { defineKernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 
-/** h = silu(gate)·up (Shazeer 2020, arXiv 2002.05202), all [N, F]. */
+/** The gate's activation: SiLU (SwiGLU) or GELU in its tanh form (GeGLU, as Gemma has it). */
+export type Gate = 'silu' | 'gelu_tanh';
+const KIND: Record<Gate, number> = { silu: 0, gelu_tanh: 1 };
+
+/** h = act(gate)·up (Shazeer 2020, arXiv 2002.05202), all [N, F]. */
 export const fwd = defineKernel({
   name: 'swiglu.fwd',
   read: { gate: 'N F', up: 'N F' },
   write: { h: 'N F' },
   args: { N: 'u32', F: 'u32' },
-  tune: { WG: 64 },
+  tune: { WG: 64, KIND: 0 },
   grid: ({ N, F, WG }) => perThread(N! * F!, WG!),
 });
 
@@ -18,14 +22,14 @@ export const bwd = defineKernel({
   read: { gate: 'N F', up: 'N F', dh: 'N F' },
   write: { dgate: 'N F', dup: 'N F' },
   args: { N: 'u32', F: 'u32' },
-  tune: { WG: 64 },
+  tune: { WG: 64, KIND: 0 },
   grid: ({ N, F, WG }) => perThread(N! * F!, WG!),
 });
 
-export function swiglu(p: Program, t: { gate: Tensor; up: Tensor; h: Tensor }): void {
-  p.run(fwd, t);
+export function swiglu(p: Program, t: { gate: Tensor; up: Tensor; h: Tensor }, gate: Gate = 'silu'): void {
+  p.run(fwd, t, {}, { tune: { KIND: KIND[gate] } });
 }
 /** Writes `dgate` and `dup`. */
-export function swigluBackward(p: Program, t: { gate: Tensor; up: Tensor; dh: Tensor; dgate: Tensor; dup: Tensor }): void {
-  p.run(bwd, t);
+export function swigluBackward(p: Program, t: { gate: Tensor; up: Tensor; dh: Tensor; dgate: Tensor; dup: Tensor }, gate: Gate = 'silu'): void {
+  p.run(bwd, t, {}, { tune: { KIND: KIND[gate] } });
 }

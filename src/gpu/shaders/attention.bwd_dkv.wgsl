@@ -15,7 +15,7 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   for (var e = 0u; e < E; e++) { kj[e] = k[t * E + e]; vj[e] = v[t * E + e]; dkj[e] = Vec(); dvj[e] = Vec(); }
   let end = span[j].w;
   for (var i = j; i < end; i++) {
-    if (hidden_by_window(i, j)) { continue; }
+    if (hidden_by_window(i, position[j])) { continue; }
     for (var h = g * (H / G); h < (g + 1u) * (H / G); h++) {
       let r = i * H + h;
       let at = r * E;

@@ -10,7 +10,7 @@ fn visit(i: u32, t: u32, g: u32, begin: u32, end: u32) {
   let norm = lse[t];
   let mean = delta[t];
   for (var j = begin; j < end; j++) {
-    if (hidden_by_window(i, j)) { continue; }
+    if (hidden_by_window(i, position[j])) { continue; }
     let at = (j * G + g) * E;
     var product = 0.0;
     var dp = 0.0;

@@ -15,7 +15,8 @@ fn key_score(i: u32, j: u32, g: u32) -> f32 {
   return score(product);
 }
 
-fn visit(i: u32, g: u32, begin: u32, end: u32) {
+// `base` is the position of the key at `begin`: the keys may be a cache whose rows are not those of `position`.
+fn visit(i: u32, g: u32, begin: u32, end: u32, base: u32) {
   for (var j = begin; j < end; j += 4u) {
     let j1 = min(j + 1u, end - 1u);
     let j2 = min(j + 2u, end - 1u);
@@ -23,7 +24,8 @@ fn visit(i: u32, g: u32, begin: u32, end: u32) {
     let s = vec4f(key_score(i, j, g), key_score(i, j1, g), key_score(i, j2, g), key_score(i, j3, g));
     var seen = vec4<bool>(true, j + 1u < end, j + 2u < end, j + 3u < end);
     if (args.window > 0u) {
-      seen = seen & vec4<bool>(!hidden_by_window(i, j), !hidden_by_window(i, j1), !hidden_by_window(i, j2), !hidden_by_window(i, j3));
+      let at = base + (j - begin);
+      seen = seen & vec4<bool>(!hidden_by_window(i, at), !hidden_by_window(i, at + 1u), !hidden_by_window(i, at + 2u), !hidden_by_window(i, at + 3u));
     }
     let shown = select(vec4f(-3.4e38), s, seen);
     let next = max(top, max(max(shown.x, shown.y), max(shown.z, shown.w)));
@@ -51,8 +53,8 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   top = -3.4e38;
   total = 0.0;
   let s = span[i];
-  visit(i, g, s.x, s.y);
-  visit(i, g, s.z, i + 1u);
+  visit(i, g, s.x, s.y, 0u);
+  visit(i, g, s.z, i + 1u, s.y - s.x);
   let inverse = 1.0 / total;
   for (var e = 0u; e < E; e++) { o[t * E + e] = acc[e] * inverse; }
   lse[t] = top + log(total);

@@ -1,4 +1,4 @@
-// dtable[id - first,:] += sum over the rows that hold id, in order, of dx.   unique_ids [U] rising, unique_offsets [U+1],
+// dtable[id - first,:] += sum over the rows that hold id, in order, of scale dx.   unique_ids [U] rising, unique_offsets [U+1],
 // rows [N], dx [N,D], dtable [R,D].   One thread per (id, column): no two threads add to one place.
 // #use lib/grid
 @compute @workgroup_size(WG)
@@ -12,5 +12,5 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   var sum = 0.0;
   for (var i = unique_offsets[u]; i < unique_offsets[u + 1u]; i++) { sum += dx[rows[i] * args.D + d]; }
   let at = (id - args.first) * args.D + d;
-  dtable[at] = dtable[at] + sum;
+  dtable[at] = dtable[at] + args.scale * sum;
 }

@@ -1,6 +1,7 @@
 // offset[s] = h[s].w[y] - r[s].wr[y]: the label's f - r, for rows whose label lies in this piece; exactly 0 when the bits agree.
 // hidden, ref_hidden [S,D], w, ref_w [R,D], labels [S], offset [S].   One subgroup per row.
 // #use lib/rows
+// #use lib/soft_cap
 fn row_count() -> u32 { return args.S; }
 fn row_main(row: u32, lane: u32, lanes: u32) {
   let label = labels[row];
@@ -15,5 +16,5 @@ fn row_main(row: u32, lane: u32, lanes: u32) {
   }
   f = lane_sum(f);
   r = lane_sum(r);
-  if (lane == 0u) { offset[row] = f - r; }
+  if (lane == 0u) { offset[row] = soft_capped(f, args.soft_cap) - soft_capped(r, args.soft_cap); }
 }

@@ -1,10 +1,13 @@
 import { z } from 'zod';
 import { InputError } from '../../errors.js';
+import { gemma, gemma2 } from './gemma.js';
 import { llama } from './llama.js';
+import { mistral } from './mistral.js';
+import { qwen2, qwen3 } from './qwen.js';
 import type { ModelSpec } from './spec.js';
 
 /** One entry per `model_type` of config.json; a family is one file. */
-const families: Record<string, (config: Record<string, unknown>) => ModelSpec> = { llama };
+const families: Record<string, (config: Record<string, unknown>) => ModelSpec> = { llama, mistral, qwen2, qwen3, gemma, gemma2 };
 
 /** Maps a config.json to what the kernels offer. Throws InputError naming the model type or the option edpo lacks. */
 export function modelSpec(config: Record<string, unknown>, where: string): ModelSpec {

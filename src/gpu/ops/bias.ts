@@ -1,0 +1,37 @@
+import { perThread } from '../grid.js';
+import { defineKernel } from '../kernel.js';
+import type { Program } from '../program.js';
+import type { Tensor } from '../tensor.js';
+import { bwdGain, GAIN_ROWS } from './rms_norm.js';
+
+/** y[n,:] += b, in place: the bias of a linear layer. */
+export const fwd = defineKernel({
+  name: 'bias.fwd',
+  read: { b: 'D' },
+  update: { y: 'N D' },
+  args: { N: 'u32', D: 'u32' },
+  tune: { WG: 64 },
+  grid: ({ N, D, WG }) => perThread(N! * D!, WG!),
+});
+
+/** partial[k, d] = Σ over the k-th block of rows of dy. */
+export const bwdPartial = defineKernel({
+  name: 'bias.bwd_partial',
+  read: { dy: 'N D' },
+  write: { partial: 'B D' },
+  args: { N: 'u32', D: 'u32' },
+  tune: { WG: 64, ROWS: GAIN_ROWS },
+  grid: ({ N, D, WG, ROWS }) => perThread(Math.ceil(N! / ROWS!) * D!, WG!),
+});
+
+/** y [N, D], b [D]. */
+export function addBias(p: Program, t: { y: Tensor; b: Tensor }): void {
+  p.run(fwd, t);
+}
+
+/** db [D] += Σ_n dy[n,:]; `partial` is scratch of at least ceil(capacity of N / GAIN_ROWS) · D elements. */
+export function addBiasBackward(p: Program, t: { dy: Tensor; db: Tensor; partial: Tensor }): void {
+  const { dy, db, partial } = t;
+  p.run(bwdPartial, { dy, partial });
+  p.run(bwdGain, { partial, dgain: db }, { N: dy.shape[0]! });
+}

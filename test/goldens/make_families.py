@@ -1,0 +1,96 @@
+"""Tiny models of each family by transformers, for test/model/families.test.ts: test/goldens/families.json.
+
+    python test/goldens/make_families.py > test/goldens/families.json
+
+torch 2.15, transformers 5.23, all in f64. Per family: config.json as transformers saves it, tensor names and shapes, logits of the last positions,
+greedy continuations, and the gradient of a DPO loss on two pairs with respect to every tensor, as its norm and its product with a fixed vector.
+Weights are a formula that the test repeats: element i of the n-th tensor (by name) is a sine of 0.7 + 12.9898 (i+1) + 78.233 n, scaled. Sizes are chosen so that transformers in f32
+agrees with itself in f64 to 1e-5: a state that nearly cancels would test nothing but rounding.
+"""
+import json
+import math
+import sys
+
+import torch
+from transformers import (AutoModelForCausalLM, Gemma2Config, GemmaConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config)
+
+SIZES = dict(hidden_size=24, intermediate_size=30, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2, vocab_size=41, max_position_embeddings=64,
+             bos_token_id=0, eos_token_id=1, pad_token_id=2, attn_implementation="eager")
+FAMILIES = {
+    "llama": LlamaConfig(**SIZES, rms_norm_eps=1e-5, tie_word_embeddings=False),
+    "llama-3.1": LlamaConfig(**SIZES, head_dim=12, rms_norm_eps=1e-5, tie_word_embeddings=True, rope_parameters=dict(rope_type="llama3", rope_theta=500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)),
+    "llama-linear": LlamaConfig(**SIZES, tie_word_embeddings=False, rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=4.0)),
+    "mistral-0.1": MistralConfig(**SIZES, sliding_window=5, head_dim=4),
+    "mistral-0.2": MistralConfig(**SIZES, sliding_window=None, rope_parameters=dict(rope_type="default", rope_theta=1e6)),
+    "qwen2": Qwen2Config(**SIZES, tie_word_embeddings=True),
+    "qwen2-sliding": Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=2),
+    "qwen3": Qwen3Config(**SIZES, head_dim=8),
+    "gemma": GemmaConfig(**SIZES, head_dim=10),
+    "gemma2": Gemma2Config(**SIZES, head_dim=10, query_pre_attn_scalar=7, sliding_window=5, attn_logit_softcapping=5.0, final_logit_softcapping=6.0),
+}
+SEQUENCES = [[(7 * i * i + 3 * i + 5 * n) % 41 for i in range(n)] for n in (1, 6, 19)]
+PAIRS = [
+    dict(prompt=[0, 5, 9, 30, 12, 7, 22], chosen=[4, 8, 15, 16, 23], rejected=[10, 3, 1], ref=[-17.0, -9.5]),
+    dict(prompt=[0, 33], chosen=[6, 1], rejected=[20, 21, 22, 23, 24, 25, 26, 27, 28], ref=[-8.0, -31.0]),
+]
+BETA = 0.3
+
+
+def short(x):
+    return float(f"{x:.10g}")
+
+
+def wave(size, n):
+    return [math.sin(0.7 + 12.9898 * (i + 1) + 78.233 * n) for i in range(size)]
+
+
+def build(name, config):
+    model = AutoModelForCausalLM.from_config(config).double().eval()
+    model.tie_weights()
+    tensors = dict(model.named_parameters())
+    names = sorted(tensors)
+    with torch.no_grad():
+        for n, key in enumerate(names):
+            p = tensors[key]
+            scale = 0.4 if p.dim() == 2 else 0.1
+            values = torch.tensor(wave(p.numel(), n), dtype=torch.float64) * scale
+            if key.endswith("norm.weight") and not name.startswith("gemma"):
+                values = values + 1
+            p.copy_(values.float().double().reshape(p.shape))
+    return model, names, tensors
+
+
+def logps(model, prompt, response):
+    logits = model(torch.tensor([prompt + response])).logits[0].log_softmax(-1)
+    return sum(logits[len(prompt) - 1 + i, t] for i, t in enumerate(response))
+
+
+result = {"beta": BETA, "sequences": SEQUENCES, "pairs": PAIRS, "families": {}}
+for name, config in FAMILIES.items():
+    model, names, tensors = build(name, config)
+    with torch.no_grad():
+        logits = [[short(v) for v in row] for s in SEQUENCES for row in model(torch.tensor([s])).logits[0, -2:].tolist()]
+        greedy = []
+        for s in SEQUENCES:
+            ids = list(s)
+            for _ in range(14):
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+            greedy.append(ids[len(s):])
+    loss = 0.0
+    for p in PAIRS:
+        h = logps(model, p["prompt"], p["chosen"]) - p["ref"][0] - (logps(model, p["prompt"], p["rejected"]) - p["ref"][1])
+        loss = loss - torch.nn.functional.logsigmoid(BETA * h) / len(PAIRS)
+    loss.backward()
+    gradients = []
+    for n, key in enumerate(names):
+        g = tensors[key].grad.reshape(-1)
+        gradients.append([short(g.norm().item()), short((g @ torch.tensor(wave(g.numel(), n + 100), dtype=torch.float64)).item())])
+    result["families"][name] = {
+        "config": json.loads(config.to_json_string(use_diff=False)), "names": names, "shapes": [list(tensors[k].shape) for k in names], "logits": logits, "greedy": greedy,
+        "loss": short(loss.item()), "gradients": gradients,
+    }
+    keep = result["families"][name]["config"]
+    for key in list(keep):
+        if keep[key] is None and key not in ("sliding_window", "head_dim", "rope_scaling", "layer_types"):
+            del keep[key]
+json.dump(result, sys.stdout, separators=(",", ":"))
