@@ -58,7 +58,7 @@ t.test('model folders', async (t) => {
   };
   refused(t, withModel(await broken('shapes', edit('intermediate_size', 30))), /tensors do not fit config.json[\s\S]*expected \[30, 20\] from config.json, got \[27, 20\]/);
   refused(t, withModel(await broken('architecture', edit('model_type', 'mamba'))), /model_type "mamba" is not one edpo knows/);
-  refused(t, withModel(await broken('activation', edit('hidden_act', 'relu'))), /hidden_act: edpo offers the activation "silu", got "relu"/);
+  refused(t, withModel(await broken('activation', edit('hidden_act', 'relu'))), /hidden_act: edpo offers "silu" here, got "relu"/);
   refused(t, withModel(await broken('config', (f) => writeFileSync(join(f, 'config.json'), '{'))), /config.json is no JSON/);
   refused(t, withModel(await broken('tokenizer', (f) => {
     const json = JSON.parse(readFileSync(join(f, 'tokenizer.json'), 'utf8')) as { model: { vocab: Record<string, number> } };

@@ -1,6 +1,28 @@
 /** f64 twins of the element-wise and indexing ops. */
 const silu = (g: number): number => g / (1 + Math.exp(-g));
 
+const gelu = (g: number): number => 0.5 * g * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3)));
+
+/** h = gelu_tanh(gate)·up and its backward. */
+export const geglu = (gate: ArrayLike<number>, up: ArrayLike<number>): Float64Array => Float64Array.from(gate, (g, i) => gelu(g) * up[i]!);
+export function gegluBackward(gate: ArrayLike<number>, up: ArrayLike<number>, dh: ArrayLike<number>): { dgate: Float64Array; dup: Float64Array } {
+  const slope = (g: number): number => {
+    const u = Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3);
+    return 0.5 * (1 + Math.tanh(u)) + (0.5 * g * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * g * g)) / Math.cosh(u) ** 2;
+  };
+  return { dgate: Float64Array.from(gate, (g, i) => dh[i]! * up[i]! * slope(g)), dup: Float64Array.from(gate, (g, i) => dh[i]! * gelu(g)) };
+}
+
+/** y + b row by row, and the column sums that are b's gradient. */
+export const addBias = (y: ArrayLike<number>, b: ArrayLike<number>): Float64Array => Float64Array.from(y, (v, i) => v + b[i % b.length]!);
+export function addBiasBackward(dy: ArrayLike<number>, D: number): Float64Array {
+  const db = new Float64Array(D);
+  for (let i = 0; i < dy.length; i++) db[i % D]! += dy[i]!;
+  return db;
+}
+
+export const softCap = (f: ArrayLike<number>, cap: number): Float64Array => Float64Array.from(f, (z) => cap * Math.tanh(z / cap));
+
 export const swiglu = (gate: ArrayLike<number>, up: ArrayLike<number>): Float64Array => Float64Array.from(gate, (g, i) => silu(g) * up[i]!);
 
 export function swigluBackward(gate: ArrayLike<number>, up: ArrayLike<number>, dh: ArrayLike<number>): { dgate: Float64Array; dup: Float64Array } {
