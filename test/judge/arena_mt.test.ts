@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import type { AnswerStyle } from '../../src/model/judge/answers.js';
 import { arenaBattles, arenaScores, parseArenaVerdict } from '../../src/model/judge/arena_hard.js';
 import { styleControlled, styleDifference } from '../../src/model/judge/arena_style.js';
@@ -10,6 +10,7 @@ import { logit, sigmoid } from '../../src/model/judge/glm.js';
 import { readAnnotations, readArenaJudgments, readMtBenchPairs, readMtBenchRatings } from '../../src/model/judge/judgments.js';
 import { compareRatings, mtBenchPairwise, mtBenchScores, parsePairVerdict, parseRating } from '../../src/model/judge/mt_bench.js';
 import { mtBenchCategory } from '../../src/model/judge/questions.js';
+import { near } from '../helpers/near.js';
 import { rng } from '../helpers/rng.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'edpo-arena-test-'));
@@ -20,7 +21,6 @@ const jsonl = (rows: unknown[]): string => {
   writeFileSync(path, rows.map((r) => `${typeof r === 'string' ? r : JSON.stringify(r)}\n`).join(''));
   return path;
 };
-const near = (t: Test, got: number, want: number, tolerance: number, what: string): void => void t.ok(Math.abs(got - want) <= tolerance, `${what}: ${got} is ${want} to ${tolerance} (off by ${Math.abs(got - want)})`);
 
 t.test('Arena-Hard: verdicts', async (t) => {
   const cases: Array<[string, string | undefined, string | undefined]> = [

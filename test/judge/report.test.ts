@@ -1,10 +1,10 @@
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { winRateReport, type Games } from '../../src/model/judge/report.js';
 import { bootstrap, bootstrapMean, characters, quantile, standardDeviation, standardError } from '../../src/model/judge/statistics.js';
 import { wilson } from '../../src/model/judge/winrate.js';
+import { near } from '../helpers/near.js';
 import { rng } from '../helpers/rng.js';
 
-const near = (t: Test, got: number, want: number, tolerance: number, what: string): void => void t.ok(Math.abs(got - want) <= tolerance, `${what}: ${got} is ${want} to ${tolerance} (off by ${Math.abs(got - want)})`);
 
 t.test('characters, quantiles, deviations', async (t) => {
   t.same(['', 'abc', 'é', '😀x', '👩‍👩‍👧'].map(characters), [0, 3, 1, 2, 5]);

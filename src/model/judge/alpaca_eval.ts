@@ -36,8 +36,15 @@ export function alpacaEvalScore(preferences: ArrayLike<number | null | undefined
   const draws = shares.filter((p) => p === 0.5).length;
   const { low, high, rounds, seed } = bootstrapMean(shares, options);
   return {
-    win_rate: mean(shares), standard_error: standardError(shares), n_wins: wins, n_wins_base: shares.length - wins - draws, n_draws: draws, n_total: shares.length,
-    discrete_win_rate: (wins + draws / 2) / shares.length, n_invalid: preferences.length - shares.length, bootstrap: { low, high, rounds, seed },
+    win_rate: mean(shares),
+    standard_error: standardError(shares),
+    n_wins: wins,
+    n_wins_base: shares.length - wins - draws,
+    n_draws: draws,
+    n_total: shares.length,
+    discrete_win_rate: (wins + draws / 2) / shares.length,
+    n_invalid: preferences.length - shares.length,
+    bootstrap: { low, high, rounds, seed },
   };
 }
 
@@ -54,14 +61,27 @@ export function logprobPreference(baseline: number | undefined, model: number | 
 }
 
 /** AlpacaEval's leaderboard.csv (percent) for one model. `average_length`: mean characters of the model's outputs, cut to a whole number as upstream does. */
-export function leaderboardCsv(name: string, score: AlpacaEvalScore, averageLength: number, lc?: { length_controlled_win_rate: number | null; lc_standard_error?: number | null }): string {
-  const percent = (share: number | null | undefined): string => (share === null || share === undefined || Number.isNaN(share) ? '' : String(100 * share));
+export function leaderboardCsv(
+  name: string,
+  score: AlpacaEvalScore,
+  averageLength: number,
+  lc?: { length_controlled_win_rate: number | null; lc_standard_error?: number | null },
+): string {
+  const percent = (share: number | null | undefined): string =>
+    share === null || share === undefined || Number.isNaN(share) ? '' : String(100 * share);
   const columns: Array<[string, string]> = [
     ['', /[",\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name],
-    ['win_rate', percent(score.win_rate)], ['standard_error', percent(score.standard_error)],
-    ['n_wins', String(score.n_wins)], ['n_wins_base', String(score.n_wins_base)], ['n_draws', String(score.n_draws)], ['n_total', String(score.n_total)],
-    ['discrete_win_rate', percent(score.discrete_win_rate)], ['mode', 'community'], ['avg_length', String(Math.floor(averageLength))],
-    ['length_controlled_winrate', percent(lc?.length_controlled_win_rate)], ['lc_standard_error', percent(lc?.lc_standard_error)],
+    ['win_rate', percent(score.win_rate)],
+    ['standard_error', percent(score.standard_error)],
+    ['n_wins', String(score.n_wins)],
+    ['n_wins_base', String(score.n_wins_base)],
+    ['n_draws', String(score.n_draws)],
+    ['n_total', String(score.n_total)],
+    ['discrete_win_rate', percent(score.discrete_win_rate)],
+    ['mode', 'community'],
+    ['avg_length', String(Math.floor(averageLength))],
+    ['length_controlled_winrate', percent(lc?.length_controlled_win_rate)],
+    ['lc_standard_error', percent(lc?.lc_standard_error)],
   ];
   return `${columns.map((c) => c[0]).join(',')}\n${columns.map((c) => c[1]).join(',')}\n`;
 }

@@ -57,7 +57,8 @@ export function detectAnswers(value: Fields): AnswerFormat | undefined {
 }
 
 function text(row: Row, name: string, value: unknown = row.value[name]): string {
-  if (typeof value !== 'string') throw new InputError(`${row.where}: ${name} must be a text, got ${value === undefined ? 'nothing' : JSON.stringify(value)?.slice(0, 60)}`);
+  if (typeof value !== 'string')
+    throw new InputError(`${row.where}: ${name} must be a text, got ${value === undefined ? 'nothing' : JSON.stringify(value)?.slice(0, 60)}`);
   return value;
 }
 const named = (row: Row, ...names: string[]): string | undefined => {
@@ -67,7 +68,8 @@ const named = (row: Row, ...names: string[]): string | undefined => {
   }
   return undefined;
 };
-const defined = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } => Object.fromEntries(Object.entries(fields).filter(([, v]) => v !== undefined)) as never;
+const defined = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(fields).filter(([, v]) => v !== undefined)) as never;
 
 function choices(row: Row, format: 'mt-bench' | 'arena-hard-v0.1'): Answer {
   const id = named(row, 'question_id');
@@ -77,7 +79,8 @@ function choices(row: Row, format: 'mt-bench' | 'arena-hard-v0.1'): Answer {
   return { ...defined({ id, generator: named(row, 'model_id'), category: named(row, 'category') }), prompts: [], outputs, where: row.where };
 }
 
-const total = (v: unknown): number => (typeof v === 'number' ? v : isObject(v) ? Object.values(v).reduce<number>((a, b) => a + (typeof b === 'number' ? b : NaN), 0) : NaN);
+const total = (v: unknown): number =>
+  typeof v === 'number' ? v : isObject(v) ? Object.values(v).reduce<number>((a, b) => a + (typeof b === 'number' ? b : NaN), 0) : NaN;
 
 function messages(row: Row): Answer {
   const id = named(row, 'uid');
@@ -92,7 +95,9 @@ function messages(row: Row): Answer {
   }
   if (outputs.length === 0) throw new InputError(`${row.where}: messages hold no answer of the assistant`);
   const meta = row.value['metadata'];
-  const style = isObject(meta) ? { tokens: total(meta['token_len']), headers: total(meta['header_count']), lists: total(meta['list_count']), bold: total(meta['bold_count']) } : undefined;
+  const style = isObject(meta)
+    ? { tokens: total(meta['token_len']), headers: total(meta['header_count']), lists: total(meta['list_count']), bold: total(meta['bold_count']) }
+    : undefined;
   return { ...defined({ id, generator: named(row, 'model'), category: named(row, 'category'), style }), prompts, outputs, where: row.where };
 }
 
@@ -101,19 +106,32 @@ export function readAnswer(row: Row, format: AnswerFormat): Answer {
   const found = detectAnswers(row.value);
   // A plain file may also carry instructions; every other format is told by its keys.
   if (found !== format && !(format === 'plain' && found === 'alpaca-eval')) {
-    throw new InputError(`${row.where}: expected a row of the format ${format} as in the first row, got ${found ?? `columns ${Object.keys(row.value).join(', ') || 'none'}`}`);
+    throw new InputError(
+      `${row.where}: expected a row of the format ${format} as in the first row, got ${found ?? `columns ${Object.keys(row.value).join(', ') || 'none'}`}`,
+    );
   }
   if (format === 'mt-bench' || format === 'arena-hard-v0.1') return choices(row, format);
   if (format === 'arena-hard-v2') return messages(row);
   const input = row.value['input'];
   if (format === 'alpaca-eval') {
     const instruction = text(row, 'instruction') + (typeof input === 'string' && input !== '' ? `\n\n${input}` : '');
-    return { prompts: [instruction], outputs: [text(row, 'output')], ...defined({ generator: named(row, 'generator'), category: named(row, 'dataset', 'category') }), where: row.where };
+    return {
+      prompts: [instruction],
+      outputs: [text(row, 'output')],
+      ...defined({ generator: named(row, 'generator'), category: named(row, 'dataset', 'category') }),
+      where: row.where,
+    };
   }
   const prompt = row.value['prompt'] ?? row.value['instruction'];
   const id = named(row, 'id', 'index', 'question_id', 'uid');
-  if (prompt === undefined && id === undefined) throw new InputError(`${row.where}: expected prompt, instruction, id or index beside output; it has ${Object.keys(row.value).join(', ')}`);
-  return { ...defined({ id, generator: named(row, 'generator', 'model'), category: named(row, 'category', 'dataset') }), prompts: prompt === undefined ? [] : [text(row, 'prompt', prompt)], outputs: [text(row, 'output')], where: row.where };
+  if (prompt === undefined && id === undefined)
+    throw new InputError(`${row.where}: expected prompt, instruction, id or index beside output; it has ${Object.keys(row.value).join(', ')}`);
+  return {
+    ...defined({ id, generator: named(row, 'generator', 'model'), category: named(row, 'category', 'dataset') }),
+    prompts: prompt === undefined ? [] : [text(row, 'prompt', prompt)],
+    outputs: [text(row, 'output')],
+    where: row.where,
+  };
 }
 
 /**
@@ -130,8 +148,10 @@ export async function readAnswers(path: string): Promise<AnswerFile> {
     if (header) continue;
     format ??= detectAnswers(row.value);
     if (!format) {
-      throw new InputError(`${row.where}: no known format of answers; it has ${Object.keys(row.value).join(', ') || 'no columns'}`,
-        'edpo reads instruction/output (AlpacaEval), question_id/choices (Arena-Hard v0.1, MT-Bench), uid/messages (Arena-Hard v2), prompt/output');
+      throw new InputError(
+        `${row.where}: no known format of answers; it has ${Object.keys(row.value).join(', ') || 'no columns'}`,
+        'edpo reads instruction/output (AlpacaEval), question_id/choices (Arena-Hard v0.1, MT-Bench), uid/messages (Arena-Hard v2), prompt/output',
+      );
     }
     answers.push(readAnswer(row, format));
   }

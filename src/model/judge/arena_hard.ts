@@ -9,9 +9,16 @@ export const STRONG_WEIGHT = 3;
 
 /** Verdict as the share of a win of side A and its weight; the reversed spellings are v2's. */
 const LABELS: Record<string, { a: number; weight: number; v2only?: true }> = {
-  'A>>B': { a: 1, weight: STRONG_WEIGHT }, 'A>B': { a: 1, weight: 1 }, 'A=B': { a: 0.5, weight: 1 }, 'B>A': { a: 0, weight: 1 }, 'B>>A': { a: 0, weight: STRONG_WEIGHT },
-  'A<<B': { a: 0, weight: STRONG_WEIGHT, v2only: true }, 'A<B': { a: 0, weight: 1, v2only: true }, 'B=A': { a: 0.5, weight: 1, v2only: true },
-  'B<A': { a: 1, weight: 1, v2only: true }, 'B<<A': { a: 1, weight: STRONG_WEIGHT, v2only: true },
+  'A>>B': { a: 1, weight: STRONG_WEIGHT },
+  'A>B': { a: 1, weight: 1 },
+  'A=B': { a: 0.5, weight: 1 },
+  'B>A': { a: 0, weight: 1 },
+  'B>>A': { a: 0, weight: STRONG_WEIGHT },
+  'A<<B': { a: 0, weight: STRONG_WEIGHT, v2only: true },
+  'A<B': { a: 0, weight: 1, v2only: true },
+  'B=A': { a: 0.5, weight: 1, v2only: true },
+  'B<A': { a: 1, weight: 1, v2only: true },
+  'B<<A': { a: 1, weight: STRONG_WEIGHT, v2only: true },
 };
 const known = (label: string, version: ArenaVersion): boolean => label in LABELS && !(version === 'v0.1' && LABELS[label]!.v2only);
 
@@ -111,14 +118,25 @@ export function arenaScores(battles: ArenaBattles['battles'], version: ArenaVers
   }
   const ratings = bradleyTerry(battles, baseline);
   const drawn: Array<Map<string, number>> = [];
-  bootstrap(units.length, (sample) => {
-    drawn.push(bradleyTerry(Array.from(sample, (i) => units[i]!).flat(), baseline, 'omit'));
-    return 0;
-  }, { rounds, seed });
+  bootstrap(
+    units.length,
+    (sample) => {
+      drawn.push(bradleyTerry(Array.from(sample, (i) => units[i]!).flat(), baseline, 'omit'));
+      return 0;
+    },
+    { rounds, seed },
+  );
   return models.map((model) => {
     const rating = ratings.get(model)!;
     // A model that a round did not draw has no rating in it.
     const values = drawn.flatMap((r) => r.get(model) ?? []);
-    return { model, score: sigmoid(rating), low: sigmoid(quantile(values, 0.025)), high: sigmoid(quantile(values, 0.975)), elo: 1000 + (400 * rating) / Math.LN10, games: battles.reduce((n, b) => n + (b.a === model ? b.weight : 0), 0) };
+    return {
+      model,
+      score: sigmoid(rating),
+      low: sigmoid(quantile(values, 0.025)),
+      high: sigmoid(quantile(values, 0.975)),
+      elo: 1000 + (400 * rating) / Math.LN10,
+      games: battles.reduce((n, b) => n + (b.a === model ? b.weight : 0), 0),
+    };
   });
 }

@@ -32,14 +32,24 @@ export function styleDifference(model: AnswerStyle, baseline: AnswerStyle): numb
  * model (upstream standardises over all models of its leaderboard). The score is the fit on all games; upstream prints the median of the rounds.
  * @param styles answer styles by question, of the model and of the baseline
  */
-export function styleControlled(battles: ArenaBattles['battles'], model: Map<string, AnswerStyle>, baseline: Map<string, AnswerStyle>, options: { rounds?: number; seed?: number } = {}): StyleControlled {
+export function styleControlled(
+  battles: ArenaBattles['battles'],
+  model: Map<string, AnswerStyle>,
+  baseline: Map<string, AnswerStyle>,
+  options: { rounds?: number; seed?: number } = {},
+): StyleControlled {
   // A strong verdict stands for three games, in the standardisation and in the draws.
   const games = battles.flatMap((b) => Array.from({ length: b.weight }, () => b));
   const missing = games.find((b) => !model.has(b.question) || !baseline.has(b.question));
-  if (missing) throw new InputError(`style control: question ${missing.question} has no style metadata on both sides`, 'both answer files need metadata {token_len, header_count, list_count, bold_count}');
+  if (missing)
+    throw new InputError(
+      `style control: question ${missing.question} has no style metadata on both sides`,
+      'both answer files need metadata {token_len, header_count, list_count, bold_count}',
+    );
   const raw = games.map((b) => styleDifference(model.get(b.question)!, baseline.get(b.question)!));
   const bad = raw.findIndex((r) => !r.every(Number.isFinite));
-  if (bad >= 0) throw new InputError(`style control: question ${games[bad]!.question} has style metadata that are no numbers, or an answer of 0 tokens`);
+  if (bad >= 0)
+    throw new InputError(`style control: question ${games[bad]!.question} has style metadata that are no numbers, or an answer of 0 tokens`);
   const d = FEATURES.length + 1;
   const x = new Float64Array(games.length * d);
   for (let i = 0; i < games.length; i++) x[i * d] = 1;
@@ -51,10 +61,19 @@ export function styleControlled(battles: ArenaBattles['battles'], model: Map<str
   });
   const p = Float64Array.from(games, (b) => b.share);
   const beta = fitLogistic({ d, x, p });
-  const { low, high } = bootstrap(games.length, (sample) => {
-    const w = new Float64Array(games.length);
-    for (const i of sample) w[i]!++;
-    return fitLogistic({ d, x, p, w })[0]!;
-  }, { rounds: 100, level: 0.9, ...options });
-  return { score: sigmoid(beta[0]!), low: sigmoid(low), high: sigmoid(high), coefficients: Object.fromEntries(FEATURES.map((f, i) => [f, beta[i + 1]!])) as StyleControlled['coefficients'] };
+  const { low, high } = bootstrap(
+    games.length,
+    (sample) => {
+      const w = new Float64Array(games.length);
+      for (const i of sample) w[i]!++;
+      return fitLogistic({ d, x, p, w })[0]!;
+    },
+    { rounds: 100, level: 0.9, ...options },
+  );
+  return {
+    score: sigmoid(beta[0]!),
+    low: sigmoid(low),
+    high: sigmoid(high),
+    coefficients: Object.fromEntries(FEATURES.map((f, i) => [f, beta[i + 1]!])) as StyleControlled['coefficients'],
+  };
 }

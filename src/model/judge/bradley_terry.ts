@@ -27,12 +27,20 @@ export function bradleyTerry(battles: readonly Battle[], anchor: string, unlinke
     pair.wins += s * weight;
     pair.games += weight;
     pairs.set(key, pair);
-    for (const [from, to] of [[a, b], [b, a]] as const) links.set(from, (links.get(from) ?? new Set()).add(to));
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+    ] as const)
+      links.set(from, (links.get(from) ?? new Set()).add(to));
   }
   const reached = new Set([anchor]);
   for (const player of reached) for (const next of links.get(player)!) reached.add(next);
   const lost = [...links.keys()].filter((p) => !reached.has(p));
-  if (lost.length > 0 && unlinked === 'error') throw new InputError(`Bradley-Terry: no chain of games links ${lost.slice(0, 3).join(', ')} with ${anchor}`, 'give the judgments against that baseline too');
+  if (lost.length > 0 && unlinked === 'error')
+    throw new InputError(
+      `Bradley-Terry: no chain of games links ${lost.slice(0, 3).join(', ')} with ${anchor}`,
+      'give the judgments against that baseline too',
+    );
   const players = [...reached].filter((p) => p !== anchor);
   const column = new Map(players.map((p, i) => [p, i]));
   const d = players.length;

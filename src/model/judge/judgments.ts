@@ -55,36 +55,63 @@ async function all<T>(path: string, what: string, read: (row: Row) => T): Promis
 }
 
 /** Reads AlpacaEval's annotations (an array or lines). A preference that is neither a number nor null is an InputError. */
-export const readAnnotations = (path: string): Promise<AlpacaAnnotation[]> => all(path, 'annotations', (row) => {
-  const preference = row.value['preference'] ?? null;
-  if (preference !== null && typeof preference !== 'number') throw new InputError(`${row.where}: preference must be a number from 1 to 2 or null, got ${JSON.stringify(preference)}`);
-  return { instruction: need(row, 'instruction'), output_1: need(row, 'output_1'), output_2: need(row, 'output_2'), ...optional(row, 'generator_1'), ...optional(row, 'generator_2'), preference };
-});
+export const readAnnotations = (path: string): Promise<AlpacaAnnotation[]> =>
+  all(path, 'annotations', (row) => {
+    const preference = row.value['preference'] ?? null;
+    if (preference !== null && typeof preference !== 'number')
+      throw new InputError(`${row.where}: preference must be a number from 1 to 2 or null, got ${JSON.stringify(preference)}`);
+    return {
+      instruction: need(row, 'instruction'),
+      output_1: need(row, 'output_1'),
+      output_2: need(row, 'output_2'),
+      ...optional(row, 'generator_1'),
+      ...optional(row, 'generator_2'),
+      preference,
+    };
+  });
 
 /** Reads Arena-Hard's judgments, v0.1 (question_id) and v2 (uid). A game that is null or has no score counts as invalid. */
-export const readArenaJudgments = (path: string): Promise<ArenaJudgment[]> => all(path, 'judgments', (row) => {
-  const games = row.value['games'];
-  if (!Array.isArray(games)) throw new InputError(`${row.where}: games must be a list, got ${JSON.stringify(games) ?? 'nothing'}`);
-  const label = (g: unknown): string | undefined => {
-    const score = (g as { score?: unknown } | null | undefined)?.score;
-    return typeof score === 'string' ? score : undefined;
-  };
-  return { question: need(row, 'question_id', 'uid'), model: need(row, 'model'), ...optional(row, 'baseline'), ...optional(row, 'category'), games: [label(games[0]), label(games[1])] };
-});
+export const readArenaJudgments = (path: string): Promise<ArenaJudgment[]> =>
+  all(path, 'judgments', (row) => {
+    const games = row.value['games'];
+    if (!Array.isArray(games)) throw new InputError(`${row.where}: games must be a list, got ${JSON.stringify(games) ?? 'nothing'}`);
+    const label = (g: unknown): string | undefined => {
+      const score = (g as { score?: unknown } | null | undefined)?.score;
+      return typeof score === 'string' ? score : undefined;
+    };
+    return {
+      question: need(row, 'question_id', 'uid'),
+      model: need(row, 'model'),
+      ...optional(row, 'baseline'),
+      ...optional(row, 'category'),
+      games: [label(games[0]), label(games[1])],
+    };
+  });
 
 /** Reads MT-Bench's single gradings ({judge}_single.jsonl). A score of -1 is no rating. */
-export const readMtBenchRatings = (path: string): Promise<MtBenchRating[]> => all(path, 'ratings', (row) => {
-  const score = row.value['score'];
-  if (typeof score !== 'number') throw new InputError(`${row.where}: score must be a number, got ${JSON.stringify(score) ?? 'nothing'}`, 'single gradings are in the files *_single.jsonl');
-  return { question: need(row, 'question_id'), model: need(row, 'model'), turn: Number(row.value['turn'] ?? 1), score: score === -1 ? undefined : score };
-});
+export const readMtBenchRatings = (path: string): Promise<MtBenchRating[]> =>
+  all(path, 'ratings', (row) => {
+    const score = row.value['score'];
+    if (typeof score !== 'number')
+      throw new InputError(
+        `${row.where}: score must be a number, got ${JSON.stringify(score) ?? 'nothing'}`,
+        'single gradings are in the files *_single.jsonl',
+      );
+    return {
+      question: need(row, 'question_id'),
+      model: need(row, 'model'),
+      turn: Number(row.value['turn'] ?? 1),
+      score: score === -1 ? undefined : score,
+    };
+  });
 
 /** Reads MT-Bench's pairwise judgments ({judge}_pair.jsonl). */
-export const readMtBenchPairs = (path: string): Promise<MtBenchPair[]> => all(path, 'judgments', (row) => {
-  const names = { model_1: need(row, 'model_1'), model_2: need(row, 'model_2') };
-  const winner = (n: string): string => {
-    const w = need(row, n);
-    return w === 'model_1' || w === 'model_2' ? names[w] : w === 'tie' ? 'tie' : 'error';
-  };
-  return { question: need(row, 'question_id'), turn: Number(row.value['turn'] ?? 1), ...names, games: [winner('g1_winner'), winner('g2_winner')] };
-});
+export const readMtBenchPairs = (path: string): Promise<MtBenchPair[]> =>
+  all(path, 'judgments', (row) => {
+    const names = { model_1: need(row, 'model_1'), model_2: need(row, 'model_2') };
+    const winner = (n: string): string => {
+      const w = need(row, n);
+      return w === 'model_1' || w === 'model_2' ? names[w] : w === 'tie' ? 'tie' : 'error';
+    };
+    return { question: need(row, 'question_id'), turn: Number(row.value['turn'] ?? 1), ...names, games: [winner('g1_winner'), winner('g2_winner')] };
+  });

@@ -35,16 +35,23 @@ export interface LengthControlled {
 /** tanh of the length difference (baseline - model) in units of its sample standard deviation, not centred; undefined where all differences are one number. */
 export function lengthFeature(data: LengthData): Float64Array | undefined {
   const n = data.shares.length;
-  if (data.lengthBaseline.length !== n || data.lengthModel.length !== n) throw new InputError(`length control: expected ${n} lengths on both sides, got ${data.lengthBaseline.length} and ${data.lengthModel.length}`);
+  if (data.lengthBaseline.length !== n || data.lengthModel.length !== n)
+    throw new InputError(`length control: expected ${n} lengths on both sides, got ${data.lengthBaseline.length} and ${data.lengthModel.length}`);
   const delta = Float64Array.from({ length: n }, (_, i) => data.lengthBaseline[i]! - data.lengthModel[i]!);
   if (delta.every((d) => d === 0)) return delta;
   const deviation = standardDeviation(delta);
   return deviation > 0 ? delta.map((d) => Math.tanh(d / deviation)) : undefined;
 }
 
-/** Length-controlled win rate from weights: mean over instructions of σ(Δψ γ_i + Δθ), the difference taken to the baseline's weights (0 for AlpacaEval's own). */
-export function lcFromWeights(weights: LengthWeights, difficulties: ArrayLike<number>, baseline: LengthWeights = { length: 0, difficulty: 0, model: 0 }): LengthControlled {
-  const predictions = Float64Array.from(difficulties, (gamma) => sigmoid((weights.difficulty - baseline.difficulty) * gamma + (weights.model - baseline.model)));
+/** Length-controlled win rate from weights: mean over instructions of σ(Δψ γ_i + Δθ), Δ to the baseline’s weights (0: AlpacaEval’s own baseline). */
+export function lcFromWeights(
+  weights: LengthWeights,
+  difficulties: ArrayLike<number>,
+  baseline: LengthWeights = { length: 0, difficulty: 0, model: 0 },
+): LengthControlled {
+  const predictions = Float64Array.from(difficulties, (gamma) =>
+    sigmoid((weights.difficulty - baseline.difficulty) * gamma + (weights.model - baseline.model)),
+  );
   return { length_controlled_win_rate: mean(predictions), lc_standard_error: standardError(predictions), weights, predictions };
 }
 
@@ -57,14 +64,21 @@ export function lengthRows(shares: Outcome[], feature: ArrayLike<number>, diffic
   return { d, x, p: Float64Array.from(valid, (i) => shares[i]!) };
 }
 
-const inseparable = (why: string): LengthControlled => ({ length_controlled_win_rate: null, lc_standard_error: null, weights: null, predictions: new Float64Array(), note: why });
+const inseparable = (why: string): LengthControlled => ({
+  length_controlled_win_rate: null,
+  lc_standard_error: null,
+  weights: null,
+  predictions: new Float64Array(),
+  note: why,
+});
 
 /**
  * Maximum likelihood fit of logit P = φ tanh(s) + ψ γ + θ (Dubois et al., 2024, without the regularising rows), predicted at equal lengths.
  * @param difficulties γ of each instruction, in the order of `data`
  */
 export function lcPlain(data: LengthData, difficulties: ArrayLike<number>): LengthControlled {
-  if (difficulties.length !== data.shares.length) throw new InputError(`length control: expected ${data.shares.length} difficulties, got ${difficulties.length}`);
+  if (difficulties.length !== data.shares.length)
+    throw new InputError(`length control: expected ${data.shares.length} difficulties, got ${difficulties.length}`);
   const feature = lengthFeature(data);
   if (!feature) return inseparable('every answer differs from its baseline by the same number of characters');
   if (data.shares.every((p) => p === undefined)) return inseparable('no valid verdict');
@@ -82,16 +96,29 @@ export function lcMinimal(data: LengthData): LengthControlled {
   if (data.shares.every((p) => p === undefined)) return inseparable('no valid verdict');
   const [length, model] = fitLogistic(lengthRows(data.shares, feature));
   const predictions = new Float64Array(data.shares.length).fill(sigmoid(model!));
-  return { length_controlled_win_rate: sigmoid(model!), lc_standard_error: null, weights: { length: length!, difficulty: 0, model: model! }, predictions };
+  return {
+    length_controlled_win_rate: sigmoid(model!),
+    lc_standard_error: null,
+    weights: { length: length!, difficulty: 0, model: model! },
+    predictions,
+  };
 }
 
 /** Bootstrap interval of `lcMinimal` over prompts: each round draws prompts, scales their lengths anew and refits. 200 rounds by default. */
 export function bootstrapLcMinimal(data: LengthData, options: BootstrapOptions = {}): Bootstrap {
-  return bootstrap(data.shares.length, (sample) => {
-    const drawn: LengthData = { shares: [], lengthBaseline: Array.from(sample, (i) => data.lengthBaseline[i]!), lengthModel: Array.from(sample, (i) => data.lengthModel[i]!) };
-    for (const i of sample) drawn.shares.push(data.shares[i]);
-    return lcMinimal(drawn).length_controlled_win_rate ?? NaN;
-  }, { rounds: 200, ...options });
+  return bootstrap(
+    data.shares.length,
+    (sample) => {
+      const drawn: LengthData = {
+        shares: [],
+        lengthBaseline: Array.from(sample, (i) => data.lengthBaseline[i]!),
+        lengthModel: Array.from(sample, (i) => data.lengthModel[i]!),
+      };
+      for (const i of sample) drawn.shares.push(data.shares[i]);
+      return lcMinimal(drawn).length_controlled_win_rate ?? NaN;
+    },
+    { rounds: 200, ...options },
+  );
 }
 
 /**

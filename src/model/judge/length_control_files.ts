@@ -11,7 +11,8 @@ export async function readDifficulties(path: string): Promise<Float64Array> {
   const difficulties = table.numbers('instruction_difficulty');
   const index = table.numbers('index');
   index.forEach((value, i) => {
-    if (value !== i) throw new InputError(`${path}: row ${i} has index ${value}; expected ${i}`, 'indices count the instructions from 0, without a gap');
+    if (value !== i)
+      throw new InputError(`${path}: row ${i} has index ${value}; expected ${i}`, 'indices count the instructions from 0, without a gap');
     if (Number.isNaN(difficulties[i]!)) throw new InputError(`${path}: instruction ${i} has no difficulty`);
   });
   return difficulties;
@@ -20,7 +21,11 @@ export async function readDifficulties(path: string): Promise<Float64Array> {
 /** Weights by model name from AlpacaEval's weights/…/baseline_*.csv. */
 export async function readWeights(path: string): Promise<Map<string, LengthWeights>> {
   const table = await readCsv(path);
-  const [length, difficulty, model] = [COLUMNS.length, COLUMNS.difficulty, COLUMNS.model].map((c) => table.numbers(c)) as [Float64Array, Float64Array, Float64Array];
+  const [length, difficulty, model] = [COLUMNS.length, COLUMNS.difficulty, COLUMNS.model].map((c) => table.numbers(c)) as [
+    Float64Array,
+    Float64Array,
+    Float64Array,
+  ];
   return new Map(table.rows.map((cells, i) => [cells[0]!, { length: length[i]!, difficulty: difficulty[i]!, model: model[i]! }]));
 }
 
@@ -28,8 +33,13 @@ export async function readWeights(path: string): Promise<Map<string, LengthWeigh
 export function weightsOf(weights: Map<string, LengthWeights>, name: string, path: string): LengthWeights {
   const found = weights.get(name);
   if (found) return found;
-  const near = [...weights.keys()].filter((k) => k.toLowerCase().includes(name.toLowerCase()) || name.toLowerCase().includes(k.toLowerCase())).slice(0, 5);
-  throw new InputError(`${path} has no weights for ${JSON.stringify(name)}; it has ${weights.size} models`, near.length > 0 ? `did you mean ${near.join(' or ')}?` : undefined);
+  const near = [...weights.keys()]
+    .filter((k) => k.toLowerCase().includes(name.toLowerCase()) || name.toLowerCase().includes(k.toLowerCase()))
+    .slice(0, 5);
+  throw new InputError(
+    `${path} has no weights for ${JSON.stringify(name)}; it has ${weights.size} models`,
+    near.length > 0 ? `did you mean ${near.join(' or ')}?` : undefined,
+  );
 }
 
 /** The regularising rows of AlpacaEval's df_gamed.csv and, from the first row of each index, the difficulties. */

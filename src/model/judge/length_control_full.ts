@@ -77,7 +77,10 @@ export function chooseStrength(rows: GlmRows, folds = 5, strengths: readonly num
   const losses = strengths.map((c) => {
     let sum = 0;
     for (let f = 0; f < folds; f++) {
-      const beta = fitL1(subset(rows, (i) => foldOf(i, n, folds) !== f), c);
+      const beta = fitL1(
+        subset(rows, (i) => foldOf(i, n, folds) !== f),
+        c,
+      );
       const left = subset(rows, (i) => foldOf(i, n, folds) === f);
       const z = linear(left, beta);
       let loss = 0;
@@ -109,7 +112,8 @@ export function lcFull(data: LengthData, difficulties: ArrayLike<number>, gamed:
   x.set(own.x, valid.length * 3);
   const total = valid.length + own.p.length;
   const rows: GlmRows = {
-    d: 3, x,
+    d: 3,
+    x,
     p: Float64Array.from({ length: total }, (_, i) => (i < valid.length ? gamed.preference[valid[i]!]! : own.p[i - valid.length]!)),
     w: Float64Array.from({ length: total }, (_, i) => (i < valid.length ? GAMED_LAMBDA / 2 : 1)),
   };

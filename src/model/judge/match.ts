@@ -21,7 +21,10 @@ const list = (items: string[]): string => items.slice(0, SHOWN).join(', ') + (it
 const joined = (a: Answer): string => a.prompts.join('\n');
 
 /** Whether a file can be keyed by ids, by prompts. */
-const keys = (file: AnswerFile): { id: boolean; prompt: boolean } => ({ id: file.answers.every((a) => a.id !== undefined), prompt: file.answers.every((a) => a.prompts.length > 0) });
+const keys = (file: AnswerFile): { id: boolean; prompt: boolean } => ({
+  id: file.answers.every((a) => a.id !== undefined),
+  prompt: file.answers.every((a) => a.prompts.length > 0),
+});
 
 /** Refuses a file in which an instruction (or id) comes twice; tells which and where. */
 export function refuseDuplicates(file: AnswerFile, by: 'id' | 'prompt'): void {
@@ -30,16 +33,27 @@ export function refuseDuplicates(file: AnswerFile, by: 'id' | 'prompt'): void {
   for (const a of file.answers) {
     const key = by === 'id' ? a.id! : joined(a);
     const before = seen.get(key);
-    if (before) twice.push(`${by === 'id' ? `id ${key}` : short(key)} (${before.where.replace(`${file.path} `, '')} and ${a.where.replace(`${file.path} `, '')})`);
+    if (before)
+      twice.push(
+        `${by === 'id' ? `id ${key}` : short(key)} (${before.where.replace(`${file.path} `, '')} and ${a.where.replace(`${file.path} `, '')})`,
+      );
     else seen.set(key, a);
   }
-  if (twice.length > 0) throw new InputError(`${file.path}: ${twice.length} duplicate ${by === 'id' ? 'ids' : 'instructions'}: ${list(twice)}`, 'keep one answer each, or give every row its own id');
+  if (twice.length > 0)
+    throw new InputError(
+      `${file.path}: ${twice.length} duplicate ${by === 'id' ? 'ids' : 'instructions'}: ${list(twice)}`,
+      'keep one answer each, or give every row its own id',
+    );
 }
 
 /** Refuses empty outputs (nothing but white space); tells how many and where. */
 export function refuseEmpty(file: AnswerFile): void {
   const empty = file.answers.filter((a) => a.outputs.length === 0 || a.outputs.some((o) => o.trim() === ''));
-  if (empty.length > 0) throw new InputError(`${file.path}: ${empty.length} of ${file.answers.length} outputs are empty: ${list(empty.map((a) => a.where.replace(`${file.path} `, '')))}`, 'remove these rows from both files, or sample them again');
+  if (empty.length > 0)
+    throw new InputError(
+      `${file.path}: ${empty.length} of ${file.answers.length} outputs are empty: ${list(empty.map((a) => a.where.replace(`${file.path} `, '')))}`,
+      'remove these rows from both files, or sample them again',
+    );
 }
 
 /**
@@ -52,8 +66,12 @@ export function matchAnswers(outputs: AnswerFile, baseline: AnswerFile, options:
   const [a, b] = [keys(outputs), keys(baseline)];
   const by = a.id && b.id ? 'id' : a.prompt && b.prompt ? 'prompt' : undefined;
   if (!by) {
-    const has = (file: AnswerFile, k: { id: boolean; prompt: boolean }): string => `${file.path} (${file.format}) has ${k.id ? 'ids' : k.prompt ? 'instructions' : 'neither ids nor instructions on every row'}`;
-    throw new InputError(`outputs and baseline cannot be matched: ${has(outputs, a)}, ${has(baseline, b)}`, 'both files need ids, or both instructions');
+    const has = (file: AnswerFile, k: { id: boolean; prompt: boolean }): string =>
+      `${file.path} (${file.format}) has ${k.id ? 'ids' : k.prompt ? 'instructions' : 'neither ids nor instructions on every row'}`;
+    throw new InputError(
+      `outputs and baseline cannot be matched: ${has(outputs, a)}, ${has(baseline, b)}`,
+      'both files need ids, or both instructions',
+    );
   }
   for (const file of [outputs, baseline]) {
     refuseDuplicates(file, by);
@@ -69,15 +87,35 @@ export function matchAnswers(outputs: AnswerFile, baseline: AnswerFile, options:
     ...(lone.length > 0 ? [`${lone.length} of ${outputs.answers.length} outputs have no baseline: ${list(lone.map(name))}`] : []),
     ...(left.length > 0 ? [`${left.length} of ${baseline.answers.length} baseline answers have no output: ${list(left.map(name))}`] : []),
   ];
-  if (problems.length > 0) throw new InputErrors(`outputs and baseline do not match (${outputs.path}, ${baseline.path}):`, problems, 'both files must answer the same instructions');
+  if (problems.length > 0)
+    throw new InputErrors(
+      `outputs and baseline do not match (${outputs.path}, ${baseline.path}):`,
+      problems,
+      'both files must answer the same instructions',
+    );
   return outputs.answers.flatMap((model) => {
     const other = others.get(keyOf(model))!;
     if (model.prompts.length > 0 && other.prompts.length > 0 && joined(model) !== joined(other)) {
-      throw new InputError(`outputs and baseline do not match: ${name(model)} is ${short(joined(model))} in ${model.where}, ${short(joined(other))} in ${other.where}`, 'both files must answer the same instructions');
+      throw new InputError(
+        `outputs and baseline do not match: ${name(model)} is ${short(joined(model))} in ${model.where}, ${short(joined(other))} in ${other.where}`,
+        'both files must answer the same instructions',
+      );
     }
-    if (model.outputs.length !== other.outputs.length) throw new InputError(`outputs and baseline do not match: ${name(model)} has ${model.outputs.length} turns in ${model.where}, ${other.outputs.length} in ${other.where}`);
+    if (model.outputs.length !== other.outputs.length)
+      throw new InputError(
+        `outputs and baseline do not match: ${name(model)} has ${model.outputs.length} turns in ${model.where}, ${other.outputs.length} in ${other.where}`,
+      );
     const prompts = model.prompts.length > 0 ? model.prompts : other.prompts;
     const category = model.category ?? other.category;
-    return model.outputs.map((output, i) => ({ key: keyOf(model), turn: i + 1, prompt: prompts[i], output, baseline: other.outputs[i]!, ...(category === undefined ? {} : { category }), model, other }));
+    return model.outputs.map((output, i) => ({
+      key: keyOf(model),
+      turn: i + 1,
+      prompt: prompts[i],
+      output,
+      baseline: other.outputs[i]!,
+      ...(category === undefined ? {} : { category }),
+      model,
+      other,
+    }));
   });
 }

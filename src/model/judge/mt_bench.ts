@@ -53,9 +53,15 @@ export function mtBenchScores(ratings: MtBenchRating[], category: (question: str
     const own = ratings.filter((r) => r.model === model);
     const valid = own.filter((r): r is MtBenchRating & { score: number } => r.score !== undefined);
     return {
-      model, average: summary(valid.map((r) => r.score)),
+      model,
+      average: summary(valid.map((r) => r.score)),
       turns: grouped(valid.map((r) => ({ key: String(r.turn), score: r.score })).sort((a, b) => a.key.localeCompare(b.key))),
-      categories: grouped(valid.flatMap((r) => { const key = category(r.question); return key === undefined ? [] : [{ key, score: r.score }]; })),
+      categories: grouped(
+        valid.flatMap((r) => {
+          const key = category(r.question);
+          return key === undefined ? [] : [{ key, score: r.score }];
+        }),
+      ),
       invalid: own.length - valid.length,
     };
   });
@@ -75,5 +81,8 @@ export function mtBenchPairwise(pairs: MtBenchPair[], model: string, baseline: s
   const own = pairs.filter((p) => (p.model_1 === model && p.model_2 === baseline) || (p.model_1 === baseline && p.model_2 === model));
   const share = (winner: string): number => (winner === 'tie' ? 0.5 : winner === model ? 1 : 0);
   const valid = own.map(({ games }) => (games.includes('error') ? undefined : ([share(games[0]), share(games[1])] as const)));
-  return winRate(valid.map((g) => (g ? combine(...g) : undefined)), valid.flatMap((g) => (g ? [g[0] === g[1]] : [])));
+  return winRate(
+    valid.map((g) => (g ? combine(...g) : undefined)),
+    valid.flatMap((g) => (g ? [g[0] === g[1]] : [])),
+  );
 }

@@ -24,7 +24,11 @@ export async function readCsv(path: string): Promise<CsvTable> {
       columns = cells;
       continue;
     }
-    if (cells.length !== columns.length) throw new InputError(`${path} line ${number}: expected ${columns.length} cells as in the header, got ${cells.length}`, 'mend or remove the line');
+    if (cells.length !== columns.length)
+      throw new InputError(
+        `${path} line ${number}: expected ${columns.length} cells as in the header, got ${cells.length}`,
+        'mend or remove the line',
+      );
     rows.push(cells);
     places.push(number);
   }
@@ -36,7 +40,8 @@ export async function readCsv(path: string): Promise<CsvTable> {
     return Float64Array.from(rows, (cells, i) => {
       const cell = cells[at]!.trim();
       const value = cell === '' || cell.toLowerCase() === 'nan' ? NaN : Number(cell);
-      if (Number.isNaN(value) && cell !== '' && cell.toLowerCase() !== 'nan') throw new InputError(`${path} line ${places[i]}: ${column} must be a number, got ${JSON.stringify(cell)}`);
+      if (Number.isNaN(value) && cell !== '' && cell.toLowerCase() !== 'nan')
+        throw new InputError(`${path} line ${places[i]}: ${column} must be a number, got ${JSON.stringify(cell)}`);
       return value;
     });
   };

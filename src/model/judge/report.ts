@@ -20,7 +20,16 @@ export interface WinRateReport extends WinRate {
   /** Mean lengths in characters (code points) over all prompts. */
   mean_length: number;
   mean_length_baseline: number;
-  length_controlled: { win_rate: number | null; low: number; high: number; rounds: number; seed: number; length_weight: number | null; extreme: boolean; note?: string };
+  length_controlled: {
+    win_rate: number | null;
+    low: number;
+    high: number;
+    rounds: number;
+    seed: number;
+    length_weight: number | null;
+    extreme: boolean;
+    note?: string;
+  };
 }
 
 /** A share as a discrete outcome. */
@@ -34,13 +43,19 @@ const discrete = (share: number | undefined): number | undefined => (share === u
 export function winRateReport(games: Games[], options: { seed?: number; rounds?: number; lcRounds?: number } = {}): WinRateReport {
   const { seed = 0, rounds = 1000, lcRounds = 200 } = options;
   games.forEach(({ first, second }, i) => {
-    for (const s of [first, second]) if (s !== undefined && !(s >= 0 && s <= 1)) throw new InputError(`prompt ${i}: expected a share of a win in [0, 1], got ${s}`);
+    for (const s of [first, second])
+      if (s !== undefined && !(s >= 0 && s <= 1)) throw new InputError(`prompt ${i}: expected a share of a win in [0, 1], got ${s}`);
   });
   const outcomes = games.map((g) => combine(discrete(g.first), discrete(g.second)));
   const both = games.filter((g) => g.first !== undefined && g.second !== undefined);
-  const base = winRate(outcomes, both.map((g) => discrete(g.first) === discrete(g.second)));
+  const base = winRate(
+    outcomes,
+    both.map((g) => discrete(g.first) === discrete(g.second)),
+  );
   const valid = outcomes.filter((o): o is number => o !== undefined);
-  const shares = games.flatMap(({ first, second }) => (first === undefined && second === undefined ? [] : [mean([first, second].filter((s): s is number => s !== undefined))]));
+  const shares = games.flatMap(({ first, second }) =>
+    first === undefined && second === undefined ? [] : [mean([first, second].filter((s): s is number => s !== undefined))],
+  );
   const { low, high } = bootstrapMean(valid, { rounds, seed });
   const lengthModel = games.map((g) => characters(g.output));
   const lengthBaseline = games.map((g) => characters(g.baseline));
@@ -48,12 +63,21 @@ export function winRateReport(games: Games[], options: { seed?: number; rounds?:
   const lc = lcMinimal(data);
   const lcInterval = lc.length_controlled_win_rate === null ? { low: NaN, high: NaN } : bootstrapLcMinimal(data, { rounds: lcRounds, seed });
   return {
-    ...base, bootstrap: { low, high, rounds, seed },
-    continuous_win_rate: mean(shares), continuous_standard_error: standardError(shares),
-    mean_length: mean(lengthModel), mean_length_baseline: mean(lengthBaseline),
+    ...base,
+    bootstrap: { low, high, rounds, seed },
+    continuous_win_rate: mean(shares),
+    continuous_standard_error: standardError(shares),
+    mean_length: mean(lengthModel),
+    mean_length_baseline: mean(lengthBaseline),
     length_controlled: {
-      win_rate: lc.length_controlled_win_rate, low: lcInterval.low, high: lcInterval.high, rounds: lcRounds, seed, length_weight: lc.weights?.length ?? null,
-      extreme: lc.length_controlled_win_rate !== null && extremeChange(base.win_rate, lc.length_controlled_win_rate), ...(lc.note === undefined ? {} : { note: lc.note }),
+      win_rate: lc.length_controlled_win_rate,
+      low: lcInterval.low,
+      high: lcInterval.high,
+      rounds: lcRounds,
+      seed,
+      length_weight: lc.weights?.length ?? null,
+      extreme: lc.length_controlled_win_rate !== null && extremeChange(base.win_rate, lc.length_controlled_win_rate),
+      ...(lc.note === undefined ? {} : { note: lc.note }),
     },
   };
 }

@@ -27,7 +27,13 @@ export function singleTurnPrompts(pairs: Iterable<{ chosen: string; rejected?: s
     if (!split || !hhSingleTurn(chosen)) continue;
     const user = hhDialogue(split.prompt).find((m) => m.role === 'user');
     if (!user) continue;
-    prompts.push({ index, prompt: user.content, dialogue: split.prompt, chosen: split.reply.trim(), prompts_differ: rejected !== undefined && hhSplit(rejected)?.prompt !== split.prompt });
+    prompts.push({
+      index,
+      prompt: user.content,
+      dialogue: split.prompt,
+      chosen: split.reply.trim(),
+      prompts_differ: rejected !== undefined && hhSplit(rejected)?.prompt !== split.prompt,
+    });
   }
   return prompts;
 }

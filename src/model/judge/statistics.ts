@@ -71,13 +71,24 @@ export function bootstrap(n: number, statistic: (sample: Uint32Array) => number,
     values[r] = n === 0 ? NaN : statistic(sample);
   }
   const finite = values.filter(Number.isFinite);
-  return { values, low: quantile(finite, (1 - level) / 2), high: quantile(finite, (1 + level) / 2), rounds, seed, undefined_rounds: rounds - finite.length };
+  return {
+    values,
+    low: quantile(finite, (1 - level) / 2),
+    high: quantile(finite, (1 + level) / 2),
+    rounds,
+    seed,
+    undefined_rounds: rounds - finite.length,
+  };
 }
 
 /** Bootstrap interval of the mean of one value per prompt. */
 export const bootstrapMean = (values: ArrayLike<number>, options: BootstrapOptions = {}): Bootstrap =>
-  bootstrap(values.length, (sample) => {
-    let sum = 0;
-    for (const i of sample) sum += values[i]!;
-    return sum / sample.length;
-  }, options);
+  bootstrap(
+    values.length,
+    (sample) => {
+      let sum = 0;
+      for (const i of sample) sum += values[i]!;
+      return sum / sample.length;
+    },
+    options,
+  );
