@@ -3,8 +3,6 @@ import { join } from 'node:path';
 import type { RunConfig } from '../config/keys.js';
 import { EdpoError, InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import type { Example } from '../model/data/formats.js';
-import { rows } from '../model/data/rows.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import { ModelFolder } from '../model/files/hf_folder.js';
 import { lockFolder } from '../model/files/lock.js';
@@ -13,15 +11,12 @@ import { openJudge } from '../model/judge/open.js';
 import { Queue } from '../model/judge/queue.js';
 import { sampleKl, type SampleKl } from '../model/judge/sample_kl.js';
 import type { Judge, Question, Verdict } from '../model/judge/types.js';
-import { combine, winRate } from '../model/judge/winrate.js';
-import { loadWeights, openDevice, openInputs, openSplit, type Inputs } from '../model/session.js';
+import { winRateReport } from '../model/judge/report.js';
+import { loadWeights, openDevice, openInputs, type Inputs } from '../model/session.js';
 import { sampleAnswers, type Answer, type PromptText } from './generate.js';
 import type { CliIo } from './io.js';
+import { fileAnswers, openPrompts } from './prompts.js';
 import { Progress } from './progress.js';
-
-const promptText = (e: Example): string =>
-  typeof e.prompt === 'string' ? e.prompt : e.prompt.map((m) => (typeof m === 'number' ? String(m) : m.role === 'user' && e.prompt.length === 1 ? m.content : `${m.role}: ${m.content}`)).join(e.kind === 'ids' ? ' ' : '\n');
-const answerText = (e: Example): string => (typeof e.chosen === 'string' ? e.chosen : e.chosen.map((m) => (typeof m === 'number' ? String(m) : m.content)).join('\n')).trim();
 
 /** What the steps of one win rate share. */
 interface Session {
@@ -43,9 +38,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const device = (): Promise<Gpu> => (opening ??= openDevice(config, io));
   const judge = await openJudge(config, device);
   const inputs = await openInputs(config);
-  const store = await openSplit(config, inputs, existsSync(config.dataset_name ?? '') && statSync(config.dataset_name!).isDirectory() && !config.data_files ? 'eval' : 'train', 2, io, true);
-  const n = config.n_prompts > 0 ? Math.min(config.n_prompts, store.count) : store.count;
-  const prompts: PromptText[] = Array.from({ length: n }, (_, i) => ({ index: store.ids[i]!, prompt: promptText(store.texts[i]!), ids: [...store.get(i).prompt] }));
+  const { prompts, chosen } = await openPrompts(config, inputs, io);
+  const n = prompts.length;
   const dir = config.output_dir;
   mkdirSync(dir, { recursive: true });
   const unlock = lockFolder(dir, (t) => io.say(`note: ${t}`));
@@ -56,22 +50,24 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   });
   try {
     const s: Session = { config, io, inputs, prompts, dir, device, stopped: () => stop };
-    const baseline = config.baseline === 'chosen' ? new Map(prompts.map((p, i) => [p.index, answerText(store.texts[i]!)])) : await baselineAnswers(s);
+    const baseline = config.baseline === 'chosen' ? chosen : await baselineAnswers(s);
     const { answers, verdicts } = await playGames(s, judge, baseline);
     const kl = config.ref_model_name_or_path === undefined ? undefined : await klOfSamples(s, answers);
     (await opening)?.close();
     const report = summary(s, judge, answers, baseline, verdicts, kl);
     writeAtomic(join(dir, 'winrate.json'), `${JSON.stringify(report, null, 2)}\n`);
-    writeAtomic(join(dir, 'model_outputs.json'), `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: answers.get(p.index)!.output, generator: config.model_name_or_path, dataset: config.dataset_name ?? 'prompts' })), null, 2)}\n`);
+    const outputs = (of: (p: PromptText) => string, generator: string | undefined): string =>
+      `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: of(p), generator, dataset: config.dataset_name ?? 'prompts' })), null, 2)}\n`;
+    writeAtomic(join(dir, 'model_outputs.json'), outputs((p) => answers.get(p.index)!.output, config.model_name_or_path));
+    writeAtomic(join(dir, 'reference_outputs.json'), outputs((p) => baseline.get(p.index)!, config.baseline));
     const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
-    io.say(`${report.wins} wins, ${report.ties} ties, ${report.losses} losses${report.invalid ? `, ${report.invalid} invalid` : ''} of ${n}: win rate ${percent(report.win_rate)} (95 % interval ${percent(report.wilson_low)} to ${percent(report.wilson_high)})`);
+    io.say(`${report.wins} wins, ${report.ties} ties, ${report.losses} losses${report.invalid ? `, ${report.invalid} invalid` : ''} of ${n}: win rate ${percent(report.win_rate)} (95 % interval ${percent(report.wilson_low)} to ${percent(report.wilson_high)})${report.length_controlled.win_rate === null ? '' : `, ${percent(report.length_controlled.win_rate)} with lengths held equal`}`);
     if (kl) io.say(`KL to the reference on its own answers: ${kl.kl.toFixed(3)} ± ${kl.kl_se.toFixed(3)} nats (Monte Carlo ${kl.kl_monte_carlo.toFixed(3)} ± ${kl.kl_monte_carlo_se.toFixed(3)})`);
     io.out(JSON.stringify(report));
     return 0;
   } finally {
     undo();
     unlock();
-    store.close();
   }
 }
 
@@ -79,7 +75,7 @@ const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.te
 
 async function baselineAnswers(s: Session): Promise<Map<number, string>> {
   const { config } = s;
-  if (!existsSync(config.baseline) || !statSync(config.baseline).isDirectory()) return readAnswers(config.baseline, s.prompts);
+  if (!existsSync(config.baseline) || !statSync(config.baseline).isDirectory()) return fileAnswers(config.baseline, s.prompts);
   // Another seed: a model against itself must not be a comparison of equal answers.
   const answers = await sampled({ ...s, config: { ...config, seed: config.seed + 1 } }, 'baseline', ModelFolder.open(config.baseline), () => undefined);
   interruptedBy(s);
@@ -117,7 +113,7 @@ async function playGames(s: Session, judge: Judge, baseline: Map<number, string>
     log.append(`${JSON.stringify({ id, winner, output: answers.get(index)!.output, baseline: baseline.get(index), ...detail })}\n`);
   }).catch((error: unknown) => (failure = { error }));
   try {
-    if (config.outputs !== undefined) for (const [index, output] of await readAnswers(config.outputs, prompts)) answered({ index, output, tokens: 0, finish: '', ids: [] });
+    if (config.outputs !== undefined) for (const [index, output] of await fileAnswers(config.outputs, prompts)) answered({ index, output, tokens: 0, finish: '', ids: [] });
     else await sampled({ ...s, stopped: () => s.stopped() || failure !== undefined }, 'answers', s.inputs.policy, answered);
   } finally {
     questions.end();
@@ -171,32 +167,7 @@ async function klOfSamples(s: Session, answers: Map<number, Answer>): Promise<Sa
 }
 
 function summary(s: Session, judge: Judge, answers: Map<number, Answer>, baseline: Map<number, string>, verdicts: Map<string, Verdict>, kl: SampleKl | undefined) {
-  const games = s.prompts.map((p) => [verdicts.get(`${p.index}:ab`), verdicts.get(`${p.index}:ba`)] as const);
-  const score = (v: Verdict | undefined, mine: 'a' | 'b'): number | undefined => (v === undefined || v === 'invalid' ? undefined : v === 'tie' ? 0.5 : v === mine ? 1 : 0);
-  const pairs = games.map(([ab, ba]) => [score(ab, 'a'), score(ba, 'b')] as const);
-  const both = pairs.filter(([x, y]) => x !== undefined && y !== undefined);
-  const result = winRate(pairs.map(([x, y]) => combine(x, y)), both.map(([x, y]) => x === y));
-  const length = (texts: string[]): number => texts.reduce((a, b) => a + Array.from(b).length, 0) / Math.max(1, texts.length);
-  return {
-    ...result, ...kl, mean_length: length([...answers.values()].map((a) => a.output)), mean_length_baseline: length([...baseline.values()]),
-    ...judge.identity, baseline: s.config.baseline, sampling: samplingOf(s.config), policy: s.inputs.policy.weightsHash(),
-  };
-}
-
-/** Answers from a file: rows with output (and prompt, instruction or index), in the prompts' order where nothing else tells. */
-async function readAnswers(path: string, prompts: PromptText[]): Promise<Map<number, string>> {
-  if (!existsSync(path)) throw new InputError(`answers ${path}: no such file or folder`);
-  const answers = new Map<number, string>();
-  let i = 0;
-  for await (const { value, where } of rows(path)) {
-    if (value['output'] === undefined && i === 0 && ('weights' in value || 'judge' in value)) continue;
-    if (typeof value['output'] !== 'string') throw new InputError(`${where}: column output (a text) is missing`);
-    const text = value['prompt'] ?? value['instruction'];
-    const at = typeof value['index'] === 'number' ? value['index'] : typeof text === 'string' ? prompts.find((p) => p.prompt === text)?.index : prompts[i]?.index;
-    if (at !== undefined) answers.set(at, value['output']);
-    i++;
-  }
-  const missing = prompts.filter((p) => !answers.has(p.index));
-  if (missing.length > 0) throw new InputError(`${path} has no answer for ${missing.length} of ${prompts.length} prompts (first: row ${missing[0]!.index})`);
-  return answers;
+  const share = (v: Verdict | undefined, mine: 'a' | 'b'): number | undefined => (v === undefined || v === 'invalid' ? undefined : v === 'tie' ? 0.5 : v === mine ? 1 : 0);
+  const games = s.prompts.map(({ index }) => ({ first: share(verdicts.get(`${index}:ab`), 'a'), second: share(verdicts.get(`${index}:ba`), 'b'), output: answers.get(index)!.output, baseline: baseline.get(index)! }));
+  return { ...winRateReport(games, { seed: s.config.seed }), ...kl, ...judge.identity, baseline: s.config.baseline, sampling: samplingOf(s.config), policy: s.inputs.policy.weightsHash() };
 }

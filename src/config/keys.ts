@@ -127,6 +127,7 @@ export const shape = {
   outputs: key('outputs', 'generation', ['eval-winrate'], text.optional(), 'answers already made (NDJSON or JSON with prompt and output) instead of sampling'),
   baseline: key('baseline', 'generation', ['eval-winrate'], text.default('chosen'), 'chosen: the data’s answers; or the folder of a model, or a file of answers'),
   judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model'),
+  single_turn: key('single_turn', 'generation', ['eval-winrate'], z.boolean().default(false), 'the prompts of the papers’ Anthropic-HH evaluation: every row with one human turn'),
   n_prompts: key('n_prompts', 'generation', SAMPLING, count.default(0), 'use the first prompts only; 0: all'),
   max_new_tokens: key('max_new_tokens', 'generation', SAMPLING, z.int().positive().default(1024), 'tokens at most'),
   temperature: key('temperature', 'generation', SAMPLING, z.number().min(0).default(1), '0: greedy'),

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { edpo, edpoKilled, tinyFolder, tinyPairs } from '../helpers/cli.js';
+import { realTest, sharedData } from '../helpers/shared.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-winrate-'));
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));
@@ -83,4 +84,32 @@ for await (const line of createInterface({ input: process.stdin })) {
   t.match(r.err, /the judge "node [^"]+" ended with exit code 3; 5 verdicts are kept/);
   t.equal(lines(join(out, 'annotations.ndjson')).length, 6);
   t.ok(lines(join(out, 'answers.ndjson')).length - 1 >= 3, 'answers are kept');
+});
+
+t.test('answers from files: AlpacaEval’s form and plain lines, by instruction and by order; what is missing is named', async (t) => {
+  const want = JSON.parse(readFileSync(join(dir, 'kl', 'winrate.json'), 'utf8')) as Record<string, unknown>;
+  const files = ['--outputs', join(dir, 'kl', 'model_outputs.json'), '--baseline', join(dir, 'kl', 'reference_outputs.json')];
+  const r = edpo([...base.slice(0, 3), ...base.slice(5), ...files, '--output_dir', join(dir, 'from-files')]);
+  t.equal(r.code, 0, r.err);
+  const win = JSON.parse(readFileSync(join(dir, 'from-files', 'winrate.json'), 'utf8')) as Record<string, unknown>;
+  for (const key of ['n', 'wins', 'ties', 'losses', 'win_rate', 'bootstrap', 'length_controlled', 'mean_length']) t.same(win[key], want[key], key);
+  t.notMatch(r.err, /^adapter:/m, 'nothing to sample, so no GPU');
+  const short = join(dir, 'short.json');
+  writeFileSync(short, JSON.stringify((JSON.parse(readFileSync(files[1]!, 'utf8')) as unknown[]).slice(1)));
+  const e = edpo([...base.slice(0, 3), ...base.slice(5), '--outputs', short, '--output_dir', join(dir, 'short')]);
+  t.equal(e.code, 2);
+  t.match(e.err, /has no answer for 1 of 40 prompts \(first: row 0, "/);
+});
+
+realTest('the HH protocol: 700 single-turn prompts of helpful-base test, the real model against the chosen answers, its KL beside', async (t) => {
+  const args = ['eval-winrate', '--model_name_or_path', sharedData('models', 'stories260K', 'hf'), '--dataset_name', sharedData('hh-rlhf', 'helpful-base', 'test.jsonl.gz'), '--single_turn', 'true', '--max_prompt_length', '128'];
+  const r = edpo([...args, '--ref_model_name_or_path', sharedData('models', 'stories260K-nudged', 'hf'), '--judge', `command:node ${judge}`, '--n_prompts', '6', '--max_new_tokens', '24', '--output_dir', join(dir, 'hh')]);
+  t.equal(r.code, 0, r.err);
+  t.match(r.err, /prompts: 700 of 2354 rows have one human turn/);
+  const win = JSON.parse(readFileSync(join(dir, 'hh', 'winrate.json'), 'utf8')) as Record<string, number>;
+  t.equal(win['n'], 6);
+  t.ok(win['kl']! > 0 && Number.isFinite(win['kl_monte_carlo']!));
+  const e = edpo(['eval-winrate', '--model_name_or_path', policy, '--dataset_name', data, '--single_turn', 'true', '--judge', `command:node ${judge}`, '--output_dir', join(dir, 'not-hh')]);
+  t.equal(e.code, 2);
+  t.match(e.err, /the data have no prompt to ask/);
 });

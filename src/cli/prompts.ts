@@ -1,0 +1,76 @@
+import { existsSync, statSync } from 'node:fs';
+import type { RunConfig } from '../config/keys.js';
+import { InputError } from '../errors.js';
+import { datasetFiles } from '../model/data/files.js';
+import type { Example } from '../model/data/formats.js';
+import { rows } from '../model/data/rows.js';
+import { readAnswers } from '../model/judge/answers.js';
+import { singleTurnPrompts } from '../model/judge/single_turn.js';
+import { openSplit, type Inputs } from '../model/session.js';
+import { promptIds, type PromptText } from './generate.js';
+import type { CliIo } from './io.js';
+
+/** What a win rate is asked of: prompts, and the data's chosen answers by the prompts' row numbers. */
+export interface Prompts {
+  prompts: PromptText[];
+  chosen: Map<number, string>;
+}
+
+const promptText = (e: Example): string =>
+  typeof e.prompt === 'string' ? e.prompt : e.prompt.map((m) => (typeof m === 'number' ? String(m) : m.role === 'user' && e.prompt.length === 1 ? m.content : `${m.role}: ${m.content}`)).join(e.kind === 'ids' ? ' ' : '\n');
+const answerText = (e: Example): string => (typeof e.chosen === 'string' ? e.chosen : e.chosen.map((m) => (typeof m === 'number' ? String(m) : m.content)).join('\n')).trim();
+
+/** The first n_prompts of the evaluation data; with `single_turn` those of the papers' Anthropic-HH protocol. */
+export async function openPrompts(config: RunConfig, inputs: Inputs, io: CliIo): Promise<Prompts> {
+  const split = existsSync(config.dataset_name ?? '') && statSync(config.dataset_name!).isDirectory() && !config.data_files ? 'eval' : 'train';
+  const found = config.single_turn ? await singleTurn(config, inputs, split, io) : await pairs(config, inputs, split, io);
+  const prompts = config.n_prompts > 0 ? found.prompts.slice(0, config.n_prompts) : found.prompts;
+  if (prompts.length === 0) throw new InputError('the data have no prompt to ask', config.single_turn ? 'single_turn takes Anthropic-HH dialogues with one human turn' : 'edpo inspect shows what was read');
+  return { prompts, chosen: new Map(prompts.map((p) => [p.index, found.chosen.get(p.index)!])) };
+}
+
+async function pairs(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', io: CliIo): Promise<Prompts> {
+  const store = await openSplit(config, inputs, split, 2, io, true);
+  const prompts = Array.from({ length: store.count }, (_, i) => ({ index: store.ids[i]!, prompt: promptText(store.texts[i]!), ids: [...store.get(i).prompt] }));
+  const chosen = new Map(prompts.map((p, i) => [p.index, answerText(store.texts[i]!)]));
+  store.close();
+  return { prompts, chosen };
+}
+
+/** Every row with one human turn, duplicates, empty chosen answers and rows the trainer would drop among them, as the papers count them. */
+async function singleTurn(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', io: CliIo): Promise<Prompts> {
+  const files = datasetFiles({ name: config.dataset_name, split: split === 'train' ? config.dataset_train_split : config.dataset_test_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.data_files ? { dataFiles: config.data_files } : {}) });
+  const given: Array<{ chosen: string; rejected: string }> = [];
+  for (const file of files) {
+    for await (const { value, where } of rows(file)) {
+      const { chosen, rejected } = value;
+      if (typeof chosen !== 'string' || typeof rejected !== 'string') throw new InputError(`${where}: single_turn reads Anthropic-HH rows (texts chosen and rejected)`, 'leave --single_turn out for other data');
+      given.push({ chosen, rejected });
+    }
+  }
+  const found = singleTurnPrompts(given);
+  io.say(`prompts: ${found.length} of ${given.length} rows have one human turn`);
+  // A model without a chat template continues the dialogue itself.
+  const prompts = found.map((p) => ({ index: p.index, prompt: p.prompt, ids: promptIds(inputs.template ? p.prompt : p.dialogue, inputs, config.max_prompt_length) }));
+  return { prompts, chosen: new Map(found.map((p) => [p.index, p.chosen])) };
+}
+
+/** Answers from a file of any format `readAnswers` knows: by row number, by instruction, else in the prompts' order. */
+export async function fileAnswers(path: string, prompts: PromptText[]): Promise<Map<number, string>> {
+  if (!existsSync(path)) throw new InputError(`answers ${path}: no such file or folder`);
+  const { answers } = await readAnswers(path);
+  const byIndex = new Map(prompts.map((p) => [String(p.index), p.index]));
+  const byText = new Map<string, number[]>();
+  for (const p of prompts) byText.set(p.prompt as string, [...(byText.get(p.prompt as string) ?? []), p.index]);
+  const found = new Map<number, string>();
+  answers.forEach((a, i) => {
+    const at = a.id !== undefined ? byIndex.get(a.id) : a.prompts.length > 0 ? byText.get(a.prompts[0]!)?.shift() : prompts[i]?.index;
+    if (at !== undefined) found.set(at, a.outputs[0]!);
+  });
+  const missing = prompts.filter((p) => !found.has(p.index));
+  if (missing.length > 0) {
+    const short = (text: string): string => JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}…` : text);
+    throw new InputError(`${path} has no answer for ${missing.length} of ${prompts.length} prompts (first: row ${missing[0]!.index}, ${short(missing[0]!.prompt as string)})`, 'answers are matched by index, by instruction, or by order where they have neither');
+  }
+  return found;
+}
