@@ -24,7 +24,11 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile }: Me
   const { D, H, G, C, F, V, L } = spec;
   const P = parameterCount(spec);
   const width = Math.min(tile ?? HEAD_TILE, V);
-  const layer = N * (2 + 2 * H * C + 2 * G * C + H + D + 2 * F);
+  const names = spec.names.layers[0]!;
+  const [headNorm, postNorm] = [names.qNorm !== undefined, names.postNorm1 !== undefined];
+  const layer = N * (2 + 2 * H * C + 2 * G * C + H + D + 2 * F + (headNorm ? (H + G) * (C + 1) : 0) + (postNorm ? 2 * (D + 1) : 0));
+  const blocks = (rows: number): number => Math.ceil(rows / GAIN_ROWS);
+  const partial = Math.max(blocks(N) * D, names.qBias ? blocks(N) * H * C : 0, headNorm ? blocks(N * H) * C : 0);
   const activations = (mode: KeepMode): number => N * (D + F + 2 * D + 1 + C) + (mode === 'forward' ? 2 : L + 1) * N * D + (mode === 'train' ? L : 1) * layer;
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
@@ -32,7 +36,7 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile }: Me
     'weights': P * 4,
     ...(keep === 'forward' ? {} : { 'gradients and Adam moments': P * 12 }),
     'activations': activations(keep) * 4,
-    ...(keep === 'forward' ? {} : { 'backward scratch': (N * (4 * D + 3 * F + 2 * H * C + 2 * G * C + H) + Math.ceil(N / GAIN_ROWS) * D) * 4 }),
+    ...(keep === 'forward' ? {} : { 'backward scratch': (N * (4 * D + 3 * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
     'head': head * 4,
     'batch': N * 4 * 26,
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),

@@ -124,6 +124,8 @@ t.test('output folder: in use, already a run, full disk at once and in the middl
   // On SwiftShader, whatever the suite runs on: Mesa's software driver keeps GPU memory in files that may not grow under the limit, and dies of
   // it before anything of ours is written. SwiftShader itself needs some tens of kB of mapped files; the state of a checkpoint takes 104.
   const env = { EDPO_ADAPTER: 'swiftshader' };
+  // It is unpacked before the limit holds.
+  t.equal(edpo(['doctor', '--adapter', 'swiftshader']).code, 0);
   refused(t, edpo(full, { shell: 'ulimit -f 98', env }), /cannot write .*: the file-size limit \(ulimit -f\) is reached/, { code: 1, gpu: true });
   t.same(existsSync(fullOut) ? readdirSync(fullOut).filter((f) => f.startsWith('checkpoint')) : [], [], 'no half checkpoint carries the name');
   // In the middle: a checkpoint of ~110 kB fits, a ledger beyond 200 kB does not.

@@ -1,5 +1,8 @@
+import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { PARTIAL_SLOTS } from '../../src/gpu/ops/grad_norm.js';
+import { modelSpec } from '../../src/model/families/index.js';
+import { parameterSpecs } from '../../src/model/families/spec.js';
 import { memoryPlan } from '../../src/model/memory.js';
 import { loadParameters, makeEngine } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';
@@ -22,4 +25,20 @@ t.test('the memory plan is what is allocated, to 3 %, and beyond the tables it d
     beyond.push(got - 4 * tables - tables - policy.pieces.length * PARTIAL_SLOTS * 4);
   }
   t.ok(Math.abs(beyond[1]! / beyond[0]! - 1) < 0.001, `beyond the tables ${beyond.join(' and ')} bytes`);
+});
+
+t.test('the plan is what is allocated for every family', async (t) => {
+  const gpu = await testGpu();
+  const { families } = JSON.parse(readFileSync('test/goldens/families.json', 'utf8')) as { families: Record<string, { config: Record<string, unknown> }> };
+  for (const [name, { config }] of Object.entries(families)) {
+    const spec = modelSpec({ ...config, hidden_size: 96, intermediate_size: 200, head_dim: 32, vocab_size: 500 }, name);
+    for (const gradientCheckpointing of [false, true]) {
+      const before = gpu.bytesNow;
+      const policy = await loadParameters(gpu, spec, Object.fromEntries(parameterSpecs(spec).map((p) => [p.name, new Float32Array(p.shape.reduce((a, b) => a * b, 1))])), true);
+      await makeEngine(gpu, policy, 'sigmoid', { kind: 'cache', rounded: false }, { rows: 1024, capacity: { rows: 1024, sequences: 256 }, gradientCheckpointing });
+      const got = gpu.bytesNow - before;
+      const plan = memoryPlan({ spec, rows: 1024, keep: gradientCheckpointing ? 'checkpoint' : 'train', reference: 'logps', rounded: false });
+      t.ok(Math.abs(got / plan.total - 1) < 0.03, `${name}${gradientCheckpointing ? ', checkpointing' : ''}: planned ${plan.total}, allocated ${got}`);
+    }
+  }
 });
