@@ -15,6 +15,7 @@ import { documentsOf, hasEvalData, headName, loadWeights, lossOf, openDevice, op
 import { AppendLog } from '../model/train/append_log.js';
 import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import { stepPlan } from '../model/train/plan.js';
+import { ReferenceSync } from '../model/train/reference_sync.js';
 import { Trainer, type Ending } from '../model/train/trainer.js';
 import { noReferenceRows, type ReferenceSource } from '../model/train/types.js';
 import type { CliIo } from './io.js';
@@ -89,10 +90,12 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) },
     }).ready();
 
+    const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps).ready() : undefined;
     const identity = {
       loss: loss.name, data: train.hash, documents: train.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
+      ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
     };
     const fresh: TrainState = {
       version: 1, step: 0, beta: settings.beta, stepState: [], numTokens: 0, offsets: { ledger: 0, log: 0 }, sinceLog: [], gradNorm: 0, betaBefore: settings.beta,
@@ -100,7 +103,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     };
     const state = from ? readState(from, identity) : fresh;
     if (from) {
-      restoreWeights(from, policy);
+      restoreWeights(from, policy, sync?.reference);
       io.say(`resuming after step ${state.step} of ${plan.totalSteps} from ${from}`);
     }
     engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined);
@@ -110,12 +113,12 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       s.stepState = [...(await engine.readStepState())];
       ledger.sync();
       log.sync();
-      const path = await writeCheckpoint(dir, s, { base: inputs.policy, policy, dtype: config.save_dtype });
+      const path = await writeCheckpoint(dir, s, { base: inputs.policy, policy, dtype: config.save_dtype, reference: sync?.reference });
       rotate(dir, config.save_total_limit, s.best?.step);
       io.log.info({ path }, 'checkpoint');
     };
     trainer = new Trainer({
-      config, io, engine, plan, train: source, trainReference: trainRows, state, ledger, log, save,
+      config, io, engine, plan, sync, train: source, trainReference: trainRows, state, ledger, log, save,
       evaluation: evalStore ? { source: documentsOf(evalStore), reference: evalRows } : undefined,
       columns: { reference: needs !== 'none', hidden: needs === 'hidden' },
     });

@@ -79,6 +79,10 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   if (c.max_steps > 0 && given.has('num_train_epochs')) notes.push(`num_train_epochs: not used (max_steps ${c.max_steps} wins, as in transformers)`);
   if (c.overwrite_output_dir && c.resume_from_checkpoint !== undefined && c.resume_from_checkpoint !== false) notes.push('overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)');
+  if (c.sync_ref_model) {
+    if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `sync_ref_model moves the reference, and loss_type ${c.loss_type} has none`);
+    else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `sync_ref_model moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);
+  }
   if (c.ref_mode === 'live' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push('ref_cache: not used (ref_mode is live)');
   if (c.shard) {
     const [i, n] = c.shard.split('/').map(Number) as [number, number];

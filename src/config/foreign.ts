@@ -32,7 +32,6 @@ export const IGNORED: Record<string, string> = {
   dataloader_num_workers: 'reading is streamed', dataloader_pin_memory: 'reading is streamed', dataset_num_proc: 'tokenisation is one pass', dataloader_drop_last: 'a short last batch is a step', remove_unused_columns: 'only known columns are read', preprocessing_num_workers: 'tokenisation is one pass',
   do_train: 'the command says what is done', do_eval: 'eval_strategy decides', save_safetensors: 'always', save_only_model: 'a checkpoint always resumes', full_determinism: 'always, on one adapter', env: 'edpo sets no environment variables from a file',
   max_completion_length: 'max_length bounds prompt + response', max_target_length: 'max_length bounds prompt + response', generate_during_eval: 'edpo eval-winrate samples', model_init_kwargs: 'edpo reads config.json', ref_model_init_kwargs: 'edpo reads config.json', torch_compile: 'there is no PyTorch here',
-  ref_model_mixup_alpha: 'only has an effect with sync_ref_model', ref_model_sync_steps: 'only has an effect with sync_ref_model',
   lora_r: WITH_PEFT, lora_rank: WITH_PEFT, lora_alpha: WITH_PEFT, lora_dropout: WITH_PEFT, lora_target_modules: WITH_PEFT, lora_target: WITH_PEFT, lora_task_type: WITH_PEFT, lora_modules_to_save: WITH_PEFT, use_rslora: WITH_PEFT, use_dora: WITH_PEFT,
   bnb_4bit_quant_type: 'only has an effect with load_in_4bit', use_bnb_nested_quant: 'only has an effect with load_in_4bit',
 };
@@ -45,7 +44,6 @@ export const UNAVAILABLE: Record<string, { why: string; neutral?: unknown[] }> =
   use_peft: { why: 'LoRA is not available yet; edpo trains all weights' },
   load_in_4bit: { why: 'quantised weights are not available yet' },
   load_in_8bit: { why: 'quantised weights are not available yet' },
-  sync_ref_model: { why: 'TR-DPO (a moving reference) is not available yet' },
   reference_free: { why: 'a method without a reference has a loss_type of its own; see loss_type' },
   rpo_alpha: { why: 'the added NLL term is not available yet' },
   use_weighting: { why: 'WPO weights are not available yet' },

@@ -2,6 +2,7 @@ import t from 'tap';
 import { addBias, addBiasBackward } from '../../src/gpu/ops/bias.js';
 import { Head } from '../../src/gpu/ops/head.js';
 import { STATS } from '../../src/gpu/ops/head_kernels.js';
+import { mix } from '../../src/gpu/ops/mix.js';
 import { GAIN_ROWS, rmsNorm, rmsNormBackward } from '../../src/gpu/ops/rms_norm.js';
 import { softCap } from '../../src/gpu/ops/soft_cap.js';
 import { swiglu, swigluBackward } from '../../src/gpu/ops/swiglu.js';
@@ -101,4 +102,15 @@ t.test('soft cap: in place, and through the head: statistics and gradients of c�
   const dz = finiteDifference(value, Float64Array.from(z.flat()));
   close(t, 'dhidden', await read(dHidden), matmul.nn(dz, w, S, V, D), reduce(V), [S, D]);
   close(t, 'dw', await read(dw), matmul.tn(dz, h, S, V, D), reduce(64), [V, D]);
+});
+
+t.test('mix: α of one, the rest of the other; α = 1 copies to the bit', async (t) => {
+  const gpu = await testGpu();
+  for (const [E, alpha] of [[1, 0.6], [1000, 0.25], [77, 1]] as const) {
+    const [xs, ys] = [normals(1, E), normals(2, E)];
+    const [x, y] = [upload(gpu, 'x', [E], xs), upload(gpu, 'y', [E], ys)];
+    await runOnce(gpu, (p) => mix(p, { x, y }, alpha));
+    if (alpha === 1) t.same([...(await read(y))], [...xs]);
+    else close(t, 'mixed', await read(y), twin.mix(xs, ys, alpha), elementwise);
+  }
 });

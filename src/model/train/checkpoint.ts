@@ -51,19 +51,20 @@ export function removePartials(outputDir: string): void {
   for (const name of readdirSync(outputDir)) if (/\.partial-\d+$/.test(name)) rmSync(join(outputDir, name), { recursive: true, force: true });
 }
 
-/** Writes checkpoint-<step>: the model in HF layout, master weights and moments in f32, the state. Atomic. */
-export async function writeCheckpoint(outputDir: string, state: TrainState, o: { base: ModelFolder; policy: Parameters; dtype: SaveDtype }): Promise<string> {
+/** Writes checkpoint-<step>: the model in HF layout, master weights and moments in f32 (a moving reference's too), the state. Atomic. */
+export async function writeCheckpoint(outputDir: string, state: TrainState, o: { base: ModelFolder; policy: Parameters; dtype: SaveDtype; reference?: Parameters | undefined }): Promise<string> {
   const path = join(outputDir, `checkpoint-${state.step}`);
   await writeFolderAtomic(path, async (partial) => {
     await writeModelFolder(partial, { base: o.base, dtype: o.dtype, read: (name) => o.policy.read(name) });
+    const sources = [...(['value', 'm', 'v'] as const).map((kind) => ({ prefix: kind as string, kind, of: o.policy })), ...(o.reference ? [{ prefix: 'ref', kind: 'value' as const, of: o.reference }] : [])];
     const tensors = o.policy.list.flatMap((p) =>
-      (['value', 'm', 'v'] as const).map((kind): TensorSource => {
+      sources.map(({ prefix, kind, of }): TensorSource => {
         const width = p.shape.slice(1).reduce((a, b) => a * b, 1);
         let held: Promise<Float32Array> | undefined;
         return {
-          name: `${kind}.${p.name}`, dtype: 'F32', shape: p.shape,
+          name: `${prefix}.${p.name}`, dtype: 'F32', shape: p.shape,
           read: async (first, rows) => {
-            held ??= o.policy.read(p.name, kind);
+            held ??= of.read(p.name, kind);
             const values = (await held).subarray(first * width, (first + rows) * width);
             if (first + rows >= p.shape[0]!) held = undefined;
             return values;
@@ -117,8 +118,8 @@ export function readState(path: string, identity: Record<string, unknown>): Trai
   return state;
 }
 
-/** Puts master weights and moments of a checkpoint back on the GPU. */
-export function restoreWeights(path: string, policy: Parameters): void {
+/** Puts master weights and moments of a checkpoint back on the GPU, and the moving reference where there is one. */
+export function restoreWeights(path: string, policy: Parameters, reference?: Parameters): void {
   const file = SafetensorsFile.open(join(path, 'edpo_state.safetensors'));
   for (const p of policy.list) {
     for (const piece of p.pieces) {
@@ -128,6 +129,7 @@ export function restoreWeights(path: string, policy: Parameters): void {
       piece.moments!.v.write(file.readF32(`v.${p.name}`, piece.first, rows));
     }
   }
+  for (const p of reference?.list ?? []) for (const piece of p.pieces) piece.value.write(file.readF32(`ref.${p.name}`, piece.first, piece.value.shape[0] as number));
   file.close();
 }
 

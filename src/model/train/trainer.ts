@@ -11,6 +11,7 @@ import { evaluate, summarise } from './evaluate.js';
 import { ledgerLine } from './lines.js';
 import { rateAt, type StepPlan } from './plan.js';
 import { pairRecords } from './records.js';
+import type { ReferenceSync } from './reference_sync.js';
 import type { DocumentSource, ReferenceSource } from './types.js';
 
 export interface TrainerParts {
@@ -23,6 +24,8 @@ export interface TrainerParts {
   evaluation: { source: DocumentSource; reference: ReferenceSource } | undefined;
   /** What the head computes of the reference. */
   columns: { reference: boolean; hidden: boolean };
+  /** Moves the reference (TR-DPO). */
+  sync: ReferenceSync | undefined;
   state: TrainState;
   ledger: AppendLog;
   log: AppendLog;
@@ -108,6 +111,7 @@ export class Trainer {
     const record = engine.optimise({
       lr: rateAt(plan, step), beta1: config.adam_beta1, beta2: config.adam_beta2, epsilon: config.adam_epsilon, maxGradNorm: config.max_grad_norm, weightDecay: config.weight_decay,
     });
+    this.p.sync?.after(step + 1);
     return { step, started, positions, read, record };
   }
 
