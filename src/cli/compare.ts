@@ -16,7 +16,7 @@ const bin = fileURLToPath(new URL('../../../bin/edpo.js', import.meta.url));
  * finished is not made again, one that was cut off goes on. Writes compare.ndjson and compare.md.
  */
 export async function run(o: { config?: string; shard?: string }, io: CliIo): Promise<number> {
-  if (o.config === undefined) throw new InputError('compare needs a comparison', 'edpo compare --config configs/compare.yaml');
+  if (o.config === undefined) throw new InputError('compare needs a comparison', 'edpo compare --config configs/compare/quickstart.yaml');
   const grid = readGrid(o.config);
   const mine = shardOf(grid.runs, o.shard);
   mkdirSync(grid.folder, { recursive: true });

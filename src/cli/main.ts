@@ -52,7 +52,7 @@ function build(finish: (code: number) => void): Command {
     .addHelpText('after', '\nExample:\n  edpo doctor --adapter swiftshader')
     .action(async (o: { adapter: string; json?: boolean }) => finish(await (await import('./doctor.js')).run(o, io)));
   program.command('compare').description('methods x seeds over one data set and one reference cache: one table; resumes').option('--config <file>', 'the comparison: base, output_dir, methods, seeds, winrate').option('--shard <i/n>', 'only the i-th (from 0) of n parts of the grid').option('--debug', 'stack traces')
-    .addHelpText('after', '\nExample:\n  edpo compare --config configs/compare.yaml\n  edpo compare --config configs/compare.yaml --shard 0/4')
+    .addHelpText('after', '\nExample:\n  edpo compare --config configs/compare/quickstart.yaml\n  edpo compare --config configs/compare/quickstart.yaml --shard 0/4')
     .action(async (o: { config?: string; shard?: string }) => finish(await (await import('./compare.js')).run(o, io)));
   program.command('methods').description('list the losses: formula, paper, what each needs of the reference, its parameters').option('--json', 'one JSON object a line').option('--debug', 'stack traces')
     .addHelpText('after', '\nExample:\n  edpo methods --json')

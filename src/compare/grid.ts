@@ -49,7 +49,7 @@ export function readGrid(path: string): Grid {
   }
   const raw = Object.fromEntries(readYaml(text, path, []).map((e) => [e.key, e.value]));
   const parsed = schema.safeParse(raw);
-  if (!parsed.success) throw new InputErrors(`${path} is no comparison`, parsed.error.issues.map((i) => `${i.path.join('.') || '(top)'}: ${i.message}`), 'keys: base, output_dir, methods, seeds, winrate; configs/compare.yaml is an example');
+  if (!parsed.success) throw new InputErrors(`${path} is no comparison`, parsed.error.issues.map((i) => `${i.path.join('.') || '(top)'}: ${i.message}`), 'keys: base, output_dir, methods, seeds, winrate; configs/compare/quickstart.yaml is an example');
   const { base: given, output_dir: folder, methods, seeds, winrate } = parsed.data;
   const base = resolve(dirname(path), given);
   const problems: string[] = [];

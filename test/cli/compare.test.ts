@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { readGrid } from '../../src/compare/grid.js';
 import { edpo, edpoKilled, tinyFolder, tinyPairs } from '../helpers/cli.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-compare-'));
@@ -54,6 +55,13 @@ t.test('killed and resumed, and in shards: the same table', async (t) => {
   t.equal(edpo(['compare', '--config', parts, '--shard', '0/2']).code, 0);
   t.same(timeless(join(dir, 'parts')), timeless(join(dir, 'whole')));
   t.equal(statSync(join(dir, 'parts', 'sigmoid-s2', 'model.safetensors')).mtimeMs, stamp);
+});
+
+t.test('the shipped comparison is one', async (t) => {
+  const { runs, winrate } = readGrid('configs/compare/quickstart.yaml');
+  t.same([...new Set(runs.map((r) => r.name))], ['sigmoid', 'epsilon_dpo', 'ipo', 'simpo', 'tr_dpo']);
+  t.equal(runs.length, 10);
+  t.ok(winrate!['judge']!.startsWith('command:'));
 });
 
 t.test('a comparison that cannot run is refused before the first run, all problems at once', async (t) => {
