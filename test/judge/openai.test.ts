@@ -16,6 +16,7 @@ import { completion, first, good, JudgeServer, opinion, status, type Behaviour }
 const dir = mkdtempSync(join(tmpdir(), 'edpo-openai-'));
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));
 let files = 0;
+let sleeping = (): void => undefined;
 const fresh = (suffix = '.ndjson'): string => join(dir, `${files++}${suffix}`);
 const KEY = 'sk-test-0123456789abcdef';
 
@@ -148,6 +149,34 @@ t.test('refused in the middle: what was judged is kept, and the next run asks th
   const again = await ask(server, list, { cache });
   same(t, again, list);
   t.same([server.seen.length - before, again.totals!.cached], [11, 9]);
+});
+
+t.test('Retry-After holds for every request, not only the one that was told', async (t) => {
+  const told = new Promise<void>((resolve) => (sleeping = resolve));
+  const server = await serve(t, async (seen, response, n) => {
+    if (n === 0) return status(429, {}, { 'retry-after': '5' })(seen, response, n);
+    if (n === 1) await told;
+    return good(seen, response, n);
+  });
+  let during = 0;
+  const clock: Clock = { now: () => 0, random: () => 0, sleep: async () => {
+    sleeping();
+    // Time for the other worker to take its answer and its next question.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    during = server.seen.length;
+  } };
+  const list = questions(6);
+  same(t, await ask(server, list, { concurrency: 2, clock }), list);
+  t.equal(during, 2);
+});
+
+t.test('a run that has ended does not try again what was waiting to', async (t) => {
+  const server = await serve(t, (seen, response, n) => (seen.text.includes('request 0\n') ? status(500) : status(401))(seen, response, n));
+  // Sleeps until the run ends.
+  const clock: Clock = { now: () => 0, random: () => 0, sleep: (_, signal) => (signal.aborted ? Promise.reject(new Error()) : new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error())))) };
+  const ran = await ask(server, questions(9), { concurrency: 2, clock });
+  t.match(ran.error!.message, /status 401/);
+  t.same(asked(server), [0, 1]);
 });
 
 t.test('down: waits grow, then the run ends; later it goes on', async (t) => {
@@ -310,6 +339,16 @@ t.test('never more at once than allowed, and as many', async (t) => {
     same(t, await ask(server, list, { concurrency }), list);
     t.equal(server.mostAtOnce, concurrency);
   }
+  // Two requests a question: requests are bounded, not questions.
+  const waiting: Array<() => void> = [];
+  const server = await serve(t, (seen, response, n) => {
+    if (n > 2) return good(seen, response, n);
+    waiting.push(() => void good(seen, response, n));
+    // Time for a fourth to show itself.
+    if (n === 2) setTimeout(() => waiting.forEach((f) => f()), 50);
+  });
+  same(t, await ask(server, questions(20), { concurrency: 3, protocol: 'mt-bench-single' }), questions(20));
+  t.equal(server.mostAtOnce, 3);
 });
 
 t.test('questions may come late: each is asked as it comes', async (t) => {
