@@ -7,7 +7,8 @@ import { writeAtomic } from '../model/files/atomic.js';
 import { ModelFolder } from '../model/files/hf_folder.js';
 import { lockFolder } from '../model/files/lock.js';
 import { openKeptLines, type KeptLine } from '../model/judge/kept_lines.js';
-import { openJudge } from '../model/judge/open.js';
+import { openaiOptions, openJudge } from '../model/judge/open.js';
+import { estimate } from '../model/judge/openai/judge.js';
 import { Queue } from '../model/judge/queue.js';
 import { sampleKl, type SampleKl } from '../model/judge/sample_kl.js';
 import type { Judge, Question, Verdict } from '../model/judge/types.js';
@@ -36,7 +37,10 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   // Sampling and judging may both ask for it at once.
   let opening: Promise<Gpu> | undefined;
   const device = (): Promise<Gpu> => (opening ??= openDevice(config, io));
-  const judge = await openJudge(config, device);
+  const endpoint = /^openai:(.+)$/s.exec(config.judge ?? '')?.[1];
+  if (config.estimate && endpoint === undefined) throw new InputError(`estimate is about judges that cost money (openai:MODEL), got judge: ${config.judge ?? '(none)'}`, 'leave --estimate out');
+  const note = (text: string): void => io.say(`note: ${text}`);
+  const judge = config.estimate ? undefined : await openJudge(config, device, note);
   const inputs = await openInputs(config);
   const { prompts, chosen } = await openPrompts(config, inputs, io);
   const n = prompts.length;
@@ -51,6 +55,10 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   try {
     const s: Session = { config, io, inputs, prompts, dir, device, stopped: () => stop };
     const baseline = config.baseline === 'chosen' ? chosen : await baselineAnswers(s);
+    if (!judge) {
+      io.out(JSON.stringify(await estimate(openaiOptions(endpoint!, config, note), await allQuestions(s, baseline))));
+      return 0;
+    }
     const { answers, verdicts } = await playGames(s, judge, baseline);
     const kl = config.ref_model_name_or_path === undefined ? undefined : await klOfSamples(s, answers);
     (await opening)?.close();
@@ -84,6 +92,16 @@ async function baselineAnswers(s: Session): Promise<Map<number, string>> {
 
 function interruptedBy(s: Session): void {
   if (s.stopped()) throw new EdpoError(`interrupted; answers and verdicts so far are in ${s.dir}`, { exitCode: 130, hint: 'the same command goes on with the rest' });
+}
+
+/** Both games of every prompt, its answers sampled (and kept) where they are not there. */
+async function allQuestions(s: Session, baseline: Map<number, string>): Promise<Question[]> {
+  const outputs = s.config.outputs !== undefined ? await fileAnswers(s.config.outputs, s.prompts) : new Map([...(await sampled(s, 'answers', s.inputs.policy, () => undefined))].map(([i, a]) => [i, a.output]));
+  interruptedBy(s);
+  return s.prompts.flatMap(({ index, prompt }) => {
+    const [mine, theirs] = [outputs.get(index)!, baseline.get(index)!];
+    return [{ id: `${index}:ab`, prompt: prompt as string, a: mine, b: theirs }, { id: `${index}:ba`, prompt: prompt as string, a: theirs, b: mine }];
+  });
 }
 
 /** Samples and judges at the same time: each answer goes to the judge, in both orders, as it ends. */

@@ -3,6 +3,7 @@ import { LOSS_NAMES } from '../model/losses/index.js';
 import { DATASET_FORMATS } from '../model/data/formats.js';
 import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
+import { JUDGE_PROTOCOLS } from '../model/judge/openai/protocols.js';
 import { SCHEDULES } from '../model/train/schedule.js';
 
 /** Commands that read configuration. */
@@ -129,7 +130,11 @@ export const shape = {
   prompts_file: key('prompts_file', 'generation', ['generate'], text.optional(), 'data file whose rows give prompts'),
   outputs: key('outputs', 'generation', ['eval-winrate'], text.optional(), 'answers already made (NDJSON or JSON with prompt and output) instead of sampling'),
   baseline: key('baseline', 'generation', ['eval-winrate'], text.default('chosen'), 'chosen: the data’s answers; or the folder of a model, or a file of answers'),
-  judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model'),
+  judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model; openai:MODEL asks an OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY)'),
+  judge_protocol: key('judge_protocol', 'generation', ['eval-winrate'], z.enum(JUDGE_PROTOCOLS).default('alpaca-eval'), 'judge openai: how it is asked and how its reply is read'),
+  judge_template: key('judge_template', 'generation', ['eval-winrate'], text.optional(), 'judge openai: a file with your own prompt instead of the built-in one'),
+  estimate: key('estimate', 'generation', ['eval-winrate'], z.boolean().default(false), 'judge openai: sample, then only say how many calls and tokens judging would take; nothing is sent'),
+  judge_concurrency: key('judge_concurrency', 'generation', ['eval-winrate'], z.int().positive().default(8), 'judge openai: requests under way at once'),
   single_turn: key('single_turn', 'generation', ['eval-winrate'], z.boolean().default(false), 'the prompts of the papers’ Anthropic-HH evaluation: every row with one human turn'),
   n_prompts: key('n_prompts', 'generation', SAMPLING, count.default(0), 'use the first prompts only; 0: all'),
   max_new_tokens: key('max_new_tokens', 'generation', SAMPLING, z.int().positive().default(1024), 'tokens at most'),

@@ -1,4 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -112,4 +114,46 @@ realTest('the HH protocol: 700 single-turn prompts of helpful-base test, the rea
   const e = edpo(['eval-winrate', '--model_name_or_path', policy, '--dataset_name', data, '--single_turn', 'true', '--judge', `command:node ${judge}`, '--output_dir', join(dir, 'not-hh')]);
   t.equal(e.code, 2);
   t.match(e.err, /the data have no prompt to ask/);
+});
+
+t.test('an endpoint as the judge: --estimate sends nothing, a run asks every game once, a second run none, and the key stays out of every file', async (t) => {
+  let calls = 0;
+  const server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (d) => (body += d));
+    request.on('end', () => {
+      calls++;
+      const { messages } = JSON.parse(body) as { messages: Array<{ content: string }> };
+      const content = messages.some((m) => m.content.includes('@@')) ? 'no idea' : '[[A>B]]';
+      response.setHeader('content-type', 'application/json').end(JSON.stringify({ choices: [{ message: { role: 'assistant', content }, finish_reason: 'stop' }] }));
+    });
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const env = { OPENAI_BASE_URL: `http://127.0.0.1:${(server.address() as { port: number }).port}/v1`, OPENAI_API_KEY: 'sk-secret-of-this-test' };
+  const out = join(dir, 'endpoint');
+  const files = ['--outputs', join(dir, 'kl', 'model_outputs.json'), '--baseline', join(dir, 'kl', 'reference_outputs.json')];
+  const args = ['eval-winrate', '--model_name_or_path', policy, '--dataset_name', data, ...files, '--judge', 'openai:tester', '--judge_protocol', 'arena-hard', '--output_dir', out];
+  /** The command runs beside this process's server, so it must not block it. */
+  const run = (more: string[]): Promise<{ code: number | null; out: string; err: string }> => new Promise((done) => {
+    const child = spawn(process.execPath, ['bin/edpo.js', ...args, ...more], { env: { ...process.env, ...env } });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (d) => (stdout += d));
+    child.stderr.on('data', (d) => (stderr += d));
+    child.on('close', (code) => done({ code, out: stdout, err: stderr }));
+  });
+  const estimated = await run(['--estimate', 'true']);
+  t.equal(estimated.code, 0, estimated.err);
+  t.match(JSON.parse(estimated.out), { questions: 80, calls: 80, cached: 0 });
+  t.equal(calls, 0);
+  const r = await run([]);
+  t.equal(r.code, 0, r.err);
+  t.equal(calls, 80);
+  const win = JSON.parse(readFileSync(join(out, 'winrate.json'), 'utf8')) as Record<string, number>;
+  t.equal(win['position_consistency'], 0, 'a judge that always says A contradicts itself');
+  t.equal(win['ties'], 40);
+  t.equal((await run([])).code, 0);
+  t.equal(calls, 80, 'nothing is asked twice');
+  for (const f of readdirSync(out)) t.notMatch(readFileSync(join(out, f), 'utf8'), /sk-secret/, f);
+  t.notMatch(r.err + r.out + estimated.err, /sk-secret/);
+  server.close();
 });

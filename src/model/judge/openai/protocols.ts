@@ -91,6 +91,7 @@ export const PROTOCOLS = {
   'mt-bench-single': { kind: 'single', prompt: ratingPrompt, parameters: { temperature: 0, max_tokens: 2048 }, read: readRating },
 } as const satisfies Record<string, Protocol>;
 export type ProtocolName = keyof typeof PROTOCOLS;
+export const JUDGE_PROTOCOLS = Object.keys(PROTOCOLS) as [ProtocolName, ...ProtocolName[]];
 
 /** @throws InputError for another name */
 export function protocolOf(name: string): Protocol {
