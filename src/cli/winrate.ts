@@ -40,7 +40,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const endpoint = /^openai:(.+)$/s.exec(config.judge ?? '')?.[1];
   if (config.estimate && endpoint === undefined) throw new InputError(`estimate is about judges that cost money (openai:MODEL), got judge: ${config.judge ?? '(none)'}`, 'leave --estimate out');
   const note = (text: string): void => io.say(`note: ${text}`);
-  const judge = config.estimate ? undefined : await openJudge(config, device, note);
+  const ending = new AbortController();
+  const judge = config.estimate ? undefined : await openJudge(config, device, note, ending.signal);
   const inputs = await openInputs(config);
   const { prompts, chosen } = await openPrompts(config, inputs, io);
   const n = prompts.length;
@@ -50,6 +51,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   let stop = false;
   const undo = io.onInterrupt((signal) => {
     stop = true;
+    ending.abort();
     io.say(`${signal}: ending; answers and verdicts are kept`);
   });
   try {
@@ -120,7 +122,8 @@ async function playGames(s: Session, judge: Judge, baseline: Map<number, string>
     for (const [id, a, b] of [[`${index}:ab`, mine, theirs], [`${index}:ba`, theirs, mine]] as const) {
       const old = kept.get(id);
       // A verdict stands for these very answers.
-      if (old && old['output'] === mine && old['baseline'] === theirs) verdicts.set(id, old['winner'] as Verdict);
+      // One that was not a verdict is asked again: the endpoint may have been down.
+      if (old && old['winner'] !== 'invalid' && old['output'] === mine && old['baseline'] === theirs) verdicts.set(id, old['winner'] as Verdict);
       else questions.push({ id, prompt: texts.get(index)!, a, b });
     }
   };

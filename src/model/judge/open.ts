@@ -8,7 +8,7 @@ import type { OpenAIOptions } from './openai/options.js';
 import { rewardJudge } from './reward/judge.js';
 import type { Judge } from './types.js';
 
-type Opener = (what: string, config: RunConfig, device: () => Promise<Gpu>, note: (text: string) => void) => Judge | Promise<Judge>;
+type Opener = (what: string, config: RunConfig, device: () => Promise<Gpu>, note: (text: string) => void, signal: AbortSignal) => Judge | Promise<Judge>;
 
 /** How an endpoint is asked by this configuration; replies are kept beside the win rate. */
 export const openaiOptions = (model: string, config: RunConfig, note: (text: string) => void): OpenAIOptions => ({
@@ -19,14 +19,14 @@ export const openaiOptions = (model: string, config: RunConfig, note: (text: str
 /** The kinds of judges, by the word before the colon of `judge`. */
 const KINDS: Record<string, Opener> = {
   command: (program) => commandJudge(program),
-  openai: (model, config, _device, note) => openaiJudge(openaiOptions(model, config, note)),
+  openai: (model, config, _device, note, signal) => openaiJudge({ ...openaiOptions(model, config, note), signal }),
   reward: (folder, config, device) => rewardJudge(folder, device, config.token_budget),
 };
 
 /** Opens the judge that `judge: KIND:WHAT` names; what can be checked without a GPU is checked here. */
-export async function openJudge(config: RunConfig, device: () => Promise<Gpu>, note: (text: string) => void): Promise<Judge> {
+export async function openJudge(config: RunConfig, device: () => Promise<Gpu>, note: (text: string) => void, signal: AbortSignal): Promise<Judge> {
   const [, kind, what] = /^([a-z]+):(.+)$/s.exec(config.judge ?? '') ?? [];
   const open = KINDS[kind ?? ''];
   if (!open || what === undefined) throw new InputError(`judge: expected ${Object.keys(KINDS).map((k) => `${k}:…`).join(', ')}, got ${JSON.stringify(config.judge ?? null)}`, '--judge "command:node judge.mjs"');
-  return open(what, config, device, note);
+  return open(what, config, device, note, signal);
 }
