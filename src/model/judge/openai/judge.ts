@@ -4,7 +4,7 @@ import { ReplyCache, requestKey } from './cache.js';
 import { needKey, type OpenAIOptions } from './options.js';
 import { Plan } from './plan.js';
 import { turnsOf, type EndpointQuestion, type GradedAnswer, type Turn } from './prompts.js';
-import { compareRatings } from './protocols.js';
+import { compareRatings } from '../mt_bench.js';
 import { work, type AskedTotals, type Items } from './work.js';
 
 export interface Estimate {
@@ -50,7 +50,8 @@ export async function askOpenAI(options: OpenAIOptions, questions: Items<Endpoin
         if (protocol.kind === 'single') {
           const [left, right] = switched ? [readings[1]!, readings[0]!] : [readings[0]!, readings[1]!];
           const [a, b] = [left.rating, right.rating];
-          const verdict = a === undefined || b === undefined ? 'invalid' : compareRatings(a, b);
+          const share = compareRatings(a, b);
+          const verdict = share === undefined ? 'invalid' : share === 0.5 ? 'tie' : share === 1 ? 'a' : 'b';
           each(q.id, verdict, { rating_a: a ?? null, rating_b: b ?? null, detail_a: left.detail, detail_b: right.detail, ...place });
           return verdict !== 'invalid';
         }

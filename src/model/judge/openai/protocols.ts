@@ -78,9 +78,6 @@ export function readRating(reply: Reply): Reading {
   return rating >= 1 && rating <= 10 ? { rating, detail: { judgment: reply.content } } : invalid(reply, `rating ${rating} is not from 1 to 10`);
 }
 
-/** Ratings of two answers as one verdict: a difference of at most 0.1 is a tie (FastChat's TIE_DELTA). */
-export const compareRatings = (a: number, b: number): Exclude<Verdict, 'invalid'> => (Math.abs(a - b) <= 0.1 ? 'tie' : a > b ? 'a' : 'b');
-
 /** Protocols by name, with the sampling parameters of their publications. */
 export const PROTOCOLS = {
   // Temperature 1 as published: it does not touch the log-probabilities.
