@@ -20,13 +20,19 @@ export function edpo(args: string[], o: { env?: Record<string, string>; shell?: 
   return { code: r.status, out: r.stdout, err: r.stderr };
 }
 
-/** Starts the command and kills it after `ms`; resolves with its signal or code. */
-export function edpoKilled(args: string[], ms: number, signal: NodeJS.Signals = 'SIGKILL'): Promise<{ code: number | null; signal: string | null; err: string }> {
+/** Starts the command and kills it after `ms`, or once it has said `when` (on a busy machine a time says nothing of what it is at); resolves with its signal or code. */
+export function edpoKilled(args: string[], when: number | RegExp, signal: NodeJS.Signals = 'SIGKILL'): Promise<{ code: number | null; signal: string | null; err: string }> {
   return new Promise((done) => {
     const child = spawn(process.execPath, [bin, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
     let err = '';
-    child.stderr.on('data', (d: Buffer) => (err += d.toString()));
-    const timer = setTimeout(() => child.kill(signal), ms);
+    let said = false;
+    child.stderr.on('data', (d: Buffer) => {
+      err += d.toString();
+      if (said || typeof when === 'number' || !when.test(err)) return;
+      said = true;
+      child.kill(signal);
+    });
+    const timer = typeof when === 'number' ? setTimeout(() => child.kill(signal), when) : undefined;
     child.on('close', (code, sig) => {
       clearTimeout(timer);
       done({ code, signal: sig, err });
