@@ -6,7 +6,7 @@ const SHOWN = 3;
 
 /** `edpo inspect`: the first rows as the trainer sees them, token by token, and what became of all rows. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
-  const inputs = await openInputs(config);
+  const inputs = await openInputs(config, io);
   const store = await openSplit(config, inputs, 'train', 2, io);
   const { tokenizer } = inputs;
   for (let i = 0; i < Math.min(store.count, config.max_train_samples || SHOWN); i++) {

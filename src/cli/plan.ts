@@ -12,7 +12,7 @@ import type { CliIo } from './io.js';
 /** `edpo plan`: steps, rows, memory and disk of a run, from configuration and data alone; no GPU. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.model_name_or_path === undefined) throw new InputError('model_name_or_path is required');
-  const inputs = await openInputs(config);
+  const inputs = await openInputs(config, io);
   const loss = lossOf(config);
   const store = await openSplit(config, inputs, 'train', loss.needs.branches, io);
   const source = documentsOf(store);

@@ -8,6 +8,7 @@ import { rows } from '../model/data/rows.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import { ModelFolder } from '../model/files/hf_folder.js';
 import { lockFolder } from '../model/files/lock.js';
+import { isHubId, localModel } from '../model/hub/index.js';
 import { Generator } from '../model/generate/generator.js';
 import { askCommand, type Question, type Verdict } from '../model/judge/command.js';
 import { combine, winRate } from '../model/judge/winrate.js';
@@ -21,13 +22,16 @@ const promptText = (e: Example): string =>
   typeof e.prompt === 'string' ? e.prompt : e.prompt.map((m) => (typeof m === 'number' ? String(m) : m.role === 'user' && e.prompt.length === 1 ? m.content : `${m.role}: ${m.content}`)).join(e.kind === 'ids' ? ' ' : '\n');
 const answerText = (e: Example): string => (typeof e.chosen === 'string' ? e.chosen : e.chosen.map((m) => (typeof m === 'number' ? String(m) : m.content)).join('\n')).trim();
 
+/** Does the data set have a test split? A file is taken whole. */
+const hasFolder = ({ dataset_name: name, data_files: files }: RunConfig): boolean => name !== undefined && !files && (isHubId(name) || (existsSync(name) && statSync(name).isDirectory()));
+
 /** `edpo eval-winrate`: the model's answers against a baseline's, by a judge; answers and verdicts already there are kept. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const program = /^command:(.+)$/s.exec(config.judge ?? '')?.[1];
   if (program === undefined) throw new InputError(`judge: expected command:PROGRAM, got ${JSON.stringify(config.judge ?? null)}`, '--judge "command:node judge.mjs"');
   if (config.output_dir === undefined) throw new InputError('output_dir is required', '--output_dir DIR');
-  const inputs = await openInputs(config);
-  const store = await openSplit(config, inputs, existsSync(config.dataset_name ?? '') && statSync(config.dataset_name!).isDirectory() && !config.data_files ? 'eval' : 'train', 2, io, true);
+  const inputs = await openInputs(config, io);
+  const store = await openSplit(config, inputs, hasFolder(config) ? 'eval' : 'train', 2, io, true);
   const n = config.n_prompts > 0 ? Math.min(config.n_prompts, store.count) : store.count;
   const prompts: PromptText[] = Array.from({ length: n }, (_, i) => ({ index: store.ids[i]!, prompt: promptText(store.texts[i]!), ids: [...store.get(i).prompt] }));
   const dir = config.output_dir;
@@ -40,10 +44,10 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     const model = config.outputs !== undefined ? await readAnswers(config.outputs, prompts) : await answersOf(join(dir, 'answers.ndjson'), inputs.policy, sampling, prompts, config, inputs, device, io, 'answers');
     let baseline: Map<number, string>;
     if (config.baseline === 'chosen') baseline = new Map(prompts.map((p, i) => [p.index, answerText(store.texts[i]!)]));
-    else if (existsSync(config.baseline) && statSync(config.baseline).isDirectory()) {
+    else if (isHubId(config.baseline) || (existsSync(config.baseline) && statSync(config.baseline).isDirectory())) {
       // Another seed: a model against itself must not be a comparison of equal answers.
       const other = { ...config, seed: config.seed + 1 };
-      baseline = await answersOf(join(dir, 'baseline.ndjson'), ModelFolder.open(config.baseline), { ...sampling, seed: other.seed }, prompts, other, inputs, device, io, 'baseline');
+      baseline = await answersOf(join(dir, 'baseline.ndjson'), ModelFolder.open(await localModel(config.baseline, { offline: config.offline }, io)), { ...sampling, seed: other.seed }, prompts, other, inputs, device, io, 'baseline');
     } else baseline = await readAnswers(config.baseline, prompts);
     gpu?.close();
 

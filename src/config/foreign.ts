@@ -10,8 +10,8 @@ export const ALIASES: Record<string, string> = {
 
 /** Nested forms (the official ε-DPO repository's): a section's keys are taken as if they stood at the top. */
 export const SECTIONS: Record<string, Record<string, string>> = {
-  model: { pretrained_model_name_or_path: 'model_name_or_path', torch_dtype: 'dtype', dtype: 'dtype', attn_implementation: 'attn_implementation' },
-  dataset: { name: 'dataset_name', path: 'dataset_name', train_split: 'dataset_train_split', eval_split: 'dataset_test_split' },
+  model: { pretrained_model_name_or_path: 'model_name_or_path', torch_dtype: 'dtype', dtype: 'dtype', attn_implementation: 'attn_implementation', revision: 'model_revision' },
+  dataset: { name: 'dataset_name', path: 'dataset_name', train_split: 'dataset_train_split', eval_split: 'dataset_test_split', revision: 'dataset_revision' },
   training_args: {},
 };
 
@@ -22,7 +22,7 @@ const WITH_PEFT = 'only has an effect with use_peft';
 
 /** Keys that other trainers need and edpo does not: accepted, not used, and why. */
 export const IGNORED: Record<string, string> = {
-  attn_implementation: 'edpo has one attention', trust_remote_code: 'edpo never runs code from a checkpoint', model_revision: 'edpo reads local folders', use_fast_tokenizer: 'there is one tokenizer',
+  attn_implementation: 'edpo has one attention', trust_remote_code: 'edpo never runs code from a checkpoint', use_fast_tokenizer: 'there is one tokenizer',
   bf16: 'arithmetic is float32; weights are written in the base’s format', fp16: 'arithmetic is float32', tf32: 'arithmetic is float32', use_liger_kernel: 'edpo’s kernels never hold all logits anyway',
   gradient_checkpointing_kwargs: 'edpo’s checkpointing has no options', per_device_eval_batch_size: 'evaluation packs by token_budget', eval_batch_size: 'evaluation packs by token_budget', precompute_ref_batch_size: 'precompute packs by token_budget',
   precompute_ref_log_probs: 'ref_mode decides: cache precomputes (also for epsilon_dpo), live does not', disable_dropout: 'edpo has no dropout', padding_free: NO_PADDING, pad_token: NO_PADDING, pad_to_multiple_of: NO_PADDING, group_by_length: NO_PADDING,
@@ -54,7 +54,7 @@ export const UNAVAILABLE: Record<string, { why: string; neutral?: unknown[] }> =
   f_divergence_type: { why: 'only reverse KL is available', neutral: ['reverse_kl'] },
   neftune_noise_alpha: { why: 'noise on embeddings is not available' },
   label_smoothing_factor: { why: 'this is transformers’ smoothing of token labels; DPO’s is label_smoothing' },
-  dataset_config: { why: 'name the folder of that configuration as dataset_name', neutral: ['default'] },
+  dataset_config: { why: 'say data_dir: the folder of that configuration (or data_files)', neutral: ['default'] },
   excess_length_strategy: { why: 'say truncation_mode: drop, keep_start or error' },
   evals_per_epoch: { why: 'say eval_strategy: steps and eval_steps as a share of all steps, e.g. 0.2' },
   saves_per_epoch: { why: 'say save_steps as a share of all steps, e.g. 0.2' },
