@@ -31,7 +31,7 @@ interface Asked { home: string; token?: string; env?: Record<string, string>; en
 const edpo = async (args: string[], o: Asked): Promise<Ran> =>
   edpoAsync(args, { HF_HOME: o.home, HF_HUB_CACHE: '', HUGGINGFACE_HUB_CACHE: '', HF_ENDPOINT: o.endpoint ?? hub.url, HF_TOKEN: o.token ?? '', HF_HUB_OFFLINE: '', ...o.env }, o.kill).done;
 /** The shortest command that opens a model and data: no GPU. */
-const inspect = (o: Asked, ...more: string[]): Promise<Ran> => edpo(['inspect', '--model_name_or_path', 'org/tiny', '--dataset_name', pairs, '--max_train_samples', '1', ...more], o);
+const inspect = (o: Asked, ...more: string[]): Promise<Ran> => edpo(['inspect', '--model_name_or_path', 'org/tiny', '--dataset_name', pairs, '--max_train_samples', '1', '--json', ...more], o);
 const fault = (on: RegExp, make: (nth: number, seen: Seen) => Fault | undefined): void => {
   hub.fault = (seen, nth) => (on.test(seen.path) ? make(nth, seen) : undefined);
 };
@@ -66,7 +66,7 @@ t.test('a model by its hub id: only what is needed, in the usual cache; the seco
   t.equal(second.out, first.out);
   t.same(hub.downloads, [], 'no download request');
   t.notMatch(second.err, /org\/tiny@/);
-  const local = await edpo(['inspect', '--model_name_or_path', folder, '--dataset_name', pairs, '--max_train_samples', '1'], { home });
+  const local = await edpo(['inspect', '--model_name_or_path', folder, '--dataset_name', pairs, '--max_train_samples', '1', '--json'], { home });
   t.equal(local.out, first.out, 'the same as from a folder');
 
   hub.forget();
@@ -251,7 +251,7 @@ t.test('a data set: the split’s files alone, of any layout edpo reads on disk'
   hub.add('datasets', 'org/pairs', { 'README.md': '# pairs', 'data/train-00000-of-00002.jsonl': lines(3, 'train.jsonl'), 'data/train-00001-of-00002.jsonl': lines(2, 'test.jsonl'), 'data/test-00000-of-00001.jsonl': lines(2, 'test.jsonl'), 'helpful/train.jsonl': lines(1, 'train.jsonl') });
   const home = newHome();
   const model = resolve('examples/quickstart/model');
-  const see = (o: Asked, ...args: string[]): Promise<Ran> => edpo(['inspect', '--model_name_or_path', model, '--max_train_samples', '9', ...args], o);
+  const see = (o: Asked, ...args: string[]): Promise<Ran> => edpo(['inspect', '--model_name_or_path', model, '--max_train_samples', '9', '--json', ...args], o);
   const r = await see({ home }, '--dataset_name', 'org/pairs');
   t.equal(r.code, 0, r.err);
   t.equal(r.out.trim().split('\n').length, 5);
