@@ -35,3 +35,6 @@ export function repoOf(kind: RepoKind, name: string, revision?: string): Repo | 
 }
 
 export const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
+
+/** `org/name` of `org/name@revision`, as a model card names it; a path stays as it is. */
+export const withoutRevision = (name: string): string => (isHubId(name) ? name.replace(/@.*$/, '') : name);
