@@ -15,7 +15,7 @@ export function fromEnvironment(env: Record<string, string | undefined>, c: { no
   for (const where of Object.keys(env).filter((n) => n.startsWith(PREFIX)).sort()) {
     const name = where.slice(PREFIX.length);
     const text = env[where];
-    if (!text || SWITCHES.some((s) => name.startsWith(s))) continue;
+    if (!text || SWITCHES.includes(name) || name.startsWith('FAULT_')) continue;
     const key = name.toLowerCase();
     if (name === name.toUpperCase() && key in shape) {
       const reading = readValue(key as KeyName, fromText(key as KeyName, text), where);

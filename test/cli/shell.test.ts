@@ -73,6 +73,7 @@ t.test('EDPO_KEY gives a default: a file and flags win, a bad one is an error, a
   t.match(bad.err, /beta {2}expected a number > 0, got "x" \(string\) {3}EDPO_BETA/);
   t.equal(run(['config', file], { EDPO_BETA: 'x' }).code, 0, 'overruled by the file');
   t.match(run(['config'], { EDPO_LEARNIG_RATE: '1' }).err, /note: EDPO_LEARNIG_RATE: not used \(no key; did you mean EDPO_LEARNING_RATE\?\)/);
+  t.match(JSON.parse(run(['config', '--json'], { EDPO_LOGGING_STEPS: '3' }).out), { config: { logging_steps: 3 } }, 'a key that begins like a switch (EDPO_LOG)');
   t.equal(run(['config'], { EDPO_OUTPUT_DIR: '' }).err, '', 'empty is unset');
   t.equal(run(['generate', '--model_name_or_path', model], { EDPO_OUTPUT_DIR: 'x' }).err.includes('output_dir  is not used'), false, 'a default may belong to another command');
   t.match(run(['config', '--for', 'inspect'], { EDPO_MODEL_NAME_OR_PATH: model, EDPO_DATASET_NAME: data }).code, 0);

@@ -87,6 +87,23 @@ t.test('generate from the hub', async (t) => {
   t.match(JSON.parse(r.out), { prompt: 'abc', tokens: Number });
 });
 
+t.test('a training run from the hub, with its evaluation split; the card names the base, a run offline gives the same weights', async (t) => {
+  const lines = (seed: number, n: number): Buffer => readFileSync(tinyPairs(join(dir, `split-${seed}.jsonl`), n, seed));
+  hub.add('datasets', 'org/train', { 'data/train.jsonl': lines(11, 8), 'data/test.jsonl': lines(12, 4), 'data/other.jsonl': 'not needed' });
+  const home = newHome();
+  const train = (out: string, ...more: string[]): Promise<Ran> => edpo(['train', '--model_name_or_path', `org/tiny@${commit}`, '--dataset_name', 'org/train', '--output_dir', join(dir, out), '--max_steps', '2', '--total_batch_size', '4', '--learning_rate', '1e-3', '--eval_strategy', 'steps', '--eval_steps', '1', ...more], { home });
+  const r = await train('run-online');
+  t.equal(r.code, 0, r.err);
+  t.same(hub.downloads.filter((s) => s.path.includes('org/train')).map((s) => s.path.split('/').at(-1)).sort(), ['test.jsonl', 'train.jsonl']);
+  t.match(readFileSync(join(dir, 'run-online/README.md'), 'utf8'), /^base_model: org\/tiny$/m);
+  hub.forget();
+  const again = await train('run-offline', '--offline');
+  t.equal(again.code, 0, again.err);
+  t.same(hub.seen, []);
+  const of = (run: string): Buffer => readFileSync(join(dir, run, 'model.safetensors'));
+  t.ok(of('run-online').equals(of('run-offline')));
+});
+
 t.test('revisions: name, key and commit; both is an error', async (t) => {
   const other = await tinyFolder(join(dir, 'other'), 2);
   const v1 = hub.add('models', 'org/tiny', other, 'v1');
