@@ -22,7 +22,7 @@ import type { CliIo } from './io.js';
 
 /** `edpo train` and `edpo sft`. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
-  const inputs = await openInputs(config);
+  const inputs = await openInputs(config, io);
   const loss = lossOf(config);
   const dir = config.output_dir!;
   const resume = config.resume_from_checkpoint;
