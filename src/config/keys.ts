@@ -153,6 +153,7 @@ export const shape = {
   batch_size: key('batch_size', 'generation', SAMPLING, z.int().positive().default(16), 'answers made at a time; never changes them'),
 
   token_budget: key('token_budget', 'device', MODEL, z.int().min(2).default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients'),
+  gpu_memory: key('gpu_memory', 'device', ['train', 'sft', 'plan'], z.number().positive().optional(), 'GB (1e9 bytes) the run may take on the GPU; a larger plan is refused before anything is allocated, with the cheapest changes'),
   adapter: key('adapter', 'device', MODEL, text.default('auto'), 'auto, software, swiftshader, or part of an adapter’s name'),
 } as const;
 
