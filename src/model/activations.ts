@@ -40,13 +40,15 @@ export class Activations {
   readonly gathered: Tensor;
   readonly hidden: Tensor;
   readonly rstdFinal: Tensor;
+  /** Inner states of one adapter at a time, [N, r], where there are adapters. */
+  readonly lora: Tensor | undefined;
   /** cos and sin per position [T, C]. */
   readonly rope: Tensor;
   private readonly residual: Tensor[];
   private readonly layers: LayerActivations[];
   private readonly all: Tensor[] = [];
 
-  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, readonly keep: KeepMode, label = 'policy') {
+  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, readonly keep: KeepMode, label = 'policy', rank = 0) {
     const { D, H, G, C, F, L } = spec;
     const { N, S } = axes;
     const names = spec.names.layers[0]!;
@@ -60,6 +62,7 @@ export class Activations {
     this.gathered = make('gathered', S, D);
     this.hidden = make('hidden', S, D);
     this.rstdFinal = make('rstd_final', S);
+    if (rank > 0) this.lora = make('lora', N, rank);
     this.rope = make('rope', N.capacity, C);
     this.rope.write(ropeTable(N.capacity, spec.block.position.frequencies));
     this.residual = Array.from({ length: keep === 'forward' ? 2 : L + 1 }, (_, l) => make(`x${l}`, N, D));

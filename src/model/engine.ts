@@ -105,7 +105,7 @@ export class Engine {
     const { S, Q, P } = this.axes;
     this.batch = new BatchTensors(gpu, this.axes);
     const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing ? 'checkpoint' : 'train';
-    this.acts = new Activations(gpu, spec, this.axes, keep);
+    this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters?.rank);
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
     this.coef = new Tensor(gpu, 'coef', [Q, 2]);
     this.pairs = new Tensor(gpu, 'pairs', [P, PAIR_COLUMNS.length]);
@@ -123,7 +123,7 @@ export class Engine {
     this.head = new Head({
       gpu, S, D: spec.D, V: spec.V, mode,
       pieces: table(policy),
-      ...(options.training ? { dPieces: headTable(policy).map((piece) => piece.moments!.grad) } : {}),
+      ...(options.training && policy.trained === policy ? { dPieces: headTable(policy).map((piece) => piece.moments!.grad) } : {}),
       ...(mode === 'hidden' ? { refPieces: table(headParameters!) } : {}),
       rounded: reference.kind === 'cache' && reference.rounded,
       bf16: settings.criterion === 'bf16-trl' && mode === 'hidden',
@@ -179,7 +179,7 @@ export class Engine {
 
   private recordOptimiser(p: Program): Program {
     const { gpu, policy, settings } = this.options;
-    const pieces = policy.pieces;
+    const { pieces } = policy.trained;
     const partials = new Tensor(gpu, 'grad_norm partials', [pieces.length * PARTIAL_SLOTS]);
     clearNow(partials);
     pieces.forEach((piece, i) => gradNorm(p, { grad: piece.moments!.grad, partials }, i * PARTIAL_SLOTS));

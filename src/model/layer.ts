@@ -1,17 +1,21 @@
 import { addBias } from '../gpu/ops/bias.js';
-import { matmulNT } from '../gpu/ops/matmul.js';
 import { rmsNorm } from '../gpu/ops/rms_norm.js';
 import { rope } from '../gpu/ops/rope.js';
 import { swiglu } from '../gpu/ops/swiglu.js';
 import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
+import { linear } from './linear.js';
+import type { Adapter } from './lora.js';
 
 /** One layer of a model: its sizes and options, its tensors' names, and where their values are. */
 export interface Layer {
   spec: ModelSpec;
   w: LayerNames;
   value: (name: string) => Tensor;
+  /** The adapter on a weight, and scratch [N, r] for it. */
+  adapter: (name: string) => Adapter | undefined;
+  lora: Tensor | undefined;
 }
 
 /** Queries or keys before their heads' norm, [N, heads*C], and the norm's rstd [N*heads]; there where the family has such norms. */
@@ -33,10 +37,11 @@ export const byHead = (t: Tensor, heads: number, C: number): Tensor => {
 };
 
 /** h [N, D] → q [N, H*C], k, v [N, G*C], turned by their positions. */
-export function projections(p: Program, { spec, w, value }: Layer, t: { h: Tensor; q: Tensor; k: Tensor; v: Tensor; qHead?: HeadNormTensors | undefined; kHead?: HeadNormTensors | undefined; rope: Tensor; position: Tensor }): void {
+export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor; k: Tensor; v: Tensor; qHead?: HeadNormTensors | undefined; kHead?: HeadNormTensors | undefined; rope: Tensor; position: Tensor }): void {
+  const { spec, w, value } = layer;
   for (const [weight, bias, gain, head, heads, y] of [[w.q, w.qBias, w.qNorm, t.qHead, spec.H, t.q], [w.k, w.kBias, w.kNorm, t.kHead, spec.G, t.k], [w.v, w.vBias, undefined, undefined, spec.G, t.v]] as const) {
     const out = gain ? head!.raw : y;
-    matmulNT(p, { x: t.h, w: value(weight), y: out });
+    linear(p, layer, weight, { x: t.h, y: out });
     if (bias) addBias(p, { y: out, b: value(bias) });
     if (gain) rmsNorm(p, { x: byHead(out, heads, spec.C), gain: value(gain), y: byHead(y, heads, spec.C), rstd: head!.rstd }, spec.block.norm.eps, spec.block.norm.offset);
   }
@@ -45,16 +50,17 @@ export function projections(p: Program, { spec, w, value }: Layer, t: { h: Tenso
 }
 
 /** y = x + o·Wᵀ, or x + norm(o·Wᵀ) with a post-norm; `weight` [D, I], o [N, I]. */
-export function addToResidual(p: Program, { spec, value }: Layer, weight: string, gain: string | undefined, t: { o: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }): void {
-  if (!gain) return matmulNT(p, { x: t.o, w: value(weight), y: t.y }, { add: t.x });
-  matmulNT(p, { x: t.o, w: value(weight), y: t.post!.out });
+export function addToResidual(p: Program, layer: Layer, weight: string, gain: string | undefined, t: { o: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }): void {
+  const { spec, value } = layer;
+  if (!gain) return linear(p, layer, weight, { x: t.o, y: t.y, add: t.x });
+  linear(p, layer, weight, { x: t.o, y: t.post!.out });
   rmsNorm(p, { x: t.post!.out, gain: value(gain), y: t.y, rstd: t.post!.rstd, add: t.x }, spec.block.norm.eps, spec.block.norm.offset);
 }
 
 /** h [N, D] → gate, up [N, F]. */
-export function gateAndUp(p: Program, { w, value }: Layer, t: { h: Tensor; gate: Tensor; up: Tensor }): void {
-  matmulNT(p, { x: t.h, w: value(w.gate), y: t.gate });
-  matmulNT(p, { x: t.h, w: value(w.up), y: t.up });
+export function gateAndUp(p: Program, layer: Layer, t: { h: Tensor; gate: Tensor; up: Tensor }): void {
+  linear(p, layer, layer.w.gate, { x: t.h, y: t.gate });
+  linear(p, layer, layer.w.up, { x: t.h, y: t.up });
 }
 
 /** act [N, F] = act(gate)·up, then y = x + down(act), post-norm included. */

@@ -17,10 +17,14 @@ export interface MemoryOptions {
   reference: 'none' | 'logps' | 'head' | 'live';
   rounded: boolean;
   tile?: number;
+  /** Only adapters are trained: their rank and how many numbers they hold. */
+  lora?: { rank: number; parameters: number } | undefined;
+  /** The reference's weights are the policy's frozen ones. */
+  sharedReference?: boolean | undefined;
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
-export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile }: MemoryOptions): MemoryPlan {
+export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile, lora, sharedReference }: MemoryOptions): MemoryPlan {
   const { D, H, G, C, F, V, L } = spec;
   const P = parameterCount(spec);
   const width = Math.min(tile ?? HEAD_TILE, V);
@@ -34,14 +38,15 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile }: Me
   const head = N * (12 + width + 4) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   const parts: Record<string, number> = {
     'weights': P * 4,
-    ...(keep === 'forward' ? {} : { 'gradients and Adam moments': P * 12 }),
-    'activations': activations(keep) * 4,
+    ...(lora ? { 'adapters': lora.parameters * 4 } : {}),
+    ...(keep === 'forward' ? {} : { 'gradients and Adam moments': (lora?.parameters ?? P) * 12 }),
+    'activations': (activations(keep) + N * (lora?.rank ?? 0)) * 4,
     ...(keep === 'forward' ? {} : { 'backward scratch': (N * (4 * D + 3 * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
     'head': head * 4,
     'batch': N * 4 * 26,
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
-    ...(reference === 'head' ? { 'reference head': V * D * 4 } : {}),
-    ...(reference === 'live' ? { 'reference model': (P + activations('forward') + N * (12 + width + 4)) * 4 } : {}),
+    ...(reference === 'head' && !sharedReference ? { 'reference head': V * D * 4 } : {}),
+    ...(reference === 'live' ? { 'reference model': ((sharedReference ? 0 : P) + activations('forward') + N * (12 + width + 4)) * 4 } : {}),
   };
   return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
 }

@@ -2,6 +2,7 @@ import type { Gpu } from '../gpu/device.js';
 import { debugRead } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
+import type { Adapters } from './lora.js';
 
 /** What AdamW keeps beside a value; absent for a frozen model. */
 export interface Moments {
@@ -31,15 +32,17 @@ export function splitRows(V: number, D: number, limit: number): Array<{ first: n
 export class Parameters {
   readonly list: Parameter[];
   private readonly byName: Map<string, Parameter>;
+  /** Low-rank adapters on these weights, which are frozen then. */
+  adapters: Adapters | undefined;
   constructor(
     readonly gpu: Gpu,
     readonly spec: ModelSpec,
     readonly trainable: boolean,
     label = 'policy',
-    /** Only these tensors (a frozen head, say). */
-    only?: string[],
+    /** The tensors: the model's, some of them (a frozen head, say), or its adapters'. */
+    specs: ParameterSpec[] = parameterSpecs(spec),
   ) {
-    this.list = parameterSpecs(spec).filter((p) => !only || only.includes(p.name)).map((p) => {
+    this.list = specs.map((p) => {
       const width = p.shape.length === 2 ? p.shape[1]! : 1;
       const split = p.table ? splitRows(p.shape[0]!, width, gpu.limits.tableSplitBytes) : [{ first: 0, rows: p.shape[0]! }];
       const pieces = split.map(({ first, rows }, i) => {
@@ -67,6 +70,18 @@ export class Parameters {
   /** The only piece of a parameter that is never split. */
   piece(name: string): Piece {
     return this.get(name).pieces[0]!;
+  }
+
+  /** The same weights with adapters on them; the tensors are shared, so this model stays as it is. */
+  with(adapters: Adapters): Parameters {
+    const view = Object.create(this) as Parameters;
+    view.adapters = adapters;
+    return view;
+  }
+
+  /** What an optimiser moves: the adapters where there are any, else the weights. */
+  get trained(): Parameters {
+    return this.adapters?.parameters ?? this;
   }
 
   get pieces(): Array<Piece & { parameter: Parameter }> {

@@ -5,6 +5,7 @@ import { openGpu, type Gpu } from '../gpu/device.js';
 import type { CliIo } from '../cli/io.js';
 import { describeReport, TokenStore } from './data/store.js';
 import { ModelFolder } from './files/hf_folder.js';
+import { parameterSpecs } from './families/spec.js';
 import { localDataset, localModel } from './hub/index.js';
 import { losses, type LossName } from './losses/index.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
@@ -82,7 +83,7 @@ export const headName = (folder: ModelFolder): string => (folder.spec.tied ? fol
 
 /** Weights of a folder on the GPU, or only some of them. */
 export async function loadWeights(gpu: Gpu, folder: ModelFolder, trainable: boolean, label: string, only?: string[]): Promise<Parameters> {
-  const parameters = new Parameters(gpu, folder.spec, trainable, label, only);
+  const parameters = new Parameters(gpu, folder.spec, trainable, label, parameterSpecs(folder.spec).filter((p) => !only || only.includes(p.name)));
   await parameters.load((p, first, rows) => folder.readF32(p, first, rows));
   gpu.check();
   return parameters;

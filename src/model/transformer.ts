@@ -2,7 +2,6 @@ import { attention, attentionBackward } from '../gpu/ops/attention.js';
 import { addBiasBackward } from '../gpu/ops/bias.js';
 import { embed, embedBackward } from '../gpu/ops/embed.js';
 import { gatherRows, gatherRowsBackward } from '../gpu/ops/gather_rows.js';
-import { matmulNN, matmulTN } from '../gpu/ops/matmul.js';
 import { rmsNorm, rmsNormBackward } from '../gpu/ops/rms_norm.js';
 import { ropeBackward } from '../gpu/ops/rope.js';
 import { swiglu, swigluBackward } from '../gpu/ops/swiglu.js';
@@ -12,6 +11,7 @@ import type { Activations, BackwardScratch, LayerActivations } from './activatio
 import type { BatchTensors } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
 import { addToResidual, attentionOptions, byHead, gateAndUp, mlpOutput, projections, type Layer, type PostNormTensors } from './layer.js';
+import { linearBackward } from './linear.js';
 import type { Parameters } from './parameters.js';
 
 /** What a transformer's programs read and write. */
@@ -38,7 +38,7 @@ export function forward(p: Program, parts: TransformerParts): void {
   rmsNorm(p, { x: acts.gathered, gain: parameters.piece(spec.names.norm).value, y: acts.hidden, rstd: acts.rstdFinal }, eps, offset);
 }
 
-const layerOf = ({ spec, parameters }: TransformerParts, l: number): Layer => ({ spec, w: spec.names.layers[l]!, value: (name) => parameters.piece(name).value });
+const layerOf = ({ spec, parameters, acts }: TransformerParts, l: number): Layer => ({ spec, w: spec.names.layers[l]!, value: (name) => parameters.piece(name).value, adapter: (name) => parameters.adapters?.of(name), lora: acts.lora });
 
 /** xmid = xin + attention(norm(xin)), the sum's second part normed once more where the family does that. */
 function attentionHalf(p: Program, parts: TransformerParts, l: number): void {
@@ -63,7 +63,7 @@ function mlpHalf(p: Program, parts: TransformerParts, l: number, xout?: Tensor):
 }
 
 /**
- * The mirror of `forward`: `scratch.dHidden` [S, D] → gradients of every parameter, added to their `grad`.
+ * The mirror of `forward`: `scratch.dHidden` [S, D] → gradients of every trained parameter, added to their `grad`; none is made for a frozen one.
  * The residual stream's gradient `dx` [N, D] is carried in place from the last layer to the embedding.
  */
 export function backward(p: Program, parts: TransformerParts, scratch: BackwardScratch): void {
@@ -71,7 +71,7 @@ export function backward(p: Program, parts: TransformerParts, scratch: BackwardS
   const norm = parameters.piece(spec.names.norm);
   const { dx, dGathered, dHidden } = scratch;
   p.clear(dGathered);
-  rmsNormBackward(p, { x: acts.gathered, gain: norm.value, rstd: acts.rstdFinal, dy: dHidden, dx: dGathered, dgain: norm.moments!.grad, partial: scratch.partialOf(dHidden.shape[0]!, spec.D) }, spec.block.norm.offset);
+  rmsNormBackward(p, { x: acts.gathered, gain: norm.value, rstd: acts.rstdFinal, dy: dHidden, dx: dGathered, dgain: norm.moments?.grad, partial: scratch.partialOf(dHidden.shape[0]!, spec.D) }, spec.block.norm.offset);
   gatherRowsBackward(p, { dy: dGathered, offsets: batch.gatherOffsets, list: batch.gatherList, dx });
   for (let l = spec.L - 1; l >= 0; l--) {
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
@@ -84,7 +84,7 @@ export function backward(p: Program, parts: TransformerParts, scratch: BackwardS
     });
   }
   const table = parameters.get(spec.names.embed).pieces;
-  embedBackward(p, {
+  if (table[0]!.moments) embedBackward(p, {
     dx, uniqueIds: batch.uniqueIds, uniqueOffsets: batch.uniqueOffsets, rows: batch.uniqueRows,
     pieces: table.map(({ first, moments }) => ({ first, dtable: moments!.grad })),
   }, spec.embedScale);
@@ -95,7 +95,7 @@ function throughPostNorm(p: Program, { spec, parameters }: TransformerParts, s: 
   if (!gain) return s.dx;
   const { value, moments } = parameters.piece(gain);
   p.clear(s.dPost!);
-  rmsNormBackward(p, { x: post!.out, gain: value, rstd: post!.rstd, dy: s.dx, dx: s.dPost!, dgain: moments!.grad, partial: s.partialOf(s.dx.shape[0]!, spec.D) }, spec.block.norm.offset);
+  rmsNormBackward(p, { x: post!.out, gain: value, rstd: post!.rstd, dy: s.dx, dx: s.dPost!, dgain: moments?.grad, partial: s.partialOf(s.dx.shape[0]!, spec.D) }, spec.block.norm.offset);
   return s.dPost!;
 }
 
@@ -105,18 +105,15 @@ function mlpBackward(p: Program, parts: TransformerParts, s: BackwardScratch, l:
   const { eps, offset } = spec.block.norm;
   const w = spec.names.layers[l]!;
   const a: LayerActivations = acts.layer(l);
-  const [down, gate, up, norm2] = [w.down, w.gate, w.up, w.norm2].map((n) => parameters.piece(n)) as [Weight, Weight, Weight, Weight];
+  const norm2 = parameters.piece(w.norm2);
   const dy = throughPostNorm(p, parts, s, w.postNorm2, a.post2);
   swiglu(p, { gate: a.gate, up: a.up, h: acts.act }, spec.block.mlp.gate);
-  matmulNN(p, { x: dy, w: down.value, y: s.dact });
-  matmulTN(p, { a: dy, b: acts.act, y: down.moments!.grad });
+  linearBackward(p, parts, w.down, { dy, x: acts.act, dx: s.dact });
   swigluBackward(p, { gate: a.gate, up: a.up, dh: s.dact, dgate: s.dgate, dup: s.dup }, spec.block.mlp.gate);
   rmsNorm(p, { x: a.xmid, gain: norm2.value, y: acts.h, rstd: a.rstd2 }, eps, offset);
-  matmulTN(p, { a: s.dgate, b: acts.h, y: gate.moments!.grad });
-  matmulTN(p, { a: s.dup, b: acts.h, y: up.moments!.grad });
-  matmulNN(p, { x: s.dgate, w: gate.value, y: s.dh });
-  matmulNN(p, { x: s.dup, w: up.value, y: s.dh }, { accumulate: true });
-  rmsNormBackward(p, { x: a.xmid, gain: norm2.value, rstd: a.rstd2, dy: s.dh, dx: s.dx, dgain: norm2.moments!.grad, partial: s.partialOf(s.dx.shape[0]!, spec.D) }, offset);
+  linearBackward(p, parts, w.gate, { dy: s.dgate, x: acts.h, dx: s.dh });
+  linearBackward(p, parts, w.up, { dy: s.dup, x: acts.h, dx: s.dh }, { accumulate: true });
+  rmsNormBackward(p, { x: a.xmid, gain: norm2.value, rstd: a.rstd2, dy: s.dh, dx: s.dx, dgain: norm2.moments?.grad, partial: s.partialOf(s.dx.shape[0]!, spec.D) }, offset);
 }
 
 /** Undoes `attentionHalf`: dx is the gradient of xmid on entry and of xin on return. */
@@ -127,10 +124,9 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
   const w = spec.names.layers[l]!;
   const a = acts.layer(l);
   const N = s.dx.shape[0]!;
-  const [o, norm1] = [w.o, w.norm1].map((n) => parameters.piece(n)) as [Weight, Weight];
+  const norm1 = parameters.piece(w.norm1);
   const dy = throughPostNorm(p, parts, s, w.postNorm1, a.post1);
-  matmulNN(p, { x: dy, w: o.value, y: s.do });
-  matmulTN(p, { a: dy, b: a.o, y: o.moments!.grad });
+  linearBackward(p, parts, w.o, { dy, x: a.o, dx: s.do });
   attentionBackward(
     p,
     { q: a.q, k: a.k, v: a.v, span: batch.span, position: batch.position, o: a.o, lse: a.lse, do: s.do, delta: s.delta, dq: s.dq, dk: s.dk, dv: s.dv },
@@ -149,15 +145,12 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
       const piece = parameters.piece(gain);
       const rows = byHead(d, heads, C).shape[0]!;
       p.clear(raw!);
-      rmsNormBackward(p, { x: byHead(head!.raw, heads, C), gain: piece.value, rstd: head!.rstd, dy: byHead(d, heads, C), dx: byHead(raw!, heads, C), dgain: piece.moments!.grad, partial: s.partialOf(rows, C) }, offset);
+      rmsNormBackward(p, { x: byHead(head!.raw, heads, C), gain: piece.value, rstd: head!.rstd, dy: byHead(d, heads, C), dx: byHead(raw!, heads, C), dgain: piece.moments?.grad, partial: s.partialOf(rows, C) }, offset);
       d = raw!;
     }
-    if (bias) addBiasBackward(p, { dy: d, db: parameters.piece(bias).moments!.grad, partial: s.partialOf(N, heads * C) });
-    const piece = parameters.piece(weight);
-    matmulTN(p, { a: d, b: acts.h, y: piece.moments!.grad });
-    matmulNN(p, { x: d, w: piece.value, y: s.dh }, { accumulate: i > 0 });
+    const db = bias ? parameters.piece(bias).moments?.grad : undefined;
+    if (db) addBiasBackward(p, { dy: d, db, partial: s.partialOf(N, heads * C) });
+    linearBackward(p, parts, weight, { dy: d, x: acts.h, dx: s.dh }, { accumulate: i > 0 });
   });
-  rmsNormBackward(p, { x: acts.x(l), gain: norm1.value, rstd: a.rstd1, dy: s.dh, dx: s.dx, dgain: norm1.moments!.grad, partial: s.partialOf(N, spec.D) }, offset);
+  rmsNormBackward(p, { x: acts.x(l), gain: norm1.value, rstd: a.rstd1, dy: s.dh, dx: s.dx, dgain: norm1.moments?.grad, partial: s.partialOf(N, spec.D) }, offset);
 }
-
-type Weight = ReturnType<Parameters['piece']>;

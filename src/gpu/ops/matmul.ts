@@ -25,19 +25,17 @@ const patches = (rows: number, columns: number, workgroup: number): number =>
 const laneBlocks = (rows: number, columns: number, workgroup: number): number =>
   Math.ceil(rows / (2 * workgroup)) * Math.ceil(columns / 16);
 
-function nt(form: Form, add: boolean): Kernel {
+function nt(form: Form, onto: '' | '_add' | '_acc'): Kernel {
   const type = form === 'scalar' ? '' : ':vec4f';
   const groups = form === 'lanes' ? laneBlocks : patches;
   return defineKernel({
-    name: `matmul.nt${suffix[form]}${add ? '_add' : ''}`,
+    name: `matmul.nt${suffix[form]}${onto}`,
     shader: `matmul.nt${suffix[form]}`,
-    read: { x: `M I${type}`, w: `O I${type}`, ...(add ? { add: 'M Y' } : {}) },
-    write: { y: 'M Y' },
+    read: { x: `M I${type}`, w: `O I${type}`, ...(onto === '_add' ? { add: 'M Y' } : {}) },
+    ...(onto === '_acc' ? { update: { y: 'M Y' } } : { write: { y: 'M Y' } }),
     args: { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32' },
     tune: { WG: 64 },
-    prelude: add
-      ? 'fn start(i: u32) -> f32 { return add[i]; }'
-      : 'fn start(i: u32) -> f32 { return 0.0; }',
+    prelude: `fn start(i: u32) -> f32 { return ${{ '': '0.0', _add: 'add[i]', _acc: 'y[i]' }[onto]}; }`,
     grid: ({ M, count, WG }) => groups(M!, count!, WG!),
   });
 }
@@ -74,8 +72,9 @@ function tn(form: Form): Kernel {
 const forms = <T>(make: (form: Form) => T): Record<Form, T> => ({ scalar: make('scalar'), vec4: make('vec4'), lanes: make('lanes') });
 
 const kernels = {
-  nt: forms((form) => nt(form, false)),
-  ntAdd: forms((form) => nt(form, true)),
+  nt: forms((form) => nt(form, '')),
+  ntAdd: forms((form) => nt(form, '_add')),
+  ntAcc: forms((form) => nt(form, '_acc')),
   nn: forms((form) => nn(form, false)),
   nnAcc: forms((form) => nn(form, true)),
   tn: forms(tn),
@@ -99,12 +98,12 @@ export interface RowRange {
   count?: number;
 }
 
-/** y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] for c < count. x [M,I], w [O,I], y and add [M,Y], Y >= count. */
-export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor } = {}): void {
+/** y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] for c < count; with `accumulate` y itself is what is added to. x [M,I], w [O,I], y and add [M,Y], Y >= count. */
+export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor; accumulate?: boolean } = {}): void {
   const args = { first: o.first ?? 0, count: o.count ?? size(t.w, 0) };
   const vec4 = by4(size(t.x, 1));
   if (o.add) run(p, kernels.ntAdd, { vec4, lanes: vec4 }, { ...t, add: o.add }, args);
-  else run(p, kernels.nt, { vec4, lanes: vec4 }, t, args);
+  else run(p, o.accumulate ? kernels.ntAcc : kernels.nt, { vec4, lanes: vec4 }, t, args);
 }
 
 /** y[m,i] (+)= Σ_{c<count} x[m,c]·w[first+c,i]. x [M,X], w [O,I], y [M,I]. */

@@ -61,14 +61,15 @@ export function rmsNorm(p: Program, t: { x: Tensor; gain: Tensor; y: Tensor; rst
   p.run(t.add ? fwdAdd : fwd, t as Record<string, Tensor>, { eps, offset });
 }
 
-/** Adds to `dx` and to `dgain`; `partial` is scratch [ceil(capacity of N / GAIN_ROWS), D]. */
+/** Adds to `dx` and, unless the gain is frozen, to `dgain`; `partial` is scratch [ceil(capacity of N / GAIN_ROWS), D]. */
 export function rmsNormBackward(
   p: Program,
-  t: { x: Tensor; gain: Tensor; rstd: Tensor; dy: Tensor; dx: Tensor; dgain: Tensor; partial: Tensor },
+  t: { x: Tensor; gain: Tensor; rstd: Tensor; dy: Tensor; dx: Tensor; dgain: Tensor | undefined; partial: Tensor },
   offset = 0,
 ): void {
   const { x, gain, rstd, dy, dx, dgain, partial } = t;
   p.run(bwd, { x, gain, rstd, dy, dx }, { offset });
+  if (!dgain) return;
   p.run(bwdGainPartial, { x, rstd, dy, partial });
   p.run(bwdGain, { partial, dgain }, { N: x.shape[0]! });
 }

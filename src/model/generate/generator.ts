@@ -65,6 +65,8 @@ export class Generator {
     const [gate, up, act] = [make('gate', N, F), make('up', N, F), make('act', N, F)];
     const [rstd, lse] = [make('rstd', N), make('lse', N, H)];
     const value = (name: string): Tensor => parameters.piece(name).value;
+    const { adapters } = parameters;
+    const lora = adapters && make('lora', N, adapters.rank);
     const { eps, offset } = block.norm;
     const first = names.layers[0]!;
     const qHead = first.qNorm ? { raw: make('q_raw', N, H * C), rstd: make('rstd_q', N.times(H)) } : undefined;
@@ -72,7 +74,7 @@ export class Generator {
     const post = first.postNorm1 ? { out: make('post', N, D), rstd } : undefined;
     embed(p, { ids: this.ids, pieces: parameters.get(names.embed).pieces.map((e) => ({ first: e.first, table: e.value })), x }, spec.embedScale);
     for (let l = 0; l < L; l++) {
-      const layer: Layer = { spec, w: names.layers[l]!, value };
+      const layer: Layer = { spec, w: names.layers[l]!, value, adapter: (name) => adapters?.of(name), lora };
       const { w } = layer;
       const [kc, vc] = [make(`cache.k${l}`, slots * length, G * C), make(`cache.v${l}`, slots * length, G * C)];
       rmsNorm(p, { x, gain: value(w.norm1), y: h, rstd }, eps, offset);
