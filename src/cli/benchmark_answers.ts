@@ -2,10 +2,9 @@ import { createHash } from 'node:crypto';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { ModelFolder } from '../model/files/hf_folder.js';
-import { localModel } from '../model/hub/index.js';
 import type { Answer, AnswerFile } from '../model/judge/answers.js';
 import type { BenchmarkQuestion } from '../model/judge/questions.js';
+import { openModel } from '../model/models.js';
 import { openInputs } from '../model/session.js';
 import type { Message } from '../model/text/template.js';
 import { promptIds, type PromptText } from './generate.js';
@@ -29,9 +28,9 @@ export const ndjson = (rows: unknown[]): string => rows.map((r) => `${JSON.strin
  */
 export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, folder: string, name: 'answers' | 'baseline', format: AnswerFile['format'], asked: Map<string, BenchmarkQuestion> | AnswerFile): Promise<AnswerFile> {
   // Another seed: a model against itself must not be a comparison of equal answers.
-  const config = name === 'answers' ? s.config : { ...s.config, seed: s.config.seed + 1, model_name_or_path: folder };
+  const config = name === 'answers' ? s.config : { ...s.config, seed: s.config.seed + 1, model_name_or_path: folder, adapter_name_or_path: undefined };
   const inputs = await openInputs({ ...config, ref_model_name_or_path: undefined }, s.io);
-  const model = name === 'answers' ? inputs.policy : ModelFolder.open(await localModel(folder, { offline: config.offline }, s.io));
+  const model = name === 'answers' ? inputs.policy : (await openModel(folder, { offline: config.offline }, s.io)).folder;
   const questions: Array<Pick<Answer, 'id' | 'prompts' | 'category'>> = asked instanceof Map ? [...asked.values()] : asked.answers;
   if (questions.some((q) => q.prompts.length === 0)) throw new InputError(`${(asked as AnswerFile).path} holds answers without what was asked`, '--questions question.jsonl of the benchmark');
   const chosen = config.n_prompts > 0 ? questions.slice(0, config.n_prompts) : questions;

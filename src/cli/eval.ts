@@ -23,8 +23,10 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const store = await openSplit(config, inputs, split, sides, io);
   const source = documentsOf(store);
   requireBudget(source, config.token_budget);
-  if (loss.needs.reference !== 'none' && config.ref_model_name_or_path === undefined && config.ref_cache === undefined) {
-    throw new InputError('a reference is needed: neither ref_model_name_or_path nor ref_cache is given', '--ref_model_name_or_path FOLDER');
+  const off = config.ref_mode === 'adapter_off';
+  if (off && !inputs.policy.adapter) throw new InputError(`ref_mode is adapter_off, and ${config.model_name_or_path!} is no LoRA adapter`, '--ref_model_name_or_path FOLDER');
+  if (loss.needs.reference !== 'none' && !off && config.ref_model_name_or_path === undefined && config.ref_cache === undefined) {
+    throw new InputError('a reference is needed: neither ref_model_name_or_path nor ref_cache is given', inputs.policy.adapter ? '--ref_mode adapter_off takes the adapter’s base' : '--ref_model_name_or_path FOLDER');
   }
   const dir = config.output_dir!;
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));

@@ -22,6 +22,7 @@ const CONFIGURED: Record<ConfigCommand, { about: string; example: string; more?:
   generate: { about: 'sample answers', example: 'edpo generate --model_name_or_path runs/hh --prompt "Once upon a time" --max_new_tokens 64', more: ['edpo generate --model_name_or_path ORG/MODEL --prompts_file prompts.jsonl --temperature 0 > answers.jsonl'], load: () => import('./generate.js') },
   plan: { about: 'say what a run would take: steps, rows, memory, disk', example: 'edpo plan --config hh.yaml', more: ['edpo plan --config hh.yaml --token_budget 8192 --json'], load: () => import('./plan.js') },
   inspect: { about: 'show rows as tokens, with what is scored', example: 'edpo inspect --model_name_or_path m --dataset_name d.jsonl', more: ['edpo inspect --config hh.yaml --max_train_samples 1 --json'], load: () => import('./inspect.js') },
+  merge: { about: 'write a LoRA adapter and its base as one whole model', example: 'edpo merge --model_name_or_path runs/lora --output_dir models/merged', more: ['edpo merge --model_name_or_path ORG/BASE --adapter_name_or_path runs/lora --output_dir models/merged --save_dtype float32'], load: () => import('./merge.js') },
 };
 
 /** Commands with something to continue. */

@@ -2,6 +2,7 @@ import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import { parameterCount } from '../model/families/spec.js';
 import { paddedRows } from '../model/data/audit.js';
+import { loraMemory, loraOf } from '../model/lora_run.js';
 import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText } from '../model/reference.js';
 import { documentsOf, lossOf, openInputs, openSplit } from '../model/session.js';
@@ -15,6 +16,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.model_name_or_path === undefined) throw new InputError('model_name_or_path is required');
   const inputs = await openInputs(config, io);
   const loss = lossOf(config);
+  const lora = loraMemory(inputs, loraOf(config, inputs, io));
   const store = await openSplit(config, inputs, 'train', loss.needs.branches, io);
   const source = documentsOf(store);
   const plan = stepPlan(config, store.count);
@@ -24,12 +26,12 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const longest = Math.max(...sizes.map((s) => s.rows));
   const padded = paddedRows(store, loss.needs.branches);
   const needs = loss.needs.reference;
-  const memory = trainingMemory(inputs.policy.spec, loss, config, Math.max(config.token_budget, longest));
+  const memory = trainingMemory(inputs.policy.spec, loss, config, lora, Math.max(config.token_budget, longest));
   const cache = needs === 'none' ? 0 : scored * 12 + (needs === 'hidden' ? scored * inputs.reference.spec.D * (config.ref_cache_dtype === 'float16' ? 2 : 4) : 0);
   const micro = longest > config.token_budget ? undefined : planMicroBatches(sizes.slice(0, plan.batch), { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }).length;
   // The table is the command's result: on stdout, unless that is to be JSON.
   const say = (line: string): void => io.json ? undefined : io.out(line);
-  say(`model: ${(parameterCount(inputs.policy.spec) / 1e6).toFixed(2)} M parameters`);
+  say(`model: ${(parameterCount(inputs.policy.spec) / 1e6).toFixed(2)} M parameters${lora ? `, ${(lora.parameters / 1e6).toFixed(2)} M of adapters trained` : ''}`);
   say(`steps: ${plan.totalSteps} of ${plan.batch} documents, ${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up; about ${micro ?? '?'} micro-batches a step`);
   say(`rows an epoch: ${rows} (${scored} scored); a padded trainer would run ${padded} (${(padded / rows).toFixed(2)} times as many)`);
   say(`longest document: ${longest} rows; token_budget ${config.token_budget}${longest > config.token_budget ? ' is too small: raise it to that' : ''}`);
@@ -38,6 +40,6 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (cache > 0) say(`reference cache on disk: about ${bytesText(cache)}`);
   if (io.json) io.out(JSON.stringify({ steps: plan.totalSteps, documents: store.count, rows, scored_rows: scored, padded_rows: padded, longest, memory: memory.parts, memory_bytes: memory.total, cache_bytes: cache }));
   store.close();
-  requireMemory(inputs.policy.spec, loss, config, memory, longest);
+  requireMemory(inputs.policy.spec, loss, config, memory, longest, lora);
   return 0;
 }

@@ -6,9 +6,9 @@ import { EdpoError, InputError } from '../errors.js';
 import { Engine, type ReferencePlan } from '../model/engine.js';
 import type { TokenStore } from '../model/data/store.js';
 import { writeAtomic } from '../model/files/atomic.js';
-import { ModelFolder, writeModelFolder } from '../model/files/hf_folder.js';
 import { lockFolder } from '../model/files/lock.js';
 import { modelCard, runManifest } from '../model/files/run_files.js';
+import { loadPolicy, loraMemory, loraOf, sharesBase, writeTrained } from '../model/lora_run.js';
 import { describeMemory } from '../model/memory.js';
 import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
@@ -25,6 +25,7 @@ import type { CliIo } from './io.js';
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
   const loss = lossOf(config);
+  const lora = loraOf(config, inputs, io);
   const dir = config.output_dir!;
   const resume = config.resume_from_checkpoint;
   const from = resume !== undefined && resume !== false ? findCheckpoint(dir, resume) : undefined;
@@ -41,9 +42,9 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
 
   const plan = stepPlan(config, train.count);
   const needs = loss.needs.reference;
-  const memory = trainingMemory(inputs.policy.spec, loss, config);
+  const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(inputs, lora));
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
-  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: train.count }, (_, i) => source.rows(i))));
+  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: train.count }, (_, i) => source.rows(i))), loraMemory(inputs, lora));
 
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
   let trainer: Trainer | undefined;
@@ -58,15 +59,18 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     if (!from) for (const c of listCheckpoints(dir)) rmSync(c.path, { recursive: true });
     writeAtomic(join(dir, 'config.yaml'), resolvedYaml(config));
     const gpu = await openDevice(config, io);
-    const policy = await loadWeights(gpu, inputs.policy, true, 'policy');
+    const { policy, base } = await loadPolicy(gpu, inputs, lora, config.seed);
+    // A LoRA run's reference is its own frozen base: no second model.
+    const shared = sharesBase(inputs, lora);
+    const write = (to: string): Promise<void> => writeTrained(to, config, inputs, lora, policy);
+    const whole = async (): ReturnType<typeof loadWeights> => (shared ? base : loadWeights(gpu, inputs.reference, false, 'reference'));
 
     let reference: ReferencePlan = { kind: 'none' };
     let trainRows: ReferenceSource = noReferenceRows;
     let evalRows: ReferenceSource = noReferenceRows;
-    if (needs !== 'none' && config.ref_mode === 'live') {
-      reference = { kind: 'live', parameters: await loadWeights(gpu, inputs.reference, false, 'reference') };
+    if (needs !== 'none' && config.ref_mode !== 'cache') {
+      reference = { kind: 'live', parameters: await whole() };
     } else if (needs !== 'none') {
-      const whole = (): ReturnType<typeof loadWeights> => loadWeights(gpu, inputs.reference, false, 'reference');
       const open = (store: TokenStore, split: string): ReturnType<typeof ensureCache> =>
         ensureCache(config, inputs, store, split, loss, { gpu, io, reference: whole, mayWrite: true, stop: () => interrupted });
       const cache = await open(train, 'train');
@@ -80,7 +84,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       if (!exact && loss.adaptiveBeta && config.criterion === 'exact') {
         throw new InputError('this reference cache comes from another adapter or other kernels, so ties between policy and reference are not exact', '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
       }
-      const head = needs === 'hidden' ? await loadWeights(gpu, inputs.reference, false, 'reference head', [headName(inputs.reference)]) : undefined;
+      const head = needs !== 'hidden' ? undefined : shared ? base : await loadWeights(gpu, inputs.reference, false, 'reference head', [headName(inputs.reference)]);
       reference = { kind: 'cache', ...(head ? { head } : {}), rounded: cache.rounded };
     }
     const settings = settingsOf(config);
@@ -94,6 +98,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       loss: loss.name, data: train.hash, documents: train.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
+      ...(lora ? { lora } : {}),
       ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
     };
     const fresh: TrainState = {
@@ -102,7 +107,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     };
     const state = from ? readState(from, identity) : fresh;
     if (from) {
-      restoreWeights(from, policy, sync?.reference);
+      restoreWeights(from, policy.trained, sync?.reference);
       io.say(`resuming after step ${state.step} of ${plan.totalSteps} from ${from}`);
     }
     engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined);
@@ -112,7 +117,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       s.stepState = [...(await engine.readStepState())];
       ledger.sync();
       log.sync();
-      const path = await writeCheckpoint(dir, s, { base: inputs.policy, policy, dtype: config.save_dtype, reference: sync?.reference });
+      const path = await writeCheckpoint(dir, s, { write, trained: policy.trained, reference: sync?.reference });
       rotate(dir, config.save_total_limit, s.best?.step);
       io.log.info({ path }, 'checkpoint');
     };
@@ -139,14 +144,14 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     if (config.load_best_model_at_end && state.best) {
       const best = listCheckpoints(dir).find((c) => c.step === state.best!.step);
       if (!best) throw new EdpoError(`the best step, ${state.best.step}, has no checkpoint any more in ${dir}`, { hint: 'the last weights are in the last checkpoint-N' });
-      restoreWeights(best.path, policy);
+      restoreWeights(best.path, policy.trained);
       io.say(`the result is the best step's, ${state.best.step} (${config.metric_for_best_model} ${state.best.metric.toPrecision(4)})`);
     }
-    await writeResult(dir, config, inputs.policy, (name) => policy.read(name));
+    await writeResult(dir, write);
     const manifest = runManifest({ config, inputs, gpu, state, train: train.report, evaluation: evalStore?.report, memory });
     writeAtomic(join(dir, 'run.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     writeAtomic(join(dir, 'trainer_state.json'), trainerState(state));
-    writeAtomic(join(dir, 'README.md'), modelCard({ config, loss, state }));
+    writeAtomic(join(dir, 'README.md'), modelCard({ config, loss, state, base: lora && inputs.baseName.name }));
     io.out(JSON.stringify({ output_dir: dir, steps: state.step, beta: state.beta, ...state.logHistory.findLast((l) => !('eval_loss' in l)), ...state.logHistory.findLast((l) => 'eval_loss' in l) }));
     gpu.close();
     return 0;
@@ -159,11 +164,11 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
 }
 
 /** Puts the finished model beside the logs: each file whole or not there. */
-async function writeResult(dir: string, config: RunConfig, base: ModelFolder, read: (name: string) => Promise<Float32Array>): Promise<void> {
+async function writeResult(dir: string, write: (dir: string) => Promise<void>): Promise<void> {
   const partial = join(dir, `.result.partial-${process.pid}`);
   rmSync(partial, { recursive: true, force: true });
   mkdirSync(partial);
-  await writeModelFolder(partial, { base, dtype: config.save_dtype, read });
+  await write(partial);
   for (const file of readdirSync(partial)) renameSync(join(partial, file), join(dir, file));
   rmSync(partial, { recursive: true });
 }

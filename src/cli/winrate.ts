@@ -4,9 +4,8 @@ import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { writeAtomic } from '../model/files/atomic.js';
-import { ModelFolder } from '../model/files/hf_folder.js';
 import { lockFolder } from '../model/files/lock.js';
-import { isHubId, localModel } from '../model/hub/index.js';
+import { isHubId } from '../model/hub/index.js';
 import { KeptVerdicts } from '../model/judge/kept_verdicts.js';
 import { openaiOptions, openJudge } from '../model/judge/open.js';
 import { estimate } from '../model/judge/openai/judge.js';
@@ -14,6 +13,7 @@ import { Queue } from '../model/judge/queue.js';
 import { sampleKl, type SampleKl } from '../model/judge/sample_kl.js';
 import type { Judge, Question, Verdict } from '../model/judge/types.js';
 import { winRateReport } from '../model/judge/report.js';
+import { openModel } from '../model/models.js';
 import { loadWeights, openDevice, openInputs } from '../model/session.js';
 import { benchmark, isBenchmark } from './benchmark.js';
 import type { Answer, PromptText } from './generate.js';
@@ -76,7 +76,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
 async function baselineAnswers(s: Sampling): Promise<Map<number, string>> {
   const { config } = s;
   if (!isHubId(config.baseline) && !(existsSync(config.baseline) && statSync(config.baseline).isDirectory())) return fileAnswers(config.baseline, s.prompts);
-  const folder = ModelFolder.open(await localModel(config.baseline, { offline: config.offline }, s.io));
+  const { folder } = await openModel(config.baseline, { offline: config.offline }, s.io);
   // Another seed: a model against itself must not be a comparison of equal answers.
   const answers = await sampled({ ...s, config: { ...config, seed: config.seed + 1 } }, 'baseline', folder, () => undefined);
   interruptedBy(s);

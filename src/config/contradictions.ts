@@ -84,7 +84,8 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `sync_ref_model moves the reference, and loss_type ${c.loss_type} has none`);
     else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `sync_ref_model moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);
   }
-  if (c.ref_mode === 'live' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push('ref_cache: not used (ref_mode is live)');
+  if (c.ref_mode !== 'cache' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push(`ref_cache: not used (ref_mode is ${c.ref_mode})`);
+  lora(c, given, purpose, add, notes);
   if (c.shard) {
     const [i, n] = c.shard.split('/').map(Number) as [number, number];
     if (!(n > 0 && i < n)) add(['shard'], `expected i/n with i from 0 to n - 1, got ${c.shard}`);
@@ -92,6 +93,24 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   if (purpose !== 'config') problems.push(...needs(c, given, bad, purpose));
   return { problems, notes };
+}
+
+/** Keys that say something of adapters alone. */
+const LORA_KEYS = ['lora_r', 'lora_alpha', 'lora_target_modules', 'lora_dropout', 'use_rslora', 'lora_modules_to_save'] as const;
+
+function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
+  const trains = purpose === 'train' || purpose === 'sft' || purpose === 'plan' || purpose === 'config';
+  if (c.use_peft) {
+    if (c.lora_modules_to_save?.length) add(['lora_modules_to_save', 'use_peft'], `modules trained in full beside adapters are not available; leave it out, got ${JSON.stringify(c.lora_modules_to_save)}`);
+    if (c.lora_dropout > 0) add(['lora_dropout', 'use_peft'], `dropout is not available yet: expected 0, got ${c.lora_dropout}`);
+    if (c.sync_ref_model) add(['sync_ref_model', 'use_peft'], 'sync_ref_model moves the reference’s weights, which adapters leave frozen; give one of the two');
+  } else {
+    const unused = LORA_KEYS.filter((k) => given.has(k) && c[k] !== defaultOf(k));
+    if (unused.length > 0 && trains) notes.push(`${unused.join(', ')}: not used (only has an effect with use_peft)`);
+  }
+  if (c.ref_mode !== 'adapter_off') return;
+  if (c.ref_model_name_or_path !== undefined) add(['ref_mode', 'ref_model_name_or_path'], 'adapter_off takes the policy’s base as the reference, and ref_model_name_or_path names another one; give one of the two');
+  if (!c.use_peft && trains) add(['ref_mode', 'use_peft'], 'adapter_off is for LoRA (use_peft: true); live runs a reference of its own');
 }
 
 /** Could there be evaluation data? A single data file has no test split. */
@@ -105,7 +124,7 @@ const REQUIRED: Record<Command, Array<Array<keyof RunConfig>>> = (() => {
   const out: Array<keyof RunConfig> = ['output_dir'];
   return {
     train: [model, data, out], sft: [model, data, out], eval: [model, data, out], 'precompute-ref': [model, data, ['ref_cache', 'output_dir']],
-    'eval-winrate': [out, ['judge']], generate: [model, ['prompt', 'prompts_file']], plan: [model, data], inspect: [model, data],
+    'eval-winrate': [out, ['judge']], generate: [model, ['prompt', 'prompts_file']], plan: [model, data], inspect: [model, data], merge: [model, out],
   };
 })();
 

@@ -5,6 +5,7 @@ export const ALIASES: Record<string, string> = {
   pref_loss: 'loss_type', pref_beta: 'beta', rl_beta: 'beta', dpo_beta: 'beta', dpo_label_smoothing: 'label_smoothing',
   cutoff_len: 'max_length', sequence_len: 'max_length', max_seq_length: 'max_length', micro_batch_size: 'per_device_train_batch_size',
   num_epochs: 'num_train_epochs', n_epochs: 'num_train_epochs', lr: 'learning_rate', lr_scheduler: 'lr_scheduler_type', lr_schedule: 'lr_scheduler_type', optimizer: 'optim',
+  lora_rank: 'lora_r', lora_target: 'lora_target_modules',
   evaluation_strategy: 'eval_strategy', train_split: 'dataset_train_split', eval_split: 'dataset_test_split', name: 'dataset_name',
 };
 
@@ -18,7 +19,6 @@ export const SECTIONS: Record<string, Record<string, string>> = {
 const ONE_GPU = 'one process, one GPU';
 const NO_UPLOAD = 'edpo does not upload';
 const NO_PADDING = 'nothing is ever padded';
-const WITH_PEFT = 'only has an effect with use_peft';
 
 /** Keys that other trainers need and edpo does not: accepted, not used, and why. */
 export const IGNORED: Record<string, string> = {
@@ -33,7 +33,7 @@ export const IGNORED: Record<string, string> = {
   do_train: 'the command says what is done', do_eval: 'eval_strategy decides', save_safetensors: 'always', save_only_model: 'a checkpoint always resumes', full_determinism: 'always, on one adapter', env: 'edpo sets no environment variables from a file',
   max_completion_length: 'max_length bounds prompt + response', max_target_length: 'max_length bounds prompt + response', generate_during_eval: 'edpo eval-winrate samples', model_init_kwargs: 'edpo reads config.json', ref_model_init_kwargs: 'edpo reads config.json', torch_compile: 'there is no PyTorch here',
   benchmarks: 'edpo runs no benchmarks', callbacks: 'edpo has no callbacks', force_use_ref_model: 'ref_model_name_or_path decides', is_encoder_decoder: 'edpo reads config.json', ignore_bias_buffers: 'there is no PyTorch here', torch_empty_cache_steps: 'there is no PyTorch here', torch_compile_backend: 'there is no PyTorch here', torch_compile_mode: 'there is no PyTorch here',
-  lora_r: WITH_PEFT, lora_rank: WITH_PEFT, lora_alpha: WITH_PEFT, lora_dropout: WITH_PEFT, lora_target_modules: WITH_PEFT, lora_target: WITH_PEFT, lora_task_type: WITH_PEFT, lora_modules_to_save: WITH_PEFT, use_rslora: WITH_PEFT, use_dora: WITH_PEFT,
+  lora_task_type: 'adapters are those of a language model (CAUSAL_LM)',
   bnb_4bit_quant_type: 'only has an effect with load_in_4bit', use_bnb_nested_quant: 'only has an effect with load_in_4bit',
 };
 
@@ -42,7 +42,7 @@ export const IGNORED: Record<string, string> = {
  * is an error. `neutral` values (and null, false, 0, none, []) ask for nothing.
  */
 export const UNAVAILABLE: Record<string, { why: string; neutral?: unknown[] }> = {
-  use_peft: { why: 'LoRA is not available yet; edpo trains all weights' },
+  use_dora: { why: 'DoRA is not available; LoRA is' },
   load_in_4bit: { why: 'quantised weights are not available yet' },
   load_in_8bit: { why: 'quantised weights are not available yet' },
   reference_free: { why: 'a method without a reference has a loss_type of its own; see loss_type' },
@@ -60,8 +60,8 @@ export const UNAVAILABLE: Record<string, { why: string; neutral?: unknown[] }> =
   system_prompt: { why: 'say it in chat_template' },
   decontaminate: { why: 'edpo takes rows as they are: filter the data before' },
   packing: { why: 'documents never run into each other here' },
-  model_adapter_name: { why: 'LoRA is not available yet' },
-  ref_adapter_name: { why: 'LoRA is not available yet' },
+  model_adapter_name: { why: 'a run has one adapter (adapter_name_or_path)' },
+  ref_adapter_name: { why: 'the reference is the base without adapters; ref_model_name_or_path may name another one, also an adapter’s folder' },
   excess_length_strategy: { why: 'say truncation_mode: drop, keep_start or error' },
   evals_per_epoch: { why: 'say eval_strategy: steps and eval_steps as a share of all steps, e.g. 0.2' },
   saves_per_epoch: { why: 'say save_steps as a share of all steps, e.g. 0.2' },
@@ -79,10 +79,9 @@ export const VALUE_ALIASES: Record<string, Record<string, { as: string; why: str
 
 /** Values that other trainers know and edpo does not (yet): refused with the reason instead of a bare list of values. */
 export const REFUSED_VALUES: Record<string, Record<string, string>> = {
-  ref_mode: { adapter_off: 'is for LoRA, which is not available yet; cache or live' },
   dtype: { mixed_f16: 'is not available yet; float32' },
   truncation_mode: { keep_end: 'is refused: prompts always keep their end (max_prompt_length); say what happens to a row over max_length: drop, keep_start or error' },
-  adapter: { lora: 'names no GPU: here adapter chooses the graphics adapter, and LoRA is not available yet', qlora: 'names no GPU: here adapter chooses the graphics adapter, and LoRA is not available yet' },
+  adapter: { lora: 'names no GPU: here adapter chooses the graphics adapter; LoRA is use_peft: true', qlora: 'names no GPU: here adapter chooses the graphics adapter; LoRA is use_peft: true, and quantised weights are not available' },
 };
 
 interface Difference {
@@ -106,6 +105,7 @@ const DIFFERENCES: Record<string, Difference> = {
   data_seed: { why: 'the same number gives another order of rows than PyTorch’s generator' },
   eval_strategy: { why: 'evaluates before the first step, too (eval_on_start: false does not)', when: (v, given) => v !== 'no' && !given.has('eval_on_start') },
   epsilon: { why: 'the criterion compares in float32; the official code compares in bf16 (criterion: bf16-trl)', when: (_, given) => !given.has('criterion') },
+  lora_r: { why: 'A begins from other random numbers of the same law than PyTorch’s', when: (_, given) => given.has('use_peft') },
   trust_remote_code: { why: 'architectures that bring their own code do not load' },
 };
 

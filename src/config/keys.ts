@@ -7,7 +7,7 @@ import { JUDGE_PROTOCOLS } from '../model/judge/openai/protocols.js';
 import { SCHEDULES } from '../model/train/schedule.js';
 
 /** Commands that read configuration. */
-export const COMMANDS = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'generate', 'plan', 'inspect'] as const;
+export const COMMANDS = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'generate', 'plan', 'inspect', 'merge'] as const;
 export type Command = (typeof COMMANDS)[number];
 
 /** Where a key is listed in help and in reference.yaml. */
@@ -20,7 +20,8 @@ export interface KeyMeta {
 }
 
 const TRAINING: Command[] = ['train', 'sft', 'plan'];
-const MODEL: Command[] = [...COMMANDS];
+const MODEL: Command[] = COMMANDS.filter((c) => c !== 'merge');
+const LORA: Command[] = ['train', 'sft', 'plan'];
 const PAIRS: Command[] = ['train', 'precompute-ref', 'eval', 'plan'];
 const DATA: Command[] = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'inspect'];
 const SAMPLING: Command[] = ['generate', 'eval-winrate'];
@@ -38,16 +39,24 @@ const steps = z.number().min(0).refine((v) => v < 1 || Number.isInteger(v), 'exp
 
 /** Every key, flat, in TRL's names where TRL has one and with TRL's defaults for those (design 9). */
 export const shape = {
-  model_name_or_path: key('model_name_or_path', 'model', MODEL, text.optional(), 'policy: a folder with config.json, *.safetensors, tokenizer.json; or a hub id, ORG/NAME or ORG/NAME@REVISION'),
-  model_revision: key('model_revision', 'model', MODEL, text.optional(), 'branch, tag or commit of a model_name_or_path from the hub; main where absent'),
+  model_name_or_path: key('model_name_or_path', 'model', [...COMMANDS], text.optional(), 'policy: a folder with config.json, *.safetensors, tokenizer.json, or a LoRA adapter’s; or a hub id, ORG/NAME or ORG/NAME@REVISION'),
+  model_revision: key('model_revision', 'model', [...COMMANDS], text.optional(), 'branch, tag or commit of a model_name_or_path from the hub; main where absent'),
+  adapter_name_or_path: key('adapter_name_or_path', 'model', [...COMMANDS], text.optional(), 'folder or hub id of a LoRA adapter on model_name_or_path; for one whose own adapter_config.json names its base, model_name_or_path alone does'),
   ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'plan'], text.optional(), 'folder or hub id of the reference; the policy as it starts where absent'),
   chat_template: key('chat_template', 'model', [...DATA, 'generate'], text.optional(), 'Jinja file (or text) instead of the tokenizer’s own chat template'),
-  save_dtype: key('save_dtype', 'model', ['train', 'sft'], z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'format of written weights; auto: as the base stores them'),
+  save_dtype: key('save_dtype', 'model', ['train', 'sft', 'merge'], z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'format of written weights; auto: as the base stores them (adapters: float32)'),
+  use_peft: key('use_peft', 'model', [...LORA, 'precompute-ref'], z.boolean().default(false), 'LoRA: train adapters on frozen weights; the result is an adapter in PEFT’s layout'),
+  lora_r: key('lora_r', 'model', LORA, z.int().positive().default(16), 'rank r of the adapters'),
+  lora_alpha: key('lora_alpha', 'model', LORA, z.number().positive().default(32), 'α: adapters are scaled by α/r'),
+  lora_target_modules: key('lora_target_modules', 'model', LORA, list.optional(), 'modules with an adapter (q_proj,v_proj), or all-linear; PEFT’s default for the family where absent (q_proj,v_proj)'),
+  lora_dropout: key('lora_dropout', 'model', LORA, z.number().min(0).lt(1).default(0), 'dropout before the adapters'),
+  use_rslora: key('use_rslora', 'model', LORA, z.boolean().default(false), 'scale adapters by α/√r'),
+  lora_modules_to_save: key('lora_modules_to_save', 'model', LORA, list.optional(), 'not available: modules trained in full beside the adapters'),
   dtype: key('dtype', 'model', MODEL, z.enum(['float32']).default('float32'), 'arithmetic of the run'),
 
   dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, a folder with files named by split, or a hub id (ORG/NAME or ORG/NAME@REVISION)'),
   dataset_revision: key('dataset_revision', 'data', DATA, text.optional(), 'branch, tag or commit of a dataset_name from the hub; main where absent'),
-  offline: key('offline', 'data', MODEL, z.boolean().default(false), 'ask no hub: what has a hub id is taken from the cache (also HF_HUB_OFFLINE=1)'),
+  offline: key('offline', 'data', [...COMMANDS], z.boolean().default(false), 'ask no hub: what has a hub id is taken from the cache (also HF_HUB_OFFLINE=1)'),
   data_files: key('data_files', 'data', DATA, list.optional(), 'training (or input) files one by one; wins over dataset_name'),
   data_dir: key('data_dir', 'data', DATA, list.optional(), 'subfolders of dataset_name, e.g. helpful-base'),
   eval_data_files: key('eval_data_files', 'data', ['train', 'sft', 'precompute-ref', 'plan'], list.optional(), 'evaluation files; the test split of dataset_name where absent'),
@@ -81,7 +90,7 @@ export const shape = {
   beta_update: key('beta_update', 'method', ['train', 'plan'], z.enum(['harmonic', 'arithmetic']).default('harmonic'), 'mean of the pairs’ β: harmonic as the official code, arithmetic as the paper’s Eq. 6'),
   beta_min: key('beta_min', 'method', ['train', 'plan'], z.number().min(0).default(0), 'β never falls below'),
 
-  ref_mode: key('ref_mode', 'reference', ['train', 'eval', 'plan'], z.enum(['cache', 'live']).default('cache'), 'reference from a cache on disk (made if absent), or run in every micro-batch'),
+  ref_mode: key('ref_mode', 'reference', ['train', 'eval', 'plan'], z.enum(['cache', 'live', 'adapter_off']).default('cache'), 'reference from a cache on disk (made if absent), or run in every micro-batch; adapter_off: that of a LoRA run, the base without its adapters'),
   ref_cache: key('ref_cache', 'reference', ['train', 'precompute-ref', 'eval', 'plan'], text.optional(), 'cache folder; output_dir/ref_cache where absent'),
   ref_cache_dtype: key('ref_cache_dtype', 'reference', ['train', 'precompute-ref', 'eval', 'plan'], z.enum(['float32', 'float16']).default('float32'), 'format of cached hidden states'),
   sync_ref_model: key('sync_ref_model', 'reference', ['train', 'plan'], z.boolean().default(false), 'TR-DPO: the reference moves towards the policy (needs ref_mode live)'),
@@ -107,11 +116,11 @@ export const shape = {
   total_batch_size: key('total_batch_size', 'optimiser', TRAINING, z.int().positive().optional(), 'pairs of an optimiser step, instead of the product of the two'),
   gradient_checkpointing: key('gradient_checkpointing', 'optimiser', TRAINING, z.boolean().default(false), 'keep only each layer’s input and make the rest again in the backward pass'),
 
-  output_dir: key('output_dir', 'run', ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan'], text.optional(), 'folder of everything the command writes'),
+  output_dir: key('output_dir', 'run', ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'merge'], text.optional(), 'folder of everything the command writes'),
   run_name: key('run_name', 'run', ['train', 'sft'], text.optional(), 'name in the model card and manifest'),
   overwrite_output_dir: key('overwrite_output_dir', 'run', ['train', 'sft'], z.boolean().default(false), 'start anew in a folder that holds a run'),
   resume_from_checkpoint: key('resume_from_checkpoint', 'run', ['train', 'sft', 'precompute-ref'], z.union([text, z.boolean()]).optional(), 'last (also --resume), or the folder of a checkpoint'),
-  seed: key('seed', 'run', [...COMMANDS], count.default(42), 'data order and sampling'),
+  seed: key('seed', 'run', MODEL, count.default(42), 'data order, sampling, the adapters’ beginning'),
   data_seed: key('data_seed', 'run', ['train', 'sft'], count.optional(), 'data order alone; seed where absent'),
   shuffle: key('shuffle', 'run', ['train', 'sft'], z.boolean().default(true), 'new order each epoch, from (seed, epoch) alone'),
   logging_steps: key('logging_steps', 'run', ['train', 'sft'], steps.default(10), 'optimiser steps, or a share of all'),

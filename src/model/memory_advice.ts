@@ -7,13 +7,17 @@ import { bytesText } from './reference.js';
 
 type Keys = Pick<RunConfig, 'token_budget' | 'gradient_checkpointing' | 'ref_mode' | 'ref_cache_dtype'>;
 
+/** What a LoRA run holds besides: `shared` where the reference is its own frozen base. */
+export type LoraMemory = { rank: number; parameters: number; shared: boolean } | undefined;
+
 /** The plan of a training run with these keys. @param rows of a micro-batch, where they are others than the budget's */
-export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, rows = c.token_budget): MemoryPlan {
+export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, lora: LoraMemory, rows = c.token_budget): MemoryPlan {
   const needs = loss.needs.reference;
   return memoryPlan({
     spec, rows, keep: c.gradient_checkpointing ? 'checkpoint' : 'train',
-    reference: needs === 'none' ? 'none' : c.ref_mode === 'live' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
-    rounded: needs === 'hidden' && c.ref_mode !== 'live' && c.ref_cache_dtype === 'float16',
+    reference: needs === 'none' ? 'none' : c.ref_mode !== 'cache' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
+    rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
+    lora, sharedReference: lora?.shared,
   });
 }
 
@@ -28,13 +32,13 @@ export interface Change {
  * set that fits; what cannot save anything is left out.
  * @param longest rows of the longest document, below which no budget may go
  */
-export function cheaperPlans(spec: ModelSpec, loss: LossDefinition, c: Keys, longest: number, limit: number): Change[] {
+export function cheaperPlans(spec: ModelSpec, loss: LossDefinition, c: Keys, longest: number, limit: number, lora: LoraMemory): Change[] {
   const found: Change[] = [];
   let keys = { ...c };
-  let total = trainingMemory(spec, loss, keys).total;
+  let total = trainingMemory(spec, loss, keys, lora).total;
   const step = (flags: string, over: Partial<Keys>, cost: string): void => {
     const next = { ...keys, ...over };
-    const bytes = trainingMemory(spec, loss, next).total;
+    const bytes = trainingMemory(spec, loss, next, lora).total;
     if (total <= limit || bytes >= total) return;
     keys = next;
     total = bytes;
@@ -43,19 +47,19 @@ export function cheaperPlans(spec: ModelSpec, loss: LossDefinition, c: Keys, lon
   if (loss.needs.reference !== 'none') step('--ref_mode cache', { ref_mode: 'cache' }, 'disk for the reference’s states, and faster steps');
   // Halved as long as that is needed: small micro-batches use the card less well.
   let budget = keys.token_budget;
-  while (budget > longest && trainingMemory(spec, loss, { ...keys, token_budget: budget }).total > limit) budget = Math.max(longest, Math.floor(budget / 2));
-  const whole = trainingMemory(spec, loss, { ...keys, token_budget: budget, gradient_checkpointing: true }).total;
+  while (budget > longest && trainingMemory(spec, loss, { ...keys, token_budget: budget }, lora).total > limit) budget = Math.max(longest, Math.floor(budget / 2));
+  const whole = trainingMemory(spec, loss, { ...keys, token_budget: budget, gradient_checkpointing: true }, lora).total;
   step(`--token_budget ${budget}`, { token_budget: budget }, whole <= limit ? 'more micro-batches a step' : 'more micro-batches a step; the longest document allows no less');
   step('--gradient_checkpointing true', { gradient_checkpointing: true }, 'about a third more time');
   return found;
 }
 
 /** Refuses a run that is planned larger than `gpu_memory`, before anything is allocated. @throws InputError with the cheapest changes */
-export function requireMemory(spec: ModelSpec, loss: LossDefinition, c: Keys & Pick<RunConfig, 'gpu_memory'>, memory: MemoryPlan, longest: number): void {
+export function requireMemory(spec: ModelSpec, loss: LossDefinition, c: Keys & Pick<RunConfig, 'gpu_memory'>, memory: MemoryPlan, longest: number, lora: LoraMemory): void {
   if (c.gpu_memory === undefined) return;
   const limit = c.gpu_memory * 1e9;
   if (memory.total <= limit) return;
-  const changes = cheaperPlans(spec, loss, c, longest, limit);
+  const changes = cheaperPlans(spec, loss, c, longest, limit, lora);
   const last = changes.at(-1);
   const fits = last !== undefined && last.total <= limit;
   const lines = changes.map((x, i) => `${i === 0 ? '' : 'and '}${x.flags}: ${bytesText(x.total)} (${x.cost})`);

@@ -4,11 +4,13 @@ import { InputError } from '../errors.js';
 import { openGpu, type Gpu } from '../gpu/device.js';
 import type { CliIo } from '../cli/io.js';
 import { describeReport, TokenStore } from './data/store.js';
-import { ModelFolder } from './files/hf_folder.js';
+import type { BaseName } from './files/adapter_folder.js';
+import type { ModelFolder } from './files/hf_folder.js';
 import { parameterSpecs } from './families/spec.js';
-import { localDataset, localModel } from './hub/index.js';
+import { localDataset } from './hub/index.js';
 import { losses, type LossName } from './losses/index.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
+import { openModel } from './models.js';
 import { Parameters } from './parameters.js';
 import { chatTemplate, type ChatTemplate } from './text/template.js';
 import { loadTokenizer, type Tokenizer } from './text/tokenizer.js';
@@ -17,20 +19,23 @@ import type { DocumentSource } from './train/types.js';
 /** Model folders, tokenizer and template of a run, opened and checked; no GPU yet. */
 export interface Inputs {
   policy: ModelFolder;
-  /** The reference's folder: the policy's own where none is named. */
+  /** What the policy's base is called. */
+  baseName: BaseName;
+  /** The reference's folder: the policy's own where none is named, without its adapter where that is trained (or switched off). */
   reference: ModelFolder;
   tokenizer: Tokenizer;
   template: ChatTemplate | undefined;
 }
 
 export async function openInputs(config: RunConfig, io: CliIo): Promise<Inputs> {
-  const policy = ModelFolder.open(await localModel(config.model_name_or_path!, config, io));
-  const reference = config.ref_model_name_or_path === undefined ? policy : ModelFolder.open(await localModel(config.ref_model_name_or_path, { offline: config.offline }, io));
+  const { folder: policy, base: baseName } = await openModel(config.model_name_or_path!, config, io);
+  const own = config.use_peft || config.ref_mode === 'adapter_off' ? policy.base : policy;
+  const reference = config.ref_model_name_or_path === undefined ? own : (await openModel(config.ref_model_name_or_path, { offline: config.offline }, io)).folder;
   if (reference.spec.V !== policy.spec.V) {
     throw new InputError(`policy and reference have different vocabularies: ${policy.spec.V} and ${reference.spec.V} ids`, 'the reference must share the policy’s tokenizer');
   }
-  const tokenizer = await loadTokenizer(policy.path);
-  return { policy, reference, tokenizer, template: chatTemplate(config.chat_template, tokenizer.chatTemplate, tokenizer.special) };
+  const tokenizer = await loadTokenizer(policy.tokenizerPath, policy.path);
+  return { policy, baseName, reference, tokenizer, template: chatTemplate(config.chat_template, tokenizer.chatTemplate, tokenizer.special) };
 }
 
 /** Reads, checks and tokenises one split; says what became of the rows. */

@@ -23,12 +23,14 @@ for (const [M, I, O] of [[1, 1, 1], [5, 123, 7], [9, 8, 12], [67, 33, 5], [6, 64
     const dy = upload(gpu, 'dy', [rows, O], padded(dys, (M + 3) * O));
     const y = output(gpu, 'y', [rows, O], 7);
     const yAdd = output(gpu, 'y+', [rows, O], 7);
+    const yAcc = output(gpu, 'y+=', [rows, O], 7);
     const dx = output(gpu, 'dx', [rows, I], 3);
     const dxAcc = output(gpu, 'dx+', [rows, I], 3);
     const dw = output(gpu, 'dw', [O, I], 2);
     await runOnce(gpu, (p) => {
       matmulNT(p, { x, w, y });
       matmulNT(p, { x, w, y: yAdd }, { add: dy });
+      matmulNT(p, { x, w, y: yAcc }, { accumulate: true });
       matmulNN(p, { x: dy, w, y: dx });
       matmulNN(p, { x: dy, w, y: dxAcc }, { accumulate: true });
       matmulTN(p, { a: dy, b: x, y: dw });
@@ -37,6 +39,8 @@ for (const [M, I, O] of [[1, 1, 1], [5, 123, 7], [9, 8, 12], [67, 33, 5], [6, 64
     close(t, 'nt', (await read(y)).subarray(0, M * O), want, reduce(I), [M, O]);
     t.equal((await read(y))[M * O], 7, 'rows past M are not touched');
     close(t, 'nt + add', (await read(yAdd)).subarray(0, M * O), want.map((v, i) => v + dys[i]!), reduce(I), [M, O]);
+    close(t, 'nt accumulates', (await read(yAcc)).subarray(0, M * O), want.map((v) => v + 7), reduce(I), [M, O]);
+    t.equal((await read(yAcc))[M * O], 7, 'rows past M are not touched');
     const back = twin.nn(dys, ws, M, O, I);
     close(t, 'nn', (await read(dx)).subarray(0, M * I), back, reduce(O), [M, I]);
     close(t, 'nn accumulates', (await read(dxAcc)).subarray(0, M * I), back.map((v) => v + 3), reduce(O), [M, I]);

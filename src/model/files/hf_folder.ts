@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { EdpoError, InputError, InputErrors } from '../../errors.js';
 import { modelSpec, type ModelSpec } from '../families/index.js';
 import { parameterSpecs, type ParameterSpec } from '../families/spec.js';
+import type { LoraSettings } from '../lora.js';
+import { mergeRows, type AdapterFolder } from './adapter_folder.js';
 import { writeAtomic } from './atomic.js';
 import { bytesPer, type FloatFormat } from './float_formats.js';
 import { SafetensorsFile, writeSafetensors, type TensorSource } from './safetensors.js';
@@ -23,6 +25,24 @@ export class ModelFolder {
     private readonly where: Map<string, SafetensorsFile>,
     readonly files: SafetensorsFile[],
   ) {}
+
+  /** A LoRA adapter on these weights, which are read as W + s·B·A then. */
+  readonly adapter: { folder: AdapterFolder; settings: LoraSettings } | undefined;
+  /** The same without an adapter. */
+  get base(): ModelFolder {
+    return this.adapter ? (Object.getPrototypeOf(this) as ModelFolder) : this;
+  }
+
+  /** This model with an adapter on it. @throws InputError(s) where it is not for this model */
+  withAdapter(folder: AdapterFolder): ModelFolder {
+    const settings = folder.settings(this.spec, this.path, () => this.weightsHash());
+    return Object.create(this, { adapter: { value: { folder, settings }, enumerable: true } }) as ModelFolder;
+  }
+
+  /** Where tokenizer and chat template are: beside the adapter if it brought its own. */
+  get tokenizerPath(): string {
+    return this.adapter && existsSync(join(this.adapter.folder.path, 'tokenizer.json')) ? this.adapter.folder.path : this.path;
+  }
 
   /**
    * Opens and checks everything that needs no weight to be read. Throws InputError(s).
@@ -62,7 +82,7 @@ export class ModelFolder {
     }
   }
 
-  /** Rows of a parameter as f32; NaN or infinity in the file is an error that names the tensor. */
+  /** Rows of a parameter as f32, an adapter's share in them; NaN or infinity in the file is an error that names the tensor. */
   readF32(p: ParameterSpec, first = 0, rows?: number): Float32Array {
     const file = this.where.get(p.name)!;
     const values = file.readF32(p.name, first, rows);
@@ -71,7 +91,7 @@ export class ModelFolder {
         throw new InputError(`${file.path}: tensor ${p.name} holds ${values[i]} (element ${i + first * (p.shape[1] ?? 1)})`, 'these weights are broken; use another checkpoint');
       }
     }
-    return values;
+    return this.adapter ? mergeRows(this.adapter.folder, this.adapter.settings, p, values, first) : values;
   }
 
   /** The format most weights are stored in. */
@@ -84,6 +104,7 @@ export class ModelFolder {
    * time and inode of the files, because hashing gigabytes at every start is slow.
    */
   weightsHash(): string {
+    if (this.adapter) return createHash('sha256').update(`${this.base.weightsHash()} ${this.adapter.folder.hash()}`).digest('hex');
     const stamp = this.files.map((f) => {
       const s = statSync(f.path, { bigint: true });
       return `${f.path}:${s.size}:${s.mtimeNs}:${s.ino}`;
@@ -114,11 +135,8 @@ export class ModelFolder {
     return digest;
   }
 
-  get auxiliary(): string[] {
-    return readdirSync(this.path).filter((f) => AUXILIARY.test(f));
-  }
-
   close(): void {
+    this.adapter?.folder.close();
     for (const file of this.files) file.close();
   }
 }
@@ -137,7 +155,7 @@ function weightFiles(path: string): string[] {
     if (missing.length > 0) throw new InputErrors(`${path}: files named by model.safetensors.index.json are missing`, missing);
     return names;
   }
-  const names = readdirSync(path).filter((f) => f.endsWith('.safetensors') && !f.startsWith('edpo_')).sort();
+  const names = readdirSync(path).filter((f) => f.endsWith('.safetensors') && !/^(edpo|adapter)_/.test(f)).sort();
   if (names.length === 0) {
     throw new InputError(`${path} has no weights: no *.safetensors file${readdirSync(path).some((f) => f.endsWith('.bin')) ? ' (PyTorch .bin files are not read)' : ''}`, 'save the model with safe_serialization=True');
   }
@@ -189,7 +207,11 @@ export async function writeModelFolder(dir: string, o: WriteModelOptions): Promi
   const names: Record<FloatFormat, string> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
   const key = 'dtype' in o.base.config && !('torch_dtype' in o.base.config) ? 'dtype' : 'torch_dtype';
   writeFileSync(join(dir, 'config.json'), `${JSON.stringify({ ...o.base.config, [key]: names[dtype] }, null, 2)}\n`);
-  for (const file of o.base.auxiliary) copyFileSync(join(o.base.path, file), join(dir, file));
+  copyAuxiliary(o.base, dir);
   if (order.length !== specs.size) throw new EdpoError(`internal: ${specs.size - order.length} parameters were not written`);
+}
+/** Copies the files that travel with weights; an adapter's own tokenizer before its base's. */
+export function copyAuxiliary(folder: ModelFolder, dir: string): void {
+  for (const from of new Set([folder.path, folder.tokenizerPath])) for (const file of readdirSync(from).filter((f) => AUXILIARY.test(f))) copyFileSync(join(from, file), join(dir, file));
 }
 const pad = (n: number): string => String(n).padStart(5, '0');

@@ -34,29 +34,29 @@ export function runManifest(o: { config: RunConfig; inputs: Inputs; gpu: Gpu; st
   };
 }
 
-/** README.md of a trained model. */
-export function modelCard({ config, loss, state }: { config: RunConfig; loss: LossDefinition; state: TrainState }): string {
+/** README.md of a trained model, or of an adapter on `base`. */
+export function modelCard({ config, loss, state, base }: { config: RunConfig; loss: LossDefinition; state: TrainState; base: string | undefined }): string {
   const last = (key: string): number | undefined => state.logHistory.findLast((l) => key in l)?.[key];
   const rows = ['loss', 'loss_dpo', 'rewards/accuracies', 'rewards/margins', 'eval_loss', 'eval_loss_dpo', 'eval_rewards/accuracies', 'eval_rewards/accuracies_se', 'kl/p_epsilon_steps', 'kl/n_epsilon_steps']
     .flatMap((k) => (last(k) === undefined ? [] : [`| ${k} | ${last(k)!.toPrecision(5)} |`]));
   const data = config.dataset_name ?? config.data_files?.join(', ') ?? '';
   return `---
-base_model: ${withoutRevision(config.model_name_or_path!)}
-library_name: transformers
+base_model: ${base ?? withoutRevision(config.model_name_or_path!)}
+library_name: ${base === undefined ? 'transformers' : 'peft'}
 model_name: ${config.run_name ?? basename(config.output_dir ?? 'model')}
 datasets:
 - ${withoutRevision(data)}
 tags:
 - edpo
-- ${loss.name}
+- ${loss.name}${base === undefined ? '' : '\n- lora'}
 ---
 
 # ${config.run_name ?? basename(config.output_dir ?? 'model')}
 
-${config.model_name_or_path} trained with ${loss.title} (${loss.citation}) by edpo ${packageVersion('edpo')}.
+${config.model_name_or_path} ${base === undefined ? 'trained' : 'trained as a LoRA adapter'} with ${loss.title} (${loss.citation}) by edpo ${packageVersion('edpo')}.
 
 Loss: \`${loss.formula}\`${loss.needs.branches === 2 ? `; β started at ${config.beta} and ended at ${state.beta.toPrecision(6)}` : ''}${loss.adaptiveBeta ? `; ε ${config.epsilon}, criterion ${config.criterion}` : ''}.
-Reference: ${loss.needs.reference === 'none' ? 'none' : (config.ref_model_name_or_path ?? `${config.model_name_or_path} as it started`)}. Data: ${data}. ${state.step} optimiser steps, ${state.numTokens} tokens.
+Reference: ${loss.needs.reference === 'none' ? 'none' : (config.ref_model_name_or_path ?? (base === undefined ? `${config.model_name_or_path} as it started` : `${base}, the base without adapters`))}. Data: ${data}. ${state.step} optimiser steps, ${state.numTokens} tokens.
 
 | metric | last value |
 | --- | --- |

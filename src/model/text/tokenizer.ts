@@ -54,13 +54,14 @@ const tokenText = (value: unknown): string | undefined =>
 /**
  * Loads tokenizer.json and tokenizer_config.json of a folder. tokenizer.json alone decides the ids, as in Hugging Face's fast
  * tokenizers: the bundled per-model classes, some of which follow the older "slow" ones, are passed by.
+ * @param beside the model's folder where that is another one: it knows end tokens, too
  */
-export async function loadTokenizer(dir: string): Promise<Tokenizer> {
+export async function loadTokenizer(dir: string, beside = dir): Promise<Tokenizer> {
   const path = join(dir, 'tokenizer.json');
   if (!existsSync(path)) throw new InputError(`${dir} has no tokenizer.json`, 'save the tokenizer as a "fast" tokenizer beside the model');
   const json = readJson(path) as TokenizerJson;
   if (typeof json.model !== 'object' || json.model === null) throw new InputError(`${path} has no "model" entry, so it is no tokenizer file`, 'copy or download the file again');
-  const optional = (name: string): Record<string, unknown> => (existsSync(join(dir, name)) ? readJson(join(dir, name)) : {});
+  const optional = (name: string, from = dir): Record<string, unknown> => (existsSync(join(from, name)) ? readJson(join(from, name)) : {});
   const config: Record<string, unknown> = { ...optional('special_tokens_map.json'), ...optional('tokenizer_config.json') };
   normaliseTokenizerJson(json);
   const hash = createHash('sha256').update(JSON.stringify([json.model, json.added_tokens, json.normalizer, json.pre_tokenizer])).digest('hex');
@@ -79,7 +80,7 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   const idOf = (text: string | undefined): number | undefined => (text === undefined ? undefined : (added.get(text) ?? inner.model.tokens_to_ids.get(text)));
   const bosId = idOf(tokenText(config['bos_token']));
   const eosId = idOf(tokenText(config['eos_token']));
-  const ends = [eosId, optional('generation_config.json')['eos_token_id'], optional('config.json')['eos_token_id']].flat();
+  const ends = [eosId, ...[...new Set([dir, beside])].flatMap((d) => [optional('generation_config.json', d)['eos_token_id'], optional('config.json', d)['eos_token_id']])].flat();
   const largest = addedTokens.reduce((most, t) => Math.max(most, t.id), inner.model.vocab.length - 1);
   const templateFile = join(dir, 'chat_template.jinja');
   const template = existsSync(templateFile) ? readFileSync(templateFile, 'utf8') : defaultTemplate(config['chat_template']);

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { EdpoError, InputError } from '../../errors.js';
 import type { Parameters } from '../parameters.js';
 import { writeAtomic, writeFolderAtomic } from '../files/atomic.js';
-import { writeModelFolder, type ModelFolder } from '../files/hf_folder.js';
 import { SafetensorsFile, writeSafetensors, type TensorSource } from '../files/safetensors.js';
 import type { PairRecord } from './ledger.js';
 
@@ -51,13 +50,16 @@ export function removePartials(outputDir: string): void {
   for (const name of readdirSync(outputDir)) if (/\.partial-\d+$/.test(name)) rmSync(join(outputDir, name), { recursive: true, force: true });
 }
 
-/** Writes checkpoint-<step>: the model in HF layout, master weights and moments in f32 (a moving reference's too), the state. Atomic. */
-export async function writeCheckpoint(outputDir: string, state: TrainState, o: { base: ModelFolder; policy: Parameters; dtype: SaveDtype; reference?: Parameters | undefined }): Promise<string> {
+/**
+ * Writes checkpoint-<step>: the model (or its adapter) by `write` in HF layout, master values and moments of what is trained in f32 (a moving
+ * reference's too), the state. Atomic.
+ */
+export async function writeCheckpoint(outputDir: string, state: TrainState, o: { write: (dir: string) => Promise<void>; trained: Parameters; reference?: Parameters | undefined }): Promise<string> {
   const path = join(outputDir, `checkpoint-${state.step}`);
   await writeFolderAtomic(path, async (partial) => {
-    await writeModelFolder(partial, { base: o.base, dtype: o.dtype, read: (name) => o.policy.read(name) });
-    const sources = [...(['value', 'm', 'v'] as const).map((kind) => ({ prefix: kind as string, kind, of: o.policy })), ...(o.reference ? [{ prefix: 'ref', kind: 'value' as const, of: o.reference }] : [])];
-    const tensors = o.policy.list.flatMap((p) =>
+    await o.write(partial);
+    const sources = [...(['value', 'm', 'v'] as const).map((kind) => ({ prefix: kind as string, kind, of: o.trained })), ...(o.reference ? [{ prefix: 'ref', kind: 'value' as const, of: o.reference }] : [])];
+    const tensors = o.trained.list.flatMap((p) =>
       sources.map(({ prefix, kind, of }): TensorSource => {
         const width = p.shape.slice(1).reduce((a, b) => a * b, 1);
         let held: Promise<Float32Array> | undefined;
@@ -78,7 +80,6 @@ export async function writeCheckpoint(outputDir: string, state: TrainState, o: {
   });
   return path;
 }
-export type SaveDtype = 'auto' | 'float32' | 'float16' | 'bfloat16';
 
 /** trainer_state.json in transformers' shape. */
 export function trainerState(s: TrainState): string {
@@ -118,10 +119,10 @@ export function readState(path: string, identity: Record<string, unknown>): Trai
   return state;
 }
 
-/** Puts master weights and moments of a checkpoint back on the GPU, and the moving reference where there is one. */
-export function restoreWeights(path: string, policy: Parameters, reference?: Parameters): void {
+/** Puts master values and moments of a checkpoint back on the GPU, and the moving reference where there is one. */
+export function restoreWeights(path: string, trained: Parameters, reference?: Parameters): void {
   const file = SafetensorsFile.open(join(path, 'edpo_state.safetensors'));
-  for (const p of policy.list) {
+  for (const p of trained.list) {
     for (const piece of p.pieces) {
       const rows = piece.value.shape[0] as number;
       piece.value.write(file.readF32(`value.${p.name}`, piece.first, rows));

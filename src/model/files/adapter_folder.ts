@@ -1,0 +1,138 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InputError, InputErrors } from '../../errors.js';
+import type { ModelSpec } from '../families/index.js';
+import type { ParameterSpec } from '../families/spec.js';
+import { adaptable, adapterName, adapterSpecs, loraScale, type LoraSettings } from '../lora.js';
+import { SafetensorsFile } from './safetensors.js';
+
+export const ADAPTER_CONFIG = 'adapter_config.json';
+export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
+/** Metadata of the weights file: SHA-256 of the base's weights (`ModelFolder.weightsHash`). */
+export const BASE_HASH = 'edpo_base_weights';
+
+/** What of adapter_config.json asks for more than A and B on matrices; a value that asks for nothing is fine. */
+const UNAVAILABLE: Record<string, string> = {
+  use_dora: 'DoRA', use_qalora: 'QALoRA', fan_in_fan_out: 'transposed weights (fan_in_fan_out)', lora_bias: 'biases of adapters', modules_to_save: 'modules saved in full (modules_to_save)',
+  rank_pattern: 'ranks by module (rank_pattern)', alpha_pattern: 'alphas by module (alpha_pattern)', layer_replication: 'replicated layers', trainable_token_indices: 'trained token embeddings', alora_invocation_tokens: 'activated LoRA',
+  target_parameters: 'adapters on single parameters (target_parameters)', arrow_config: 'Arrow routing',
+};
+const asksForNothing = (v: unknown): boolean => v === undefined || v === null || v === false || (typeof v === 'object' && Object.keys(v as object).length === 0);
+
+/** The model an adapter is for, as adapter_config.json names it. */
+export interface BaseName {
+  name: string;
+  revision: string | undefined;
+}
+
+/** A LoRA adapter in PEFT's layout: adapter_config.json and adapter_model.safetensors. */
+export class AdapterFolder {
+  private constructor(
+    readonly path: string,
+    readonly base: BaseName,
+    private readonly rank: number,
+    private readonly alpha: number,
+    private readonly rslora: boolean,
+    private readonly file: SafetensorsFile,
+  ) {}
+
+  static isOne(path: string): boolean {
+    return existsSync(join(path, ADAPTER_CONFIG));
+  }
+
+  /** Opens and checks what needs no base. Throws InputError(s). */
+  static open(path: string): AdapterFolder {
+    const configPath = join(path, ADAPTER_CONFIG);
+    if (!AdapterFolder.isOne(path)) throw new InputError(`${path} has no ${ADAPTER_CONFIG}, so it is no LoRA adapter`, 'a folder as edpo train --use_peft true or PEFT’s save_pretrained writes it');
+    let c: Record<string, unknown>;
+    try {
+      c = JSON.parse(readFileSync(configPath, 'utf8')) as Record<string, unknown>;
+    } catch (cause) {
+      throw new InputError(`${configPath} is no JSON: ${(cause as Error).message}`, 'copy or download the file again');
+    }
+    const problems = Object.entries(UNAVAILABLE).filter(([key]) => !asksForNothing(c[key])).map(([key, what]) => `${key}: ${what} are not available, got ${JSON.stringify(c[key])}`);
+    if (c['peft_type'] !== 'LORA') problems.push(`peft_type: expected "LORA", got ${JSON.stringify(c['peft_type'] ?? null)}`);
+    if (c['bias'] !== undefined && c['bias'] !== 'none') problems.push(`bias: trained biases are not available, got ${JSON.stringify(c['bias'])}`);
+    const [rank, alpha, base, revision] = [c['r'], c['lora_alpha'], c['base_model_name_or_path'], c['revision']];
+    if (!Number.isInteger(rank) || (rank as number) < 1) problems.push(`r: expected a whole number above 0, got ${JSON.stringify(rank ?? null)}`);
+    if (typeof alpha !== 'number' || !(alpha > 0)) problems.push(`lora_alpha: expected a number above 0, got ${JSON.stringify(alpha ?? null)}`);
+    if (problems.length > 0) throw new InputErrors(`${configPath}: not an adapter edpo has`, problems, 'merge it in PEFT (merge_and_unload) and name the merged model');
+    if (!existsSync(join(path, ADAPTER_WEIGHTS))) throw new InputError(`${path} has no ${ADAPTER_WEIGHTS}${existsSync(join(path, 'adapter_model.bin')) ? ' (PyTorch .bin files are not read)' : ''}`, 'save the adapter with safe_serialization=True');
+    return new AdapterFolder(path, { name: typeof base === 'string' ? base : '', revision: typeof revision === 'string' ? revision : undefined }, rank as number, alpha as number, c['use_rslora'] === true, SafetensorsFile.open(join(path, ADAPTER_WEIGHTS)));
+  }
+
+  /**
+   * What it puts on a model of this shape, by its tensors.
+   * @param hash of the base's weights, asked only where the adapter has recorded one
+   * @throws InputError(s) where they do not fit, or the base is another one than it was trained on
+   */
+  settings(spec: ModelSpec, where: string, hash: () => string): LoraSettings {
+    const { tensors } = this.file;
+    const targets = adaptable(spec).map((p) => p.name).filter((weight) => tensors.has(adapterName(weight, 'A')) || tensors.has(adapterName(weight, 'B')));
+    const settings = { r: this.rank, alpha: this.alpha, rslora: this.rslora, targets };
+    const known = new Map(adapterSpecs(spec, settings).map((p) => [p.name, p.shape]));
+    const problems = [...known].flatMap(([name, shape]) => {
+      const got = tensors.get(name)?.shape;
+      return got?.join() === shape.join() ? [] : [`${name}: ${got ? `expected [${shape.join(', ')}], got [${got.join(', ')}]` : `missing, expected [${shape.join(', ')}]`}`];
+    });
+    for (const name of tensors.keys()) if (!known.has(name)) problems.push(`${name}: the base has no such matrix`);
+    const trained = this.base.name === '' ? 'it names no base' : `it was trained on ${this.base.name}`;
+    if (problems.length > 0) throw new InputErrors(`the adapter ${this.path} does not fit ${where} (${trained})`, [...problems.slice(0, 12), ...(problems.length > 12 ? [`and ${problems.length - 12} more`] : [])], '--model_name_or_path BASE --adapter_name_or_path ADAPTER, with the base the adapter was trained on');
+    if (targets.length === 0) throw new InputError(`${this.file.path} holds no adapter for any matrix`, 'train it again, or name another folder');
+    const recorded = this.file.metadata[BASE_HASH];
+    if (recorded !== undefined && recorded !== hash()) {
+      throw new InputError(`the adapter ${this.path} was trained on other weights than those of ${where}: ${trained}, SHA-256 ${recorded.slice(0, 12)}…, these have ${hash().slice(0, 12)}…`, '--model_name_or_path BASE --adapter_name_or_path ADAPTER, with the base the adapter was trained on');
+    }
+    return settings;
+  }
+
+  /** Is the base proven by its hash? PEFT records a name alone. */
+  get recordsHash(): boolean {
+    return BASE_HASH in this.file.metadata;
+  }
+
+  /** A or B of a weight, row-major; NaN or infinity is an error that names the tensor. */
+  read(weight: string, side: 'A' | 'B'): Float32Array {
+    const values = this.file.readF32(adapterName(weight, side));
+    const bad = values.findIndex((v) => !Number.isFinite(v));
+    if (bad >= 0) throw new InputError(`${this.file.path}: tensor ${adapterName(weight, side)} holds ${values[bad]} (element ${bad})`, 'this adapter is broken; use another checkpoint');
+    return values;
+  }
+
+  /** SHA-256 over scale, names, formats, shapes and bytes of the adapters in name order. */
+  hash(): string {
+    const hash = createHash('sha256').update(`${this.rank} ${this.alpha} ${this.rslora}\n`);
+    for (const name of [...this.file.tensors.keys()].sort()) {
+      const { dtype, shape } = this.file.tensors.get(name)!;
+      hash.update(`${name} ${dtype} ${shape.join()}\n`);
+      for (const chunk of this.file.rawChunks(name)) hash.update(chunk);
+    }
+    return hash.digest('hex');
+  }
+
+  close(): void {
+    this.file.close();
+  }
+}
+
+/** Rows of W + s·B·A, summed in f64 and rounded once. `values` are the rows of W from `first` on. */
+export function mergeRows(adapter: AdapterFolder, settings: LoraSettings, p: ParameterSpec, values: Float32Array, first: number): Float32Array {
+  if (!settings.targets.includes(p.name)) return values;
+  const { r } = settings;
+  const s = loraScale(settings);
+  const [a, b] = [adapter.read(p.name, 'A'), adapter.read(p.name, 'B')];
+  const I = p.shape[1]!;
+  const out = new Float32Array(values.length);
+  const row = new Float64Array(I);
+  for (let o = 0; o < values.length / I; o++) {
+    row.set(values.subarray(o * I, (o + 1) * I));
+    for (let k = 0; k < r; k++) {
+      const factor = s * b[(first + o) * r + k]!;
+      if (factor === 0) continue;
+      for (let i = 0; i < I; i++) row[i]! += factor * a[k * I + i]!;
+    }
+    out.set(row, o * I);
+  }
+  return out;
+}

@@ -1,0 +1,49 @@
+import type { CliIo } from '../cli/io.js';
+import type { RunConfig } from '../config/keys.js';
+import { InputError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import { parameterCount } from './families/spec.js';
+import { writeAdapterFolder } from './files/adapter_writer.js';
+import { writeModelFolder } from './files/hf_folder.js';
+import { adapterCount, Adapters, initialAdapter, loraScale, loraTargets, moduleOf, type LoraSettings } from './lora.js';
+import type { LoraMemory } from './memory_advice.js';
+import type { Parameters } from './parameters.js';
+import { loadWeights, type Inputs } from './session.js';
+
+/** The adapters a run trains: by its configuration, or those of the adapter it continues; undefined where all weights are trained. Says which. */
+export function loraOf(config: RunConfig, { policy }: Inputs, io: CliIo): LoraSettings | undefined {
+  const { adapter, spec } = policy;
+  if (!config.use_peft) {
+    if (adapter) throw new InputError(`${adapter.folder.path} is a LoRA adapter, and this run would train all weights`, '--use_peft true continues the adapter; edpo merge makes a whole model of it');
+    return undefined;
+  }
+  const lora = adapter?.settings ?? { r: config.lora_r, alpha: config.lora_alpha, rslora: config.use_rslora, targets: loraTargets(spec, config.lora_target_modules) };
+  const names = [...new Set(lora.targets.map((t) => moduleOf(t).split('.').at(-1)!))];
+  if (adapter) io.say(`continuing the adapter ${adapter.folder.path}; rank, alpha and modules are its own`);
+  io.say(`LoRA: r ${lora.r}, scale ${Number(loraScale(lora).toPrecision(4))}, on ${lora.targets.length} matrices (${names.join(', ')}): ${adapterCount(spec, lora)} of ${parameterCount(spec)} parameters are trained`);
+  return lora;
+}
+
+/** Is the reference the run's own frozen base? */
+export const sharesBase = ({ policy, reference }: Inputs, lora: LoraSettings | undefined): boolean => lora !== undefined && reference === policy.base;
+
+export const loraMemory = (inputs: Inputs, lora: LoraSettings | undefined): LoraMemory =>
+  lora && { rank: lora.r, parameters: adapterCount(inputs.policy.spec, lora), shared: sharesBase(inputs, lora) };
+
+/** The policy to train and its weights without adapters: the same model where all weights are trained. */
+export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: LoraSettings | undefined, seed: number): Promise<{ policy: Parameters; base: Parameters }> {
+  const base = await loadWeights(gpu, folder.base, lora === undefined, 'policy');
+  if (!lora) return { policy: base, base };
+  const adapters = new Adapters(gpu, folder.spec, lora, true);
+  const from = folder.adapter?.folder;
+  await adapters.load((weight, side, shape) => from?.read(weight, side) ?? initialAdapter(folder.spec, weight, side, shape, seed));
+  gpu.check();
+  return { policy: base.with(adapters), base };
+}
+
+/** Writes what a run has trained into a folder: a whole model, or an adapter. */
+export function writeTrained(dir: string, config: RunConfig, { policy: model, baseName }: Inputs, lora: LoraSettings | undefined, policy: Parameters): Promise<void> {
+  const read = (name: string): Promise<Float32Array> => policy.trained.read(name);
+  if (lora) return writeAdapterFolder(dir, { model, baseName, settings: lora, dropout: config.lora_dropout, dtype: config.save_dtype, read });
+  return writeModelFolder(dir, { base: model, dtype: config.save_dtype, read });
+}
