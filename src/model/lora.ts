@@ -26,8 +26,11 @@ export const adapterName = (weight: string, side: 'A' | 'B'): string => `base_mo
 /** The weights that may carry an adapter: every matrix inside a layer. */
 export const adaptable = (spec: ModelSpec): ParameterSpec[] => parameterSpecs(spec).filter((p) => p.shape.length === 2 && !p.table && p.name.endsWith(WEIGHT));
 
-/** PEFT's default targets (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING of 0.18) of the families it has; another family's are all-linear. */
-const DEFAULT_TARGETS: Record<string, string[]> = Object.fromEntries(['llama', 'mistral', 'mixtral', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3_text', 'stablelm', 'opt'].map((family) => [family, ['q_proj', 'v_proj']]));
+/** PEFT's default targets (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING of 0.21) of the families it has; another family's are all-linear. */
+const DEFAULT_TARGETS: Record<string, string[]> = {
+  ...Object.fromEntries(['llama', 'mistral', 'mixtral', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3_text', 'stablelm', 'opt', 'gpt_neo', 'gptj'].map((family) => [family, ['q_proj', 'v_proj']])),
+  phi: ['q_proj', 'v_proj', 'fc1', 'fc2'],
+};
 
 /**
  * The weights that `lora_target_modules` names, as PEFT matches names: the whole module path or its end after a dot; `all-linear` (also `all`)

@@ -65,6 +65,6 @@ export function requireMemory(spec: ModelSpec, loss: LossDefinition, c: Keys & P
   const lines = changes.map((x, i) => `${i === 0 ? '' : 'and '}${x.flags}: ${bytesText(x.total)} (${x.cost})`);
   throw new InputError(
     `the plan takes ${bytesText(memory.total)} on the GPU, gpu_memory is ${bytesText(limit)}`,
-    [...lines, ...(fits ? [] : [`${changes.length === 0 ? 'no setting saves anything' : 'that is still too much'}: ${bytesText(memory.parts['weights']! + (memory.parts['gradients and Adam moments'] ?? 0))} are weights, gradients and Adam moments; a smaller model or a larger card`])].join('; '),
+    [...lines, ...(fits ? [] : [`${changes.length === 0 ? 'no setting saves anything' : 'that is still too much'}: ${bytesText(memory.parts['weights']! + (memory.parts['gradients and Adam moments'] ?? 0))} are weights, gradients and Adam moments; ${lora ? '' : '--use_peft true (LoRA), '}a smaller model or a larger card`])].join('; '),
   );
 }

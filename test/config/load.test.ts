@@ -117,8 +117,8 @@ t.test('what a command needs', async (t) => {
 });
 
 t.test('all problems at once, in the order of the lines, contradictions included', async (t) => {
-  const found = problemsOf('beta: -1\nlearning_rat: 1\ntotal_batch_size: 100\nper_device_train_batch_size: 16\nuse_peft: true\nseed: x\n', { epsilon: '2' });
-  t.same(found.map((p) => p.split(' ')[0]), ['beta', 'learning_rat', 'total_batch_size', 'use_peft', 'seed', 'epsilon']);
+  const found = problemsOf('beta: -1\nlearning_rat: 1\ntotal_batch_size: 100\nper_device_train_batch_size: 16\nload_in_4bit: true\nseed: x\n', { epsilon: '2' });
+  t.same(found.map((p) => p.split(' ')[0]), ['beta', 'learning_rat', 'total_batch_size', 'load_in_4bit', 'seed', 'epsilon']);
 });
 
 t.test('a baseline run on an ε-DPO file says which keys it leaves', async (t) => {
@@ -152,11 +152,22 @@ t.test('nothing changes silently', async (t) => {
 });
 
 t.test('effects edpo does not have are refused, their absence is noted', async (t) => {
-  t.match(problemsOf('use_peft: true\nload_in_4bit: true\nref_mode: adapter_off\nf_divergence_type: js_divergence\n'), [
-    /^use_peft LoRA is not available yet.*line 1$/, /^load_in_4bit quantised.*line 2$/, /^ref_mode adapter_off is for LoRA, which is not available yet.*line 3$/, /^f_divergence_type only reverse KL.*line 4$/,
+  t.match(problemsOf('use_dora: true\nload_in_4bit: true\nref_mode: adapter_off\nf_divergence_type: js_divergence\n'), [
+    /^use_dora DoRA is not available.*line 1$/, /^load_in_4bit quantised.*line 2$/, /^ref_mode adapter_off is for LoRA \(use_peft: true\).*line 3$/, /^f_divergence_type only reverse KL.*line 4$/,
   ]);
-  const { notes } = load('use_peft: false\nf_divergence_type: reverse_kl\nrpo_alpha: null\ndeepspeed: zero3.json\nbf16: true\n');
-  t.same(notes.map((n) => n.split(':')[0]), ['use_peft', 'f_divergence_type', 'rpo_alpha', 'deepspeed', 'bf16']);
+  const { notes } = load('use_dora: false\nf_divergence_type: reverse_kl\nrpo_alpha: null\ndeepspeed: zero3.json\nbf16: true\n');
+  t.same(notes.map((n) => n.split(':')[0]), ['use_dora', 'f_divergence_type', 'rpo_alpha', 'deepspeed', 'bf16']);
+});
+
+t.test('LoRA: other trainers’ names, what needs use_peft, what excludes it', async (t) => {
+  const { config, notes } = load('use_peft: true\nlora_rank: 8\nlora_target: all-linear\nlora_task_type: CAUSAL_LM\nlora_alpha: 16\nlora_dropout: 0.0\nuse_rslora: true\n');
+  t.match(config, { use_peft: true, lora_r: 8, lora_alpha: 16, lora_target_modules: ['all-linear'], use_rslora: true });
+  t.same(notes, ['lora_rank: read as lora_r', 'lora_target: read as lora_target_modules', 'lora_task_type: not used (adapters are those of a language model (CAUSAL_LM))']);
+  t.match(load('').config, { use_peft: false, lora_r: 16, lora_alpha: 32, lora_target_modules: undefined, use_rslora: false });
+  t.same(load('lora_target_modules: [q_proj, v_proj]\nlora_r: 4\nlora_modules_to_save: [lm_head]\n').notes, ['lora_r, lora_target_modules, lora_modules_to_save: not used (only has an effect with use_peft)']);
+  t.same(problemsOf('use_peft: true\nlora_r: 0\nlora_modules_to_save: [lm_head]\nsync_ref_model: true\nref_mode: live\n').map((p) => p.split(' ')[0]), ['lora_r', 'lora_modules_to_save', 'sync_ref_model']);
+  t.match(problemsOf('adapter: lora\n'), [/^adapter lora names no GPU.*LoRA is use_peft: true/]);
+  t.match(problemsOf('model_name_or_path: m\n', {}, 'merge'), ['output_dir is required']);
 });
 
 t.test('the official ε-DPO form', async (t) => {

@@ -2,7 +2,7 @@
 
     python test/goldens/make_lora.py > test/goldens/lora.json
 
-peft 0.18.1, torch 2.15, transformers 5.23, all in f64. Per case: config.json of the base, adapter_config.json and the tensors' names and shapes as save_pretrained
+peft 0.21.2, torch 2.15, transformers 5.23, all in f64. Per case: config.json of the base, adapter_config.json and the tensors' names and shapes as save_pretrained
 writes them, logits of the last positions, the log-probs of two preference pairs with and without the adapters, and the gradient of their DPO loss (the reference is the
 base, adapters off) with respect to every A and B, as its norm and its product with a fixed vector. Weights of the base are those of make_families.py: element i of the n-th
 tensor (by name) is a sine of 0.7 + 12.9898 (i+1) + 78.233 n, scaled; element i of the n-th adapter tensor the same with n + 200, times 0.3.

@@ -4,6 +4,7 @@ import { Head } from '../../src/gpu/ops/head.js';
 import { STATS } from '../../src/gpu/ops/head_kernels.js';
 import { mix } from '../../src/gpu/ops/mix.js';
 import { GAIN_ROWS, rmsNorm, rmsNormBackward } from '../../src/gpu/ops/rms_norm.js';
+import { scale } from '../../src/gpu/ops/scale.js';
 import { softCap } from '../../src/gpu/ops/soft_cap.js';
 import { swiglu, swigluBackward } from '../../src/gpu/ops/swiglu.js';
 import { Dyn } from '../../src/gpu/tensor.js';
@@ -69,6 +70,18 @@ t.test('rms_norm with gains stored less 1, and added to a residual', async (t) =
   close(t, 'y', await read(y), norm.rmsNorm(xs, whole, 1e-6).y.map((v, i) => v + adds[i]!), reduce(D), [N, D]);
   close(t, 'dx adds', await read(dx), back.dx.map((v) => v + 1), reduce(D), [N, D]);
   close(t, 'dgain adds', await read(dgain), back.dgain.map((v) => v + 2), reduce(N), [D]);
+});
+
+t.test('scale: in place, rows past N untouched', async (t) => {
+  const gpu = await testGpu();
+  for (const [N, R] of [[1, 1], [5, 3], [67, 16]] as const) {
+    const xs = normals(N, N * R);
+    const tensor = upload(gpu, 'x', [new Dyn('N', N + 2), R], Float32Array.from({ length: (N + 2) * R }, (_, i) => xs[i] ?? 7));
+    await runOnce(gpu, (p) => scale(p, tensor, 0.37), { N });
+    const got = await read(tensor);
+    close(t, `${N} x ${R}`, got.subarray(0, N * R), twin.scale(xs, 0.37), elementwise, [N, R]);
+    t.ok(got.subarray(N * R).every((v) => v === 7));
+  }
 });
 
 t.test('soft cap: in place, and through the head: statistics and gradients of c·logp + k·KL', async (t) => {

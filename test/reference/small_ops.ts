@@ -24,6 +24,8 @@ export function addBiasBackward(dy: ArrayLike<number>, D: number): Float64Array 
 /** α·x + (1 − α)·y. */
 export const mix = (x: ArrayLike<number>, y: ArrayLike<number>, alpha: number): Float64Array => Float64Array.from(x, (v, i) => alpha * v + (1 - alpha) * y[i]!);
 
+export const scale = (x: ArrayLike<number>, factor: number): Float64Array => Float64Array.from(x, (v) => factor * v);
+
 export const softCap = (f: ArrayLike<number>, cap: number): Float64Array => Float64Array.from(f, (z) => cap * Math.tanh(z / cap));
 
 export const swiglu = (gate: ArrayLike<number>, up: ArrayLike<number>): Float64Array => Float64Array.from(gate, (g, i) => silu(g) * up[i]!);
