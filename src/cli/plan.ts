@@ -16,7 +16,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.model_name_or_path === undefined) throw new InputError('model_name_or_path is required');
   const inputs = await openInputs(config, io);
   const loss = lossOf(config);
-  const lora = loraMemory(inputs, loraOf(config, inputs, io));
+  const lora = loraMemory(config, inputs, loraOf(config, inputs, io));
   const store = await openSplit(config, inputs, 'train', loss.needs.branches, io);
   const source = documentsOf(store);
   const plan = stepPlan(config, store.count);

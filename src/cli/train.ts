@@ -8,7 +8,7 @@ import type { TokenStore } from '../model/data/store.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import { lockFolder } from '../model/files/lock.js';
 import { modelCard, runManifest } from '../model/files/run_files.js';
-import { loadPolicy, loraMemory, loraOf, sharesBase, writeTrained } from '../model/lora_run.js';
+import { dropoutOf, loadPolicy, loraMemory, loraOf, sharesBase, writeTrained } from '../model/lora_run.js';
 import { describeMemory } from '../model/memory.js';
 import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
@@ -42,9 +42,9 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
 
   const plan = stepPlan(config, train.count);
   const needs = loss.needs.reference;
-  const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(inputs, lora));
+  const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora));
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
-  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: train.count }, (_, i) => source.rows(i))), loraMemory(inputs, lora));
+  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: train.count }, (_, i) => source.rows(i))), loraMemory(config, inputs, lora));
 
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
   let trainer: Trainer | undefined;
@@ -59,7 +59,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     if (!from) for (const c of listCheckpoints(dir)) rmSync(c.path, { recursive: true });
     writeAtomic(join(dir, 'config.yaml'), resolvedYaml(config));
     const gpu = await openDevice(config, io);
-    const { policy, base } = await loadPolicy(gpu, inputs, lora, config.seed);
+    const { policy, base } = await loadPolicy(gpu, inputs, lora, config);
     // A LoRA run's reference is its own frozen base: no second model.
     const shared = sharesBase(inputs, lora);
     const write = (to: string): Promise<void> => writeTrained(to, config, inputs, lora, policy);
@@ -98,7 +98,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       loss: loss.name, data: train.hash, documents: train.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
-      ...(lora ? { lora } : {}),
+      ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
       ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
     };
     const fresh: TrainState = {

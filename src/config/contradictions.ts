@@ -102,7 +102,7 @@ function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<k
   const trains = purpose === 'train' || purpose === 'sft' || purpose === 'plan' || purpose === 'config';
   if (c.use_peft) {
     if (c.lora_modules_to_save?.length) add(['lora_modules_to_save', 'use_peft'], `modules trained in full beside adapters are not available; leave it out, got ${JSON.stringify(c.lora_modules_to_save)}`);
-    if (c.lora_dropout > 0) add(['lora_dropout', 'use_peft'], `dropout is not available yet: expected 0, got ${c.lora_dropout}`);
+    if (given.has('lora_dropout') && c.lora_dropout > 0 && c.disable_dropout && purpose !== 'sft') notes.push('lora_dropout: not used (disable_dropout is true, as TRL’s DPO trainer has it too; --disable_dropout false)');
     if (c.sync_ref_model) add(['sync_ref_model', 'use_peft'], 'sync_ref_model moves the reference’s weights, which adapters leave frozen; give one of the two');
   } else {
     const unused = LORA_KEYS.filter((k) => given.has(k) && c[k] !== defaultOf(k));

@@ -5,6 +5,7 @@ import { capacityOf, Tensor, type Extent } from '../gpu/tensor.js';
 import type { BatchAxes } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
 import type { HeadNormTensors, PostNormTensors } from './layer.js';
+import type { Adapters, LoraScratch } from './lora.js';
 
 /**
  * What the forward pass keeps: `train` everything the backward pass reads, per layer; `checkpoint` only each
@@ -40,15 +41,15 @@ export class Activations {
   readonly gathered: Tensor;
   readonly hidden: Tensor;
   readonly rstdFinal: Tensor;
-  /** Inner states of one adapter at a time, [N, r], where there are adapters. */
-  readonly lora: Tensor | undefined;
+  /** Where there are adapters. */
+  readonly lora: LoraScratch | undefined;
   /** cos and sin per position [T, C]. */
   readonly rope: Tensor;
   private readonly residual: Tensor[];
   private readonly layers: LayerActivations[];
   private readonly all: Tensor[] = [];
 
-  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, readonly keep: KeepMode, label = 'policy', rank = 0) {
+  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, readonly keep: KeepMode, label = 'policy', adapters?: Pick<Adapters, 'rank' | 'dropout'>) {
     const { D, H, G, C, F, L } = spec;
     const { N, S } = axes;
     const names = spec.names.layers[0]!;
@@ -62,7 +63,11 @@ export class Activations {
     this.gathered = make('gathered', S, D);
     this.hidden = make('hidden', S, D);
     this.rstdFinal = make('rstd_final', S);
-    if (rank > 0) this.lora = make('lora', N, rank);
+    if (adapters) {
+      const dropout = adapters.dropout > 0 && keep !== 'forward' ? { keys: new Tensor(gpu, `${label}.row_keys`, [N], 'u32'), dropped: make('dropped', N, Math.max(D, H * C, F)) } : undefined;
+      if (dropout) this.all.push(dropout.keys);
+      this.lora = { u: make('lora', N, adapters.rank), dropout };
+    }
     this.rope = make('rope', N.capacity, C);
     this.rope.write(ropeTable(N.capacity, spec.block.position.frequencies));
     this.residual = Array.from({ length: keep === 'forward' ? 2 : L + 1 }, (_, l) => make(`x${l}`, N, D));

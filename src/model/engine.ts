@@ -13,6 +13,7 @@ import { Tensor } from '../gpu/tensor.js';
 import { Activations, BackwardScratch, type KeepMode } from './activations.js';
 import { pack, type BatchCapacity, type Document, type PackedBatch } from './batch/pack.js';
 import { batchAxes, BatchTensors, type BatchAxes } from './batch/tensors.js';
+import { rowKeys } from './batch/row_keys.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
 import { clearNow, type Parameters } from './parameters.js';
 import { backward, forward, type TransformerParts } from './transformer.js';
@@ -95,6 +96,8 @@ export class Engine {
   private readonly forwardProgram: Program;
   private readonly backwardProgram: Program | undefined;
   private readonly optimiserProgram: Program | undefined;
+  /** Number of the optimiser step for dropout's masks (`stepKey`). */
+  dropoutKey = 0;
   private readonly pairRing: ReadbackRing;
   private readonly stateRing: ReadbackRing;
 
@@ -105,7 +108,7 @@ export class Engine {
     const { S, Q, P } = this.axes;
     this.batch = new BatchTensors(gpu, this.axes);
     const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing ? 'checkpoint' : 'train';
-    this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters?.rank);
+    this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters);
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
     this.coef = new Tensor(gpu, 'coef', [Q, 2]);
     this.pairs = new Tensor(gpu, 'pairs', [P, PAIR_COLUMNS.length]);
@@ -225,7 +228,7 @@ export class Engine {
       this.refLogps!.write(reference.logps);
       if (reference.hidden && this.refHidden) this.refHidden.write(reference.hidden);
     }
-    const values: StepValues = { ...batch.values, invCount, perToken, training: train ? 1 : 0 };
+    const values: StepValues = { ...batch.values, invCount, perToken, training: train ? 1 : 0, ...this.dropoutValues(documents, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
     this.batch.upload(encoder, batch);
     this.forwardProgram.encode(encoder, values);
@@ -235,6 +238,14 @@ export class Engine {
     const data = read();
     data.catch(() => undefined); // reported where it is awaited
     return async () => ({ documents, batch, table: new Float32Array(await data).subarray(0, batch.values.P * PAIR_COLUMNS.length) });
+  }
+
+  /** Writes the rows' keys and gives the step's numbers; nothing falls in evaluation. */
+  private dropoutValues(documents: Document[], train: boolean): StepValues {
+    const { dropout } = this.acts.lora ?? {};
+    if (!dropout) return {};
+    dropout.keys.write(rowKeys(documents));
+    return { dropout: train ? this.options.policy.adapters!.dropout : 0, dropoutKey: this.dropoutKey };
   }
 
   /** Submits clipping, AdamW and the β update; the returned function waits for the record. */
@@ -258,7 +269,7 @@ export class Engine {
     const batch = pack(documents, loss.needs.scored === 'all');
     const encoder = gpu.device.createCommandEncoder({ label: 'profiled step' });
     this.batch.upload(encoder, batch);
-    const values = { ...batch.values, invCount, perToken: 0, training: 1, ...optimiserScalars(o) };
+    const values = { ...batch.values, invCount, perToken: 0, training: 1, ...this.dropoutValues(documents, true), ...optimiserScalars(o) };
     for (const program of [this.forwardProgram, this.backwardProgram!, this.optimiserProgram!]) program.encode(encoder, values, profiler);
     const read = profiler.finish(encoder);
     gpu.device.queue.submit([encoder.finish()]);

@@ -6,16 +6,16 @@ import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
 import { linear } from './linear.js';
-import type { Adapter } from './lora.js';
+import type { Adapter, LoraScratch } from './lora.js';
 
 /** One layer of a model: its sizes and options, its tensors' names, and where their values are. */
 export interface Layer {
   spec: ModelSpec;
   w: LayerNames;
   value: (name: string) => Tensor;
-  /** The adapter on a weight, and scratch [N, r] for it. */
+  /** The adapter on a weight, and scratch for it. */
   adapter: (name: string) => Adapter | undefined;
-  lora: Tensor | undefined;
+  lora: LoraScratch | undefined;
 }
 
 /** Queries or keys before their heads' norm, [N, heads*C], and the norm's rstd [N*heads]; there where the family has such norms. */

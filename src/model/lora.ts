@@ -1,5 +1,6 @@
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import type { Tensor } from '../gpu/tensor.js';
 import { keyedUniform } from './data/order.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import { Parameters, type Piece } from './parameters.js';
@@ -86,6 +87,16 @@ export interface Adapter {
   a: Piece;
   b: Piece;
   scale: number;
+  /** The number of its matrix among those of the model. */
+  matrix: number;
+}
+
+/** Scratch of one adapter at a time. */
+export interface LoraScratch {
+  /** Inner states [N, r]. */
+  u: Tensor;
+  /** Of a training run with dropout: a number per row [N], and room for an input whose elements fell, [N, I] of the widest. */
+  dropout: { keys: Tensor; dropped: Tensor } | undefined;
 }
 
 /** All adapters of a model on the GPU; `parameters` holds their matrices under PEFT's names. */
@@ -94,11 +105,12 @@ export class Adapters {
   readonly rank: number;
   private readonly byWeight: Map<string, Adapter>;
 
-  constructor(gpu: Gpu, readonly spec: ModelSpec, readonly settings: LoraSettings, trainable: boolean) {
+  constructor(gpu: Gpu, readonly spec: ModelSpec, readonly settings: LoraSettings, trainable: boolean, /** Share of the elements of an adapter's input that fall in training. */ readonly dropout = 0) {
     this.parameters = new Parameters(gpu, spec, trainable, 'adapter', adapterSpecs(spec, settings));
     this.rank = settings.r;
     const scale = loraScale(settings);
-    this.byWeight = new Map(settings.targets.map((weight) => [weight, { a: this.parameters.piece(adapterName(weight, 'A')), b: this.parameters.piece(adapterName(weight, 'B')), scale }]));
+    const matrices = adaptable(spec).map((p) => p.name);
+    this.byWeight = new Map(settings.targets.map((weight) => [weight, { a: this.parameters.piece(adapterName(weight, 'A')), b: this.parameters.piece(adapterName(weight, 'B')), scale, matrix: matrices.indexOf(weight) }]));
   }
 
   /** The adapter on a weight, if it has one. */

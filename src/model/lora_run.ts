@@ -27,16 +27,19 @@ export function loraOf(config: RunConfig, { policy }: Inputs, io: CliIo): LoraSe
 /** Is the reference the run's own frozen base? */
 export const sharesBase = ({ policy, reference }: Inputs, lora: LoraSettings | undefined): boolean => lora !== undefined && reference === policy.base;
 
-export const loraMemory = (inputs: Inputs, lora: LoraSettings | undefined): LoraMemory =>
-  lora && { rank: lora.r, parameters: adapterCount(inputs.policy.spec, lora), shared: sharesBase(inputs, lora) };
+/** TRL's DPO trainer switches every dropout off unless told otherwise, that of adapters too; its SFT trainer does not. */
+export const dropoutOf = (c: RunConfig): number => (c.loss_type !== 'sft' && c.disable_dropout ? 0 : c.lora_dropout);
+
+export const loraMemory = (config: RunConfig, inputs: Inputs, lora: LoraSettings | undefined): LoraMemory =>
+  lora && { rank: lora.r, dropout: dropoutOf(config) > 0, parameters: adapterCount(inputs.policy.spec, lora), shared: sharesBase(inputs, lora) };
 
 /** The policy to train and its weights without adapters: the same model where all weights are trained. */
-export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: LoraSettings | undefined, seed: number): Promise<{ policy: Parameters; base: Parameters }> {
+export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: LoraSettings | undefined, config: RunConfig): Promise<{ policy: Parameters; base: Parameters }> {
   const base = await loadWeights(gpu, folder.base, lora === undefined, 'policy');
   if (!lora) return { policy: base, base };
-  const adapters = new Adapters(gpu, folder.spec, lora, true);
+  const adapters = new Adapters(gpu, folder.spec, lora, true, dropoutOf(config));
   const from = folder.adapter?.folder;
-  await adapters.load((weight, side, shape) => from?.read(weight, side) ?? initialAdapter(folder.spec, weight, side, shape, seed));
+  await adapters.load((weight, side, shape) => from?.read(weight, side) ?? initialAdapter(folder.spec, weight, side, shape, config.seed));
   gpu.check();
   return { policy: base.with(adapters), base };
 }
@@ -44,6 +47,6 @@ export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: Lor
 /** Writes what a run has trained into a folder: a whole model, or an adapter. */
 export function writeTrained(dir: string, config: RunConfig, { policy: model, baseName }: Inputs, lora: LoraSettings | undefined, policy: Parameters): Promise<void> {
   const read = (name: string): Promise<Float32Array> => policy.trained.read(name);
-  if (lora) return writeAdapterFolder(dir, { model, baseName, settings: lora, dropout: config.lora_dropout, dtype: config.save_dtype, read });
+  if (lora) return writeAdapterFolder(dir, { model, baseName, settings: lora, dropout: dropoutOf(config), dtype: config.save_dtype, read });
   return writeModelFolder(dir, { base: model, dtype: config.save_dtype, read });
 }

@@ -17,8 +17,8 @@ export interface MemoryOptions {
   reference: 'none' | 'logps' | 'head' | 'live';
   rounded: boolean;
   tile?: number;
-  /** Only adapters are trained: their rank and how many numbers they hold. */
-  lora?: { rank: number; parameters: number } | undefined;
+  /** Only adapters are trained: their rank, how many numbers they hold, and whether elements of their inputs fall. */
+  lora?: { rank: number; parameters: number; dropout?: boolean } | undefined;
   /** The reference's weights are the policy's frozen ones. */
   sharedReference?: boolean | undefined;
 }
@@ -40,7 +40,7 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile, lora
     'weights': P * 4,
     ...(lora ? { 'adapters': lora.parameters * 4 } : {}),
     ...(keep === 'forward' ? {} : { 'gradients and Adam moments': (lora?.parameters ?? P) * 12 }),
-    'activations': (activations(keep) + N * (lora?.rank ?? 0)) * 4,
+    'activations': (activations(keep) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
     ...(keep === 'forward' ? {} : { 'backward scratch': (N * (4 * D + 3 * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
     'head': head * 4,
     'batch': N * 4 * 26,

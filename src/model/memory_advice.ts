@@ -8,7 +8,7 @@ import { bytesText } from './reference.js';
 type Keys = Pick<RunConfig, 'token_budget' | 'gradient_checkpointing' | 'ref_mode' | 'ref_cache_dtype'>;
 
 /** What a LoRA run holds besides: `shared` where the reference is its own frozen base. */
-export type LoraMemory = { rank: number; parameters: number; shared: boolean } | undefined;
+export type LoraMemory = { rank: number; parameters: number; dropout: boolean; shared: boolean } | undefined;
 
 /** The plan of a training run with these keys. @param rows of a micro-batch, where they are others than the budget's */
 export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, lora: LoraMemory, rows = c.token_budget): MemoryPlan {

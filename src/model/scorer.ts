@@ -31,7 +31,7 @@ export class Scorer {
     const { spec } = parameters;
     const axes = batchAxes(capacity);
     this.batch = new BatchTensors(gpu, axes);
-    this.acts = new Activations(gpu, spec, axes, 'forward', 'reference', parameters.adapters?.rank);
+    this.acts = new Activations(gpu, spec, axes, 'forward', 'reference', parameters.adapters);
     this.head = new Head({ gpu, S: axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((p) => p.value), rounded: false, bf16: false, softCap: spec.logitSoftCap });
     this.logps = new Tensor(gpu, 'logps', [axes.S]);
     this.program = new Program(gpu, 'score');

@@ -160,9 +160,10 @@ t.test('effects edpo does not have are refused, their absence is noted', async (
 });
 
 t.test('LoRA: other trainers’ names, what needs use_peft, what excludes it', async (t) => {
-  const { config, notes } = load('use_peft: true\nlora_rank: 8\nlora_target: all-linear\nlora_task_type: CAUSAL_LM\nlora_alpha: 16\nlora_dropout: 0.0\nuse_rslora: true\n');
+  const { config, notes } = load('use_peft: true\nlora_rank: 8\nlora_target: all-linear\nlora_task_type: CAUSAL_LM\nlora_alpha: 16\nlora_dropout: 0.1\nuse_rslora: true\n');
   t.match(config, { use_peft: true, lora_r: 8, lora_alpha: 16, lora_target_modules: ['all-linear'], use_rslora: true });
-  t.same(notes, ['lora_rank: read as lora_r', 'lora_target: read as lora_target_modules', 'lora_task_type: not used (adapters are those of a language model (CAUSAL_LM))']);
+  t.same(notes, ['lora_rank: read as lora_r', 'lora_target: read as lora_target_modules', 'lora_task_type: not used (adapters are those of a language model (CAUSAL_LM))', 'lora_dropout: not used (disable_dropout is true, as TRL’s DPO trainer has it too; --disable_dropout false)']);
+  t.same(load('use_peft: true\nlora_dropout: 0.1\ndisable_dropout: false\n').notes, []);
   t.match(load('').config, { use_peft: false, lora_r: 16, lora_alpha: 32, lora_target_modules: undefined, use_rslora: false });
   t.same(load('lora_target_modules: [q_proj, v_proj]\nlora_r: 4\nlora_modules_to_save: [lm_head]\n').notes, ['lora_r, lora_target_modules, lora_modules_to_save: not used (only has an effect with use_peft)']);
   t.same(problemsOf('use_peft: true\nlora_r: 0\nlora_modules_to_save: [lm_head]\nsync_ref_model: true\nref_mode: live\n').map((p) => p.split(' ')[0]), ['lora_r', 'lora_modules_to_save', 'sync_ref_model']);

@@ -62,5 +62,14 @@ for (const [name, c] of Object.entries(golden.cases)) {
     t.same(read.adapter!.settings, model.adapter!.settings);
     t.same(read.adapter!.folder.base, { name: 'org/base', revision: 'v2' });
     t.ok(read.adapter!.folder.recordsHash);
+
+    const refused = (change: Record<string, unknown>, message: RegExp): void => {
+      writeFileSync(join(again, 'adapter_config.json'), JSON.stringify({ ...config, ...change }));
+      t.throws(() => ModelFolder.open(base).withAdapter(AdapterFolder.open(again)), { message, exitCode: 2 });
+    };
+    refused({ use_dora: true, modules_to_save: ['lm_head'], bias: 'all' }, /use_dora: not available, got true\n +modules_to_save: not available, got \["lm_head"\]\n +bias: /);
+    refused({ peft_type: 'IA3' }, /peft_type: expected "LORA", got "IA3"/);
+    refused({ r: 0, lora_alpha: 'x' }, /r: expected a whole number above 0, got 0\n +lora_alpha: expected a number above 0, got "x"/);
+    refused({ r: 7 }, /does not fit .*base \(it was trained on org\/base\)\n.*lora_A.weight: expected \[7, \d+\], got \[[345], \d+\]/);
   });
 }

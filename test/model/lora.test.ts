@@ -5,6 +5,7 @@ import type { Gpu } from '../../src/gpu/device.js';
 import { modelSpec, type ModelSpec } from '../../src/model/families/index.js';
 import { parameterSpecs } from '../../src/model/families/spec.js';
 import type { Document } from '../../src/model/batch/pack.js';
+import { stepKey } from '../../src/model/batch/row_keys.js';
 import { Generator } from '../../src/model/generate/generator.js';
 import { adaptable, adapterCount, adapterName, adapterSpecs, Adapters, initialAdapter, loraScale, loraTargets, type LoraSettings } from '../../src/model/lora.js';
 import { memoryPlan } from '../../src/model/memory.js';
@@ -21,9 +22,9 @@ type Weights = Record<string, Float32Array>;
 type Numbers = Record<string, ArrayLike<number>>;
 
 /** The base frozen on the GPU and a view of it with adapters of these values. */
-async function adapted(gpu: Gpu, spec: ModelSpec, base: Weights, settings: LoraSettings, values: Weights): Promise<{ base: Parameters; policy: Parameters }> {
+async function adapted(gpu: Gpu, spec: ModelSpec, base: Weights, settings: LoraSettings, values: Weights, dropout = 0): Promise<{ base: Parameters; policy: Parameters }> {
   const frozen = await loadParameters(gpu, spec, base, false);
-  const adapters = new Adapters(gpu, spec, settings, true);
+  const adapters = new Adapters(gpu, spec, settings, true, dropout);
   await adapters.load((weight, side) => values[adapterName(weight, side)]!);
   return { base: frozen, policy: frozen.with(adapters) };
 }
@@ -215,6 +216,44 @@ t.test('the merged model is the adapted one: log-probs to 1e-5, ε-steps of ever
   t.ok(column(first, 'epsilon_step').every((x) => x === 0) && column(first, 'delta_plus').every((x) => x === 0), 'step 0 for every pair');
 });
 
+t.test('dropout: masks by step and row alone, off in evaluation, gradients by finite differences of the same step', async (t) => {
+  const gpu = await testGpu();
+  const spec = tinySpec();
+  const base = tinyWeights(spec, 6);
+  const settings = { r: 4, alpha: 8, rslora: false, targets: loraTargets(spec, ['all-linear']) };
+  const values = randomAdapters(spec, settings, 7, 0.1);
+  const { base: reference, policy } = await adapted(gpu, spec, base, settings, values, 0.2);
+  const engine = await makeEngine(gpu, policy, 'sigmoid', { kind: 'live', parameters: reference }, { over: { beta: 0.3 } });
+  const plain = await makeEngine(gpu, (await adapted(gpu, spec, base, settings, values)).policy, 'sigmoid', { kind: 'live', parameters: reference }, { over: { beta: 0.3 } });
+  const run = async (docs: Document[], train: boolean, step: number): Promise<number[]> => {
+    engine.dropoutKey = stepKey(1, step);
+    return column((await engine.microBatch(docs, undefined, 1 / documents.length, train)()).table, 'loss');
+  };
+  const still = column((await plain.microBatch(documents, undefined, 1 / documents.length, false)()).table, 'loss');
+  t.same(await run(documents, false, 1), still, 'evaluation: the bits of a run without dropout');
+  const first = await run(documents, true, 1);
+  t.notSame(first, still);
+  t.notSame(await run(documents, true, 2), first, 'another step, other masks');
+  t.same(await run(documents, true, 1), first, 'the same step, the same masks');
+  for (const [i, d] of documents.entries()) t.same(await run([d], true, 1), [first[i]], 'alone and packed: the same bits');
+
+  const { parameters } = policy.adapters!;
+  for (const { moments } of parameters.pieces) moments!.grad.write(new Float32Array(moments!.grad.elements));
+  await run(documents, true, 1);
+  const got = await Promise.all(parameters.list.map(async (p) => (await parameters.read(p.name, 'grad')).slice()));
+  const random = rng(8);
+  const direction = got.map((g) => Float64Array.from(g, () => random.normal()));
+  const analytic = got.reduce((n, g, k) => n + g.reduce((m, v, i) => m + v * direction[k]![i]!, 0), 0);
+  const norm = Math.sqrt(got.reduce((n, g) => n + g.reduce((m, v) => m + v * v, 0), 0));
+  const at = async (h: number): Promise<number> => {
+    parameters.list.forEach((p, k) => p.pieces[0]!.value.write(Float32Array.from(values[p.name]!, (v, i) => v + h * direction[k]![i]!)));
+    return (await run(documents, true, 1)).reduce((a, b) => a + b, 0) / documents.length;
+  };
+  const h = 4e-3;
+  const numeric = (4 * (((await at(h / 2)) - (await at(-h / 2))) / h) - ((await at(h)) - (await at(-h))) / (2 * h)) / 3;
+  t.ok(Math.abs(analytic - numeric) < 5e-3 * norm, `${analytic} against ${numeric} of the f32 loss, norm ${norm}`);
+});
+
 t.test('the beginning: A within ±1/√I, the same whatever else is adapted; B zero; targets that match nothing say what there is', async (t) => {
   const spec = tinySpec();
   const weight = spec.names.layers[1]!.q;
@@ -237,10 +276,10 @@ t.test('the memory plan is what is allocated, to 3 %: no gradients nor moments o
   const spec = tinySpec({ vocab_size: 1500, hidden_size: 96, intermediate_size: 200, head_dim: 16 });
   const weights = Object.fromEntries(parameterSpecs(spec).map((p) => [p.name, new Float32Array(product(p.shape))]));
   const settings = { r: 8, alpha: 16, rslora: false, targets: loraTargets(spec, ['all-linear']) };
-  const lora = { rank: 8, parameters: adapterCount(spec, settings) };
-  for (const mode of ['head', 'live'] as const) {
+  for (const [mode, dropout] of [['head', 0], ['live', 0], ['live', 0.1]] as const) {
+    const lora = { rank: 8, parameters: adapterCount(spec, settings), dropout: dropout > 0 };
     const before = gpu.bytesNow;
-    const { base, policy } = await adapted(gpu, spec, weights, settings, randomAdapters(spec, settings, 1));
+    const { base, policy } = await adapted(gpu, spec, weights, settings, randomAdapters(spec, settings, 1), dropout);
     await makeEngine(gpu, policy, 'epsilon_dpo', mode === 'live' ? { kind: 'live', parameters: base } : { kind: 'cache', head: base, rounded: false }, { rows: 512, capacity: { rows: 512, sequences: 128 } });
     const got = gpu.bytesNow - before;
     const plan = memoryPlan({ spec, rows: 512, keep: 'train', reference: mode, rounded: false, lora, sharedReference: true });

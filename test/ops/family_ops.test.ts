@@ -1,5 +1,6 @@
 import t from 'tap';
 import { addBias, addBiasBackward } from '../../src/gpu/ops/bias.js';
+import { dropout } from '../../src/gpu/ops/dropout.js';
 import { Head } from '../../src/gpu/ops/head.js';
 import { STATS } from '../../src/gpu/ops/head_kernels.js';
 import { mix } from '../../src/gpu/ops/mix.js';
@@ -7,6 +8,7 @@ import { GAIN_ROWS, rmsNorm, rmsNormBackward } from '../../src/gpu/ops/rms_norm.
 import { scale } from '../../src/gpu/ops/scale.js';
 import { softCap } from '../../src/gpu/ops/soft_cap.js';
 import { swiglu, swigluBackward } from '../../src/gpu/ops/swiglu.js';
+import { scalar } from '../../src/gpu/program.js';
 import { Dyn } from '../../src/gpu/tensor.js';
 import { close, elementwise, reduce, transcendental } from '../helpers/close.js';
 import { dot, finiteDifference } from '../helpers/finite_diff.js';
@@ -81,6 +83,29 @@ t.test('scale: in place, rows past N untouched', async (t) => {
     const got = await read(tensor);
     close(t, `${N} x ${R}`, got.subarray(0, N * R), twin.scale(xs, 0.37), elementwise, [N, R]);
     t.ok(got.subarray(N * R).every((v) => v === 7));
+  }
+});
+
+t.test('dropout: the very elements of the twin, their share, p = 0 copies, the mirror adds', async (t) => {
+  const gpu = await testGpu();
+  const [N, I] = [67, 123];
+  const xs = normals(1, N * I);
+  const keys = Uint32Array.from({ length: N }, (_, i) => Math.imul(i + 1, 0x9e3779b1) >>> 0);
+  const rows = new Dyn('N', N);
+  const x = upload(gpu, 'x', [rows, I], xs);
+  const k = upload(gpu, 'keys', [rows], keys);
+  for (const [p, stepKey, matrix] of [[0.1, 4294967295, 3], [0.5, 12345, 200], [0, 1, 0]] as const) {
+    const [y, z] = [output(gpu, 'y', [rows, I], 9), output(gpu, 'z', [rows, I], 2)];
+    await runOnce(gpu, (program) => {
+      dropout(program, { x, y }, { keys: k, stepKey: scalar('step'), matrix, p });
+      dropout(program, { x, y: z }, { keys: k, stepKey: scalar('step'), matrix, p: scalar('p') }, { accumulate: true });
+    }, { N, step: stepKey, p });
+    const want = twin.dropout(xs, keys, stepKey, matrix, p);
+    const got = await read(y);
+    close(t, `p ${p}`, got, want, elementwise, [N, I]);
+    close(t, 'adds', await read(z), want.map((v) => v + 2), elementwise, [N, I]);
+    if (p === 0) t.same([...got], [...xs]);
+    else t.ok(Math.abs(got.filter((v) => v === 0).length / (N * I) / p - 1) < 0.1, 'about that share falls');
   }
 });
 

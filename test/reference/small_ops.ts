@@ -26,6 +26,21 @@ export const mix = (x: ArrayLike<number>, y: ArrayLike<number>, alpha: number): 
 
 export const scale = (x: ArrayLike<number>, factor: number): Float64Array => Float64Array.from(x, (v) => factor * v);
 
+const mix32 = (z: number): number => {
+  z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
+  z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
+  return (z ^ (z >>> 16)) >>> 0;
+};
+/** x / (1 − p) where kept, else 0; x [keys, I]. */
+export const dropout = (x: ArrayLike<number>, keys: ArrayLike<number>, stepKey: number, matrix: number, p: number): Float64Array => {
+  const I = x.length / keys.length;
+  return Float64Array.from(x, (v, t) => {
+    const row = mix32((keys[Math.floor(t / I)]! ^ mix32((stepKey + Math.imul(matrix, 0x9e3779b1)) >>> 0)) >>> 0);
+    const u = (mix32((row + Math.imul(t % I, 0x9e3779b1)) >>> 0) >>> 8) / 2 ** 24;
+    return u >= Math.fround(p) ? v / (1 - Math.fround(p)) : 0;
+  });
+};
+
 export const softCap = (f: ArrayLike<number>, cap: number): Float64Array => Float64Array.from(f, (z) => cap * Math.tanh(z / cap));
 
 export const swiglu = (gate: ArrayLike<number>, up: ArrayLike<number>): Float64Array => Float64Array.from(gate, (g, i) => silu(g) * up[i]!);

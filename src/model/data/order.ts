@@ -14,6 +14,9 @@ export function keyedUniform(...keys: number[]): number {
   return (high * 2 ** 21 + (low >>> 11)) / 2 ** 53;
 }
 
+/** 32 random bits from integer keys alone. */
+export const keyedWord = (...keys: number[]): number => Math.floor(keyedUniform(...keys) * 4294967296);
+
 /** Order of n documents in an epoch, from (seed, epoch) alone; the natural order without `shuffle`. */
 export function epochOrder(n: number, seed: number, epoch: number, shuffle = true): Uint32Array {
   const order = Uint32Array.from({ length: n }, (_, i) => i);

@@ -13,11 +13,7 @@ export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 export const BASE_HASH = 'edpo_base_weights';
 
 /** What of adapter_config.json asks for more than A and B on matrices; a value that asks for nothing is fine. */
-const UNAVAILABLE: Record<string, string> = {
-  use_dora: 'DoRA', use_qalora: 'QALoRA', fan_in_fan_out: 'transposed weights (fan_in_fan_out)', lora_bias: 'biases of adapters', modules_to_save: 'modules saved in full (modules_to_save)',
-  rank_pattern: 'ranks by module (rank_pattern)', alpha_pattern: 'alphas by module (alpha_pattern)', layer_replication: 'replicated layers', trainable_token_indices: 'trained token embeddings', alora_invocation_tokens: 'activated LoRA',
-  target_parameters: 'adapters on single parameters (target_parameters)', arrow_config: 'Arrow routing',
-};
+const UNAVAILABLE = ['use_dora', 'use_qalora', 'fan_in_fan_out', 'lora_bias', 'modules_to_save', 'rank_pattern', 'alpha_pattern', 'layer_replication', 'trainable_token_indices', 'alora_invocation_tokens', 'target_parameters', 'arrow_config'];
 const asksForNothing = (v: unknown): boolean => v === undefined || v === null || v === false || (typeof v === 'object' && Object.keys(v as object).length === 0);
 
 /** The model an adapter is for, as adapter_config.json names it. */
@@ -51,7 +47,7 @@ export class AdapterFolder {
     } catch (cause) {
       throw new InputError(`${configPath} is no JSON: ${(cause as Error).message}`, 'copy or download the file again');
     }
-    const problems = Object.entries(UNAVAILABLE).filter(([key]) => !asksForNothing(c[key])).map(([key, what]) => `${key}: ${what} are not available, got ${JSON.stringify(c[key])}`);
+    const problems = UNAVAILABLE.filter((key) => !asksForNothing(c[key])).map((key) => `${key}: not available, got ${JSON.stringify(c[key])}`);
     if (c['peft_type'] !== 'LORA') problems.push(`peft_type: expected "LORA", got ${JSON.stringify(c['peft_type'] ?? null)}`);
     if (c['bias'] !== undefined && c['bias'] !== 'none') problems.push(`bias: trained biases are not available, got ${JSON.stringify(c['bias'])}`);
     const [rank, alpha, base, revision] = [c['r'], c['lora_alpha'], c['base_model_name_or_path'], c['revision']];

@@ -66,7 +66,7 @@ export class Generator {
     const [rstd, lse] = [make('rstd', N), make('lse', N, H)];
     const value = (name: string): Tensor => parameters.piece(name).value;
     const { adapters } = parameters;
-    const lora = adapters && make('lora', N, adapters.rank);
+    const lora = adapters && { u: make('lora', N, adapters.rank), dropout: undefined };
     const { eps, offset } = block.norm;
     const first = names.layers[0]!;
     const qHead = first.qNorm ? { raw: make('q_raw', N, H * C), rstd: make('rstd_q', N.times(H)) } : undefined;

@@ -2,6 +2,7 @@ import type { CliIo } from '../../cli/io.js';
 import { Progress } from '../../cli/progress.js';
 import type { RunConfig } from '../../config/keys.js';
 import { EdpoError } from '../../errors.js';
+import { stepKey } from '../batch/row_keys.js';
 import { epochOrder } from '../data/order.js';
 import type { Engine, StepRecord } from '../engine.js';
 import type { AppendLog } from './append_log.js';
@@ -106,6 +107,7 @@ export class Trainer {
     this.fault(step);
     const started = Date.now();
     const positions = this.positions(step);
+    engine.dropoutKey = stepKey(config.seed, step);
     const scale = stepScale(train, positions, engine.options.loss.needs.normalise);
     const read = await submitDocuments(engine, train, trainReference, positions, { ...scale, train: true });
     const record = engine.optimise({
