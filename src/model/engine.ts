@@ -36,6 +36,8 @@ export interface EngineOptions {
   gradientCheckpointing?: boolean;
   /** Columns of a vocabulary tile. */
   tile?: number;
+  /** λ of decoding-time realignment: the policy scored is λ f + (1 - λ) r (evaluation with the reference's whole distribution). */
+  realign?: number | undefined;
 }
 
 /** Cached reference rows of a micro-batch, in the order of its scored rows. */
@@ -130,6 +132,7 @@ export class Engine {
       softCap: spec.logitSoftCap,
       epsilon: settings.epsilonCheck,
       klGradient: loss.needs.klGradient !== undefined,
+      realign: options.realign,
       ...(options.tile ? { tile: options.tile } : {}),
     });
 
