@@ -14,7 +14,7 @@ export async function figureHtml(plot: Plot): Promise<string> {
   return `<figure id="f-${plot.id}" aria-labelledby="h-${plot.id}">
 <h3 id="h-${plot.id}">${escape(plot.title)}</h3>
 <div class="plot" tabindex="0" role="group" aria-roledescription="plot" aria-label="${escape(`${plot.title}. ${words} Arrow keys go through the values.`)}" data-x="${[from, to, left, right, drawn.width].join(' ')}" data-table="${tableId}">${drawn.svg}<div class="tip" aria-hidden="true" hidden></div></div>
-${series.length > 1 || series[0]!.label !== plot.title ? `<ul class="legend">${legend}</ul>` : ''}
+${series.length > 1 || ![plot.title, plot.yTitle].some((t) => t.toLowerCase() === series[0]!.label.toLowerCase()) ? `<ul class="legend">${legend}</ul>` : ''}
 <figcaption>${notes.map((n) => `<p class="small">${escape(n)}</p>`).join('')}</figcaption>
 <details><summary>Values<span class="hidden"> of ${escape(plot.title)}</span></summary><p class="small">${escape(words)}</p>${values(shown, tableId)}</details>
 </figure>`;

@@ -34,8 +34,8 @@ export interface Drawn {
 
 export const COLORS = 8;
 export const DASHES = ['', '6 3', '2 3', '8 3 2 3'];
-const WIDTH = 440;
-const HEIGHT = 230;
+const WIDTH = 400;
+const HEIGHT = 225;
 /** Points of a series at most: a wide run is shown by means over equal stretches of x. */
 export const MOST_POINTS = 160;
 
@@ -65,6 +65,14 @@ export async function draw(plot: Plot): Promise<Drawn> {
   const vega = await import('vega');
   const values = plot.series.flatMap((s, i) => s.points.filter((p) => Number.isFinite(p[1])).map(([x, y]) => ({ x, y, s: i })));
   const [from, to] = xRange(values.map((v) => v.x), plot);
+  // A histogram's first and last bins end at the ground.
+  if (plot.kind === 'steps') plot.series.forEach((s, i) => {
+    const xs = s.points.map((p) => p[0]);
+    if (xs.length === 0) return;
+    const width = binWidth(xs);
+    values.unshift({ x: xs[0]! - width, y: 0, s: i });
+    values.push({ x: xs.at(-1)! + width, y: 0, s: i });
+  });
   const view = new vega.View(vega.parse(spec(plot, values, [from, to])), { renderer: 'none', logLevel: vega.Error });
   await view.runAsync();
   const svg = await view.toSVG();
@@ -101,7 +109,7 @@ function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x:
   const color = plot.series.map((s) => `var(--c${s.color % COLORS})`);
   const dash = plot.series.map((s) => DASHES[s.dash % DASHES.length]!.split(' ').filter(Boolean).map(Number));
   const single = plot.series.map((s) => s.points.length === 1);
-  const axis = { labelColor: 'var(--muted)', titleColor: 'var(--muted)', domainColor: 'var(--line)', tickColor: 'var(--line)', labelFontSize: 11, titleFontSize: 11, titleFontWeight: 'normal' as const, labelFont: 'inherit', titleFont: 'inherit' };
+  const axis = { labelColor: 'var(--muted)', titleColor: 'var(--muted)', domainColor: 'var(--line)', tickColor: 'var(--line)', labelFontSize: 11.5, titleFontSize: 11.5, titleFontWeight: 'normal' as const, labelFont: 'inherit', titleFont: 'inherit' };
   return {
     $schema: 'https://vega.github.io/schema/vega/v5.json', width: WIDTH - 70, height: HEIGHT - 60, padding: 6, autosize: 'pad',
     data: [{ name: 'points', values }],
@@ -115,7 +123,7 @@ function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x:
       { ...axis, orient: 'left', scale: 'y', title: plot.yTitle, tickCount: 5, grid: true, gridColor: 'var(--grid)', ...(plot.yFormat ? { format: plot.yFormat } : {}) },
     ],
     marks: [{
-      type: 'group', from: { facet: { name: 'one', data: 'points', groupby: 's' } },
+      type: 'group', clip: plot.kind === 'steps', encode: { enter: { width: { signal: 'width' }, height: { signal: 'height' } } }, from: { facet: { name: 'one', data: 'points', groupby: 's' } },
       marks: [
         ...(plot.kind === 'steps' ? [{
           type: 'area' as const, from: { data: 'one' },

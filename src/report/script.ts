@@ -16,7 +16,7 @@ export const SCRIPT = `
       rule = document.createElementNS('http://www.w3.org/2000/svg', 'line');
       rule.setAttribute('stroke', 'var(--muted)');
       rule.setAttribute('y1', 10);
-      rule.setAttribute('y2', 182);
+      rule.setAttribute('y2', 177);
       svg.append(rule);
     };
     const show = (i, aloud) => {

@@ -13,7 +13,7 @@ p{margin:.3rem 0 .8rem;max-width:80ch}a{color:var(--accent)}
 nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;padding:0;margin:.6rem 0 0;list-style:none}
 .note{background:var(--note);padding:.5rem .8rem;border-radius:6px;margin:.8rem 0}.note ul{margin:0;padding-left:1.1rem}
 .about,.small{color:var(--muted)}.small{font-size:.86rem;margin:.3rem 0}
-.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr));gap:1rem;align-items:start}
+.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,370px),1fr));gap:1rem}
 figure{margin:0;padding:.8rem .9rem .6rem;background:var(--panel);border-radius:8px;min-width:0}
 .plot{position:relative;border-radius:4px}.plot svg{display:block;width:100%;height:auto;overflow:visible}.plot text{font-family:inherit}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}
@@ -21,9 +21,9 @@ figure{margin:0;padding:.8rem .9rem .6rem;background:var(--panel);border-radius:
 .tip{position:absolute;top:0;pointer-events:none;background:var(--bg);border:1px solid var(--line);border-radius:6px;padding:.25rem .5rem;font-size:.8rem;line-height:1.35;max-width:min(80%,20rem);z-index:2;white-space:pre-line}
 .tip[hidden]{display:none}
 details{margin:.3rem 0}summary{cursor:pointer;color:var(--accent);font-size:.88rem;width:fit-content}
-.scroll{overflow:auto;max-height:28rem;margin:.4rem 0}
+.scroll{overflow:auto;margin:.4rem 0}details .scroll{max-height:24rem}
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--muted);padding:.2rem 0}
-th,td{padding:.22rem .9rem .22rem 0;text-align:right;vertical-align:top;border-bottom:1px solid var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left}thead th{border-bottom-color:var(--line)}th{font-weight:600}
+th,td{padding:.22rem .9rem .22rem 0;text-align:right;vertical-align:top;border-bottom:1px solid var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left;white-space:normal}thead th{border-bottom-color:var(--line)}th{font-weight:600}
 .wide td{white-space:normal;overflow-wrap:anywhere;text-align:left;min-width:12ch}
 .pair{margin:.5rem 0;padding:.6rem .8rem;background:var(--panel);border-radius:8px}.pair>p{margin:.1rem 0 .3rem}
 .sides{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,18rem),1fr));gap:.6rem}.text{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.9rem;max-height:16rem;overflow:auto;margin:.1rem 0 0;padding:.4rem .55rem;background:var(--bg);border-radius:5px}

@@ -4,7 +4,12 @@ import type { LogLine, ReportRun, WinRateFile } from './run_folder.js';
 type Row = [string, (r: ReportRun) => unknown];
 const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
 const last = (lines: LogLine[], key: string): number | undefined => lines.findLast((l) => Number.isFinite(l[key]))?.[key];
-const pm = (x: number | undefined, se: number | undefined): string | undefined => (x === undefined ? undefined : se === undefined ? figure(x) : `${figure(x)} ± ${figure(se)}`);
+/** A mean with its standard error: the error to two figures, the mean to as many decimals. */
+function pm(x: number | undefined, se: number | undefined): string | undefined {
+  if (x === undefined || se === undefined || !(se > 0)) return x === undefined ? undefined : figure(x);
+  const decimals = Math.min(12, Math.max(0, 1 - Math.floor(Math.log10(se))));
+  return `${x.toFixed(decimals)} ± ${se.toFixed(decimals)}`.replaceAll('-', '−');
+}
 
 /** Seconds of training by the log: tokens over tokens a second, interval by interval. */
 function seconds(run: ReportRun): number | undefined {
@@ -83,7 +88,7 @@ const percent = (x: unknown): string => (typeof x === 'number' && Number.isFinit
 export function winRates(files: WinRateFile[]): string {
   const rows = files.map(({ name, value: v }) => {
     const lc = isObject(v['length_controlled']) ? v['length_controlled'] : {};
-    const kl = typeof v['kl'] === 'number' ? `${figure(v['kl'])} ± ${figure(v['kl_se'])}` : '–';
+    const kl = typeof v['kl'] === 'number' ? pm(v['kl'], v['kl_se'] as number | undefined)! : '–';
     return [name, percent(v['win_rate']), `${percent(v['wilson_low'])} to ${percent(v['wilson_high'])}`, percent(lc['win_rate']), `${figure(v['wins'])} / ${figure(v['ties'])} / ${figure(v['losses'])}`, figure(v['invalid']), `${figure(v['mean_length'])} / ${figure(v['mean_length_baseline'])}`, kl, figure(v['judge']), figure(v['baseline'])];
   });
   return table(['folder', 'win rate', '95 % interval (Wilson)', 'length-controlled', 'wins / ties / losses', 'invalid', 'mean length / baseline’s', 'KL on its samples, nats', 'judge', 'baseline'], rows, { caption: 'Win rates: wins and half the ties' });
