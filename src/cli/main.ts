@@ -8,6 +8,7 @@ import { closeGpus } from '../gpu/open.js';
 import { EdpoError } from '../errors.js';
 import { addKeyFlags, flagNames, flagsOf, normalise } from './flags.js';
 import { createIo, type CliIo } from './io.js';
+import type { ReportFlags } from './report.js';
 
 type Runner = { run(config: RunConfig, io: CliIo): Promise<number> };
 
@@ -57,6 +58,10 @@ function build(finish: (code: number) => void): Command {
   program.command('methods').description('list the losses: formula, paper, what each needs of the reference, its parameters').option('--json', 'one JSON object a line').option('--debug', 'stack traces')
     .addHelpText('after', '\nExample:\n  edpo methods --json')
     .action(async (o: { json?: boolean }) => finish((await import('./methods.js')).run(o, io)));
+  program.command('report <runs...>').description('one offline page about runs: plots, pairs, evaluations, win rates, configuration').option('--output <file>', 'report.html in the run; of several runs, report.html here').option('--pairs <n>', 'pairs (with their texts) in each list; 0: none', '10')
+    .option('--mixed_versions', 'runs of different versions of edpo in one report, with a note').option('--debug', 'stack traces')
+    .addHelpText('after', '\nA RUN is the --output_dir of edpo train, sft or eval; folders of edpo eval-winrate may stand beside them.\n\nExample:\n  edpo report runs/hh\n  edpo report runs/dpo runs/edpo runs/edpo-winrate --output compare.html')
+    .action(async (folders: string[], o: ReportFlags) => finish(await (await import('./report.js')).run(folders, o, io)));
   const config = program.command('config [file]').description('print a configuration in full, or explain a key').option('--config <file>', 'the same as FILE').option('--explain <key>', 'what a key means')
     .option('--schema', 'JSON Schema of the configuration').option('--for <command>', 'check it as this command would').option('--debug', 'stack traces')
     .addHelpText('after', '\nEvery key is a flag here too; configs/reference.yaml lists them.\n\nExample:\n  edpo config configs/hh.yaml --beta 0.05\n  edpo config configs/hh.yaml --for train\n  edpo config --explain epsilon');

@@ -16,6 +16,7 @@ import { AppendLog } from '../model/train/append_log.js';
 import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import { stepPlan } from '../model/train/plan.js';
 import { ReferenceSync } from '../model/train/reference_sync.js';
+import { openSinks } from '../model/train/sinks/index.js';
 import { Trainer, type Ending } from '../model/train/trainer.js';
 import { noReferenceRows, type ReferenceSource } from '../model/train/types.js';
 import type { CliIo } from './io.js';
@@ -109,10 +110,12 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined);
     const ledger = new AppendLog(join(dir, 'pairs.ndjson'), state.offsets.ledger);
     const log = new AppendLog(join(dir, 'trainer_log.jsonl'), state.offsets.log);
+    const sinks = openSinks(config.report_to, dir, { step: state.step, resumed: from !== undefined });
     const save = async (s: TrainState): Promise<void> => {
       s.stepState = [...(await engine.readStepState())];
       ledger.sync();
       log.sync();
+      sinks.sync();
       const path = await writeCheckpoint(dir, s, { base: inputs.policy, policy, dtype: config.save_dtype, reference: sync?.reference });
       rotate(dir, config.save_total_limit, s.best?.step);
       io.log.info({ path }, 'checkpoint');
@@ -131,6 +134,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     } finally {
       ledger.close();
       log.close();
+      sinks.close();
     }
     if (ending === 'interrupted') {
       const last = listCheckpoints(dir).at(-1)!;

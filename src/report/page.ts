@@ -1,0 +1,62 @@
+import { chapters } from './figures.js';
+import { figureHtml } from './figure_html.js';
+import { escape, figure, table } from './html.js';
+import { pairsHtml } from './pairs_html.js';
+import type { ReportRun, WinRateFile } from './run_folder.js';
+import { SCRIPT } from './script.js';
+import { STYLE } from './style.js';
+import { asWritten, differences, evaluations, glance, winRates } from './tables.js';
+
+/**
+ * One offline page about these runs: a policy in its head forbids every request.
+ * @param extra win rates of folders beside the runs
+ */
+export async function page(runs: ReportRun[], extra: WinRateFile[], notes: string[]): Promise<string> {
+  const sections: Array<{ id: string; title: string; html: string }> = [];
+  const add = (id: string, title: string, html: string): void => void (html !== '' && sections.push({ id, title, html }));
+  const all = [...notes, ...runs.flatMap((r) => r.notes)];
+  add('glance', 'At a glance', glance(runs));
+  if (runs.length > 1) {
+    const rows = differences(runs);
+    add('differences', 'What differs between the runs', rows.length === 0 ? '<p>Nothing but the output folder: the configurations are the same.</p>' : `<div class="wide">${table(['key', ...runs.map((r) => r.name)], rows, { caption: 'Configuration, adapter, versions and hashes that differ', quiet: true })}</div>`);
+  }
+  for (const c of chapters(runs)) {
+    const figures: string[] = [];
+    for (const plot of c.plots) figures.push(await figureHtml(plot));
+    add(c.id, c.title, `<p class="about">${escape(c.about)}</p><div class="plots">${figures.join('\n')}</div>`);
+  }
+  const pairs: string[] = [];
+  for (const run of runs) pairs.push(await pairsHtml(run, all));
+  add('pairs', 'Pairs worth reading', pairs.join(''));
+  add('evaluations', 'Evaluations', evaluations(runs));
+  const wins = [...runs.flatMap((r) => r.winRates), ...extra];
+  if (wins.length > 0) add('winrates', 'Win rates', winRates(wins));
+  add('settings', 'Configuration and manifest', runs.map((r) => `<h3>${escape(r.name)}</h3>${asWritten('Resolved configuration', r.config)}${r.manifest ? asWritten('Manifest (run.json)', { ...r.manifest, config: undefined }) : ''}`).join(''));
+
+  const title = `edpo report: ${runs.map((r) => r.name).join(', ')}`;
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'">
+<title>${escape(title)}</title><link rel="icon" href="data:,">
+<style>${STYLE}</style></head>
+<body><a class="skip" href="#main">Skip to the figures</a>
+<header><h1>${escape(runs.map((r) => r.name).join(' and '))}</h1>
+${runs.map((r) => `<p class="about">${escape(describe(r))}</p>`).join('\n')}
+<nav aria-label="Sections"><ul>${sections.map((s) => `<li><a href="#${s.id}">${escape(s.title)}</a></li>`).join('')}</ul></nav></header>
+<main id="main" tabindex="-1">
+${all.length > 0 ? `<div class="note" role="note" aria-label="Notes"><ul>${all.map((n) => `<li>${escape(n)}</li>`).join('')}</ul></div>` : ''}
+<p class="small hint">Point at a plot, or focus it and use the arrow keys, to read its values; “Values” below each holds them as a table.</p>
+${sections.map((s) => `<section aria-labelledby="s-${s.id}" id="${s.id}"><h2 id="s-${s.id}">${escape(s.title)}</h2>\n${s.html}</section>`).join('\n')}
+</main><div id="say" class="hidden" role="status" aria-live="polite"></div>
+<script>${SCRIPT}</script></body></html>
+`;
+}
+
+/** A run in a sentence. */
+function describe(r: ReportRun): string {
+  const c = r.config;
+  const data = c['dataset_name'] ?? (Array.isArray(c['data_files']) ? c['data_files'].join(', ') : undefined);
+  const step = r.train.at(-1)?.['step'];
+  return [`${r.name}:`, c['loss_type'] ? `${String(c['loss_type'])} on` : '', c['model_name_or_path'] ?? '', data ? `with ${String(data)}` : '', step ? `· ${figure(step)} steps${r.manifest ? '' : ' so far'}` : ''].filter(Boolean).join(' ');
+}
