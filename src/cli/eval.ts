@@ -15,7 +15,7 @@ import { Progress } from './progress.js';
 
 /** `edpo eval`: a policy against a reference on preference pairs; pairs.ndjson and eval.json. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
-  const inputs = await openInputs(config);
+  const inputs = await openInputs(config, io);
   const loss = lossOf(config);
   const sides = loss.needs.branches;
   // A folder has a test split; a file is taken whole.

@@ -57,7 +57,7 @@ function generatorSizes(prompts: PromptText[], config: RunConfig): { slots: numb
 /** `edpo generate`: answers as NDJSON on stdout; a single --prompt from a terminal prints the text. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if ((config.prompt === undefined) === (config.prompts_file === undefined)) throw new InputError('give either prompt or prompts_file', '--prompt "Once upon a time"');
-  const inputs = await openInputs(config);
+  const inputs = await openInputs(config, io);
   const given: Array<string | Message[]> = [];
   if (config.prompt !== undefined) given.push(config.prompt);
   else {

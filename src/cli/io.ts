@@ -13,6 +13,8 @@ export interface CliIo {
   /** stderr is a terminal. */
   isTTY: boolean;
   debug: boolean;
+  /** The command was asked for JSON (`--json`): one object (or one a line) on stdout instead of text. */
+  json?: boolean;
   /** `callback` runs at the first SIGINT or SIGTERM; a second one ends the process at once with 130. Returns an undo. */
   onInterrupt(callback: (signal: string) => void): () => void;
 }
@@ -35,15 +37,40 @@ function writeAll(fd: number, text: string): void {
 // A file-size limit (ulimit -f) is to be an error of the write, not the end of the process.
 process.on('SIGXFSZ', () => undefined);
 
-export function createIo(debug: boolean): CliIo {
-  const log = pino({ level: process.env['EDPO_LOG'] ?? (debug ? 'debug' : 'silent'), base: null }, { write: (line) => writeAll(2, line) });
+/** Colour of the word a line to people begins with. */
+const COLOURS: Array<[RegExp, string]> = [[/^edpo:/, '1;31'], [/^warning:/, '33'], [/^(hint|note):/, '36']];
+
+/** Colour on a terminal, or where FORCE_COLOR asks for it; never under NO_COLOR (no-color.org) or on a dumb terminal. */
+function coloured(): boolean {
+  if (process.env['NO_COLOR'] || process.env['TERM'] === 'dumb') return false;
+  return Boolean(process.stderr.isTTY) || !['', '0', undefined].includes(process.env['FORCE_COLOR']);
+}
+
+function paint(text: string): string {
+  if (!coloured()) return text;
+  const found = COLOURS.find(([word]) => word.test(text));
+  return found ? text.replace(found[0], (word) => `\x1b[${found[1]}m${word}\x1b[0m`) : text;
+}
+
+export interface Loudness {
+  /** Warnings and errors alone. */
+  quiet?: boolean;
+  /** The log's level info, too. */
+  verbose?: boolean;
+  debug?: boolean;
+  json?: boolean;
+}
+
+export function createIo({ quiet = false, verbose = false, debug = false, json = false }: Loudness): CliIo {
+  const log = pino({ level: process.env['EDPO_LOG'] ?? (debug ? 'debug' : verbose ? 'info' : 'silent'), base: null }, { write: (line) => writeAll(2, line) });
   return {
     out: (line) => writeAll(1, `${line}\n`),
-    say: (text) => writeAll(2, `${text}\n`),
-    warn: (text) => writeAll(2, `warning: ${text}\n`),
+    say: (text) => void (quiet || writeAll(2, `${paint(text)}\n`)),
+    warn: (text) => writeAll(2, `${paint(`warning: ${text}`)}\n`),
     log,
-    isTTY: Boolean(process.stderr.isTTY),
-    debug,
+    // A bar is for terminals that can redraw a line.
+    isTTY: Boolean(process.stderr.isTTY) && !quiet && process.env['TERM'] !== 'dumb',
+    debug, json,
     onInterrupt: (callback) => {
       let seen = false;
       const handler = (signal: string): void => {

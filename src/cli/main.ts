@@ -1,72 +1,87 @@
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import type { Command as ConfigCommand } from '../config/keys.js';
 import { loadConfig } from '../config/load.js';
 import { nearest } from '../config/nearest.js';
 import type { RunConfig } from '../config/keys.js';
 import { closeGpus } from '../gpu/open.js';
 import { EdpoError } from '../errors.js';
+import { completionScript, SHELLS } from './completion.js';
 import { addKeyFlags, flagNames, flagsOf, normalise } from './flags.js';
-import { createIo, type CliIo } from './io.js';
+import { createIo, type CliIo, type Loudness } from './io.js';
 import type { ReportFlags } from './report.js';
 
 type Runner = { run(config: RunConfig, io: CliIo): Promise<number> };
 
 /** Commands that take a configuration: what they do, an example, and their module. */
-const CONFIGURED: Record<ConfigCommand, { about: string; example: string; load: () => Promise<Runner> }> = {
-  train: { about: 'train a policy on preference pairs', example: 'edpo train --config configs/hh.yaml --beta 0.05', load: () => import('./train.js') },
-  sft: { about: 'fine-tune on responses (the stage before preferences)', example: 'edpo sft --config configs/hh-sft.yaml', load: () => import('./train.js') },
-  'precompute-ref': { about: 'write the reference’s log-probs (and hidden states) to a cache', example: 'edpo precompute-ref --config hh.yaml --ref_cache cache/', load: () => import('./precompute.js') },
-  eval: { about: 'score a policy on preference pairs without training', example: 'edpo eval --model_name_or_path runs/hh --ref_model_name_or_path sft --dataset_name hh/ --output_dir eval', load: () => import('./eval.js') },
-  'eval-winrate': { about: 'sample answers and let a judge compare them', example: 'edpo eval-winrate --model_name_or_path runs/hh --dataset_name hh/ --judge command:./judge.py --output_dir win', load: () => import('./winrate.js') },
-  generate: { about: 'sample answers', example: 'edpo generate --model_name_or_path runs/hh --prompt "Once upon a time" --max_new_tokens 64', load: () => import('./generate.js') },
-  plan: { about: 'say what a run would take: steps, rows, memory, disk', example: 'edpo plan --config hh.yaml', load: () => import('./plan.js') },
-  inspect: { about: 'show rows as tokens, with what is scored', example: 'edpo inspect --model_name_or_path m --dataset_name d.jsonl', load: () => import('./inspect.js') },
+const CONFIGURED: Record<ConfigCommand, { about: string; example: string; more?: string[]; load: () => Promise<Runner> }> = {
+  train: { about: 'train a policy on preference pairs', example: 'edpo train --config configs/hh.yaml --beta 0.05', more: ['edpo train --model_name_or_path ORG/MODEL --dataset_name ORG/PAIRS --loss_type epsilon_dpo --output_dir runs/a', 'edpo train --config hh.yaml --resume'], load: () => import('./train.js') },
+  sft: { about: 'fine-tune on responses (the stage before preferences)', example: 'edpo sft --config configs/hh-sft.yaml', more: ['edpo sft --model_name_or_path ORG/MODEL@main --data_files train.jsonl --output_dir runs/sft'], load: () => import('./train.js') },
+  'precompute-ref': { about: 'write the reference’s log-probs (and hidden states) to a cache', example: 'edpo precompute-ref --config hh.yaml --ref_cache cache/', more: ['edpo precompute-ref --config hh.yaml --ref_cache cache/ --shard 0/4'], load: () => import('./precompute.js') },
+  eval: { about: 'score a policy on preference pairs without training', example: 'edpo eval --model_name_or_path runs/hh --ref_model_name_or_path sft --dataset_name hh/ --output_dir eval', more: ['edpo eval --config hh.yaml --ref_cache cache/ --output_dir eval'], load: () => import('./eval.js') },
+  'eval-winrate': { about: 'sample answers and let a judge compare them', example: 'edpo eval-winrate --model_name_or_path runs/hh --dataset_name hh/ --judge command:./judge.py --output_dir win', more: ['edpo eval-winrate --model_name_or_path runs/a --baseline runs/b --dataset_name hh/ --judge command:./judge.py --output_dir win'], load: () => import('./winrate.js') },
+  generate: { about: 'sample answers', example: 'edpo generate --model_name_or_path runs/hh --prompt "Once upon a time" --max_new_tokens 64', more: ['edpo generate --model_name_or_path ORG/MODEL --prompts_file prompts.jsonl --temperature 0 > answers.jsonl'], load: () => import('./generate.js') },
+  plan: { about: 'say what a run would take: steps, rows, memory, disk', example: 'edpo plan --config hh.yaml', more: ['edpo plan --config hh.yaml --token_budget 8192 --json'], load: () => import('./plan.js') },
+  inspect: { about: 'show rows as tokens, with what is scored', example: 'edpo inspect --model_name_or_path m --dataset_name d.jsonl', more: ['edpo inspect --config hh.yaml --max_train_samples 1 --json'], load: () => import('./inspect.js') },
 };
 
 /** Commands with something to continue. */
 const RESUMING = ['train', 'sft', 'precompute-ref'];
-const io = createIo(process.argv.includes('--debug'));
+/** Commands whose result is a listing: text for people, or JSON. */
+const LISTING = ['plan', 'inspect'];
+const ENVIRONMENT = 'Environment: EDPO_KEY gives a key’s default (EDPO_OUTPUT_DIR=runs; a file and flags win); HF_TOKEN, HF_ENDPOINT, HF_HUB_CACHE, HF_HUB_OFFLINE as in Hugging Face’s tools; NO_COLOR.';
+const io = createIo({ debug: process.argv.includes('--debug') });
+/** For errors: --quiet does not silence them. */
+const loud = createIo({ debug: io.debug });
+
+const withCommon = (command: Command): Command => command.option('-q, --quiet', 'warnings and errors alone').option('--verbose', 'what is done behind the scenes, too').option('--debug', 'stack traces and a debug log');
+const jsonFlag = ['--json', 'JSON on stdout instead of text'] as const;
+const examples = (...lines: string[]): string => `\nExample:\n${lines.map((l) => `  ${l}`).join('\n')}`;
 
 function build(finish: (code: number) => void): Command {
   const version = (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
-  const program = new Command('edpo')
+  const program = withCommon(new Command('edpo'))
     .description('Align language models with preference data on any GPU that WebGPU reaches.')
     .version(version)
-    .option('--debug', 'stack traces and a debug log')
     .showHelpAfterError(false)
     .configureOutput({ writeOut: (text) => io.out(text.trimEnd()), writeErr: () => undefined })
-    .addHelpText('after', '\nExit codes: 0 done, 1 the run failed, 2 usage, configuration or input, 130 interrupted.\nExample:\n  edpo doctor\n  edpo train --help');
-  for (const [name, { about, example, load }] of Object.entries(CONFIGURED)) {
-    const command = program.command(name).description(about).option('--config <file>', 'YAML file; flags win over it').option('--debug', 'stack traces and a debug log');
+    .addHelpText('after', '\nExit codes: 0 done, 1 the run failed, 2 usage, configuration or input, 130 interrupted.\nExample:\n  edpo doctor\n  edpo train --help\n  source <(edpo completion bash)')
+    .hook('preAction', (_, action) => void Object.assign(io, createIo(action.optsWithGlobals<Loudness>())));
+  for (const [name, { about, example, more = [], load }] of Object.entries(CONFIGURED)) {
+    const command = withCommon(program.command(name).description(about).option('--config <file>', 'YAML file; flags win over it'));
+    if (LISTING.includes(name)) command.option(...jsonFlag);
     if (RESUMING.includes(name)) command.option('--resume', 'continue from the last checkpoint');
     addKeyFlags(command, name as ConfigCommand);
-    command.addHelpText('after', `\nExample:\n  ${example}\n\nEvery option is also a key of the YAML file; configs/reference.yaml lists them all.`);
+    command.addHelpText('after', `${examples(example, ...more)}\n\nEvery option is also a key of the YAML file; configs/reference.yaml lists them all.\n${ENVIRONMENT}`);
     command.action(async (options: Record<string, string | boolean>) => {
-      const { config, notes } = loadConfig({ file: options['config'] as string | undefined, flags: flagsOf(options), command: name as ConfigCommand });
+      const { config, notes } = loadConfig({ file: options['config'] as string | undefined, flags: flagsOf(options), env: process.env, command: name as ConfigCommand });
       for (const note of notes) io.say(`note: ${note}`);
       const module = await load();
       finish(await (name === 'sft' ? module.run({ ...config, loss_type: 'sft' }, io) : module.run(config, io)));
     });
   }
-  program.command('doctor').description('say which adapter answers, what it can, and whether it computes rightly').option('--adapter <name>', 'as in training', 'auto').option('--json', 'one JSON object on stdout').option('--debug', 'stack traces')
-    .addHelpText('after', '\nExample:\n  edpo doctor --adapter swiftshader')
+  withCommon(program.command('doctor').description('say which adapter answers, what it can, and whether it computes rightly'))
+    .addOption(new Option('--adapter <name>', 'as in training').default('auto').env('EDPO_ADAPTER')).option(...jsonFlag)
+    .addHelpText('after', examples('edpo doctor', 'edpo doctor --adapter swiftshader --json'))
     .action(async (o: { adapter: string; json?: boolean }) => finish(await (await import('./doctor.js')).run(o, io)));
-  program.command('compare').description('methods x seeds over one data set and one reference cache: one table; resumes').option('--config <file>', 'the comparison: base, output_dir, methods, seeds, winrate').option('--shard <i/n>', 'only the i-th (from 0) of n parts of the grid').option('--debug', 'stack traces')
-    .addHelpText('after', '\nExample:\n  edpo compare --config configs/compare/quickstart.yaml\n  edpo compare --config configs/compare/quickstart.yaml --shard 0/4')
+  withCommon(program.command('compare').description('methods x seeds over one data set and one reference cache: one table; resumes').option('--config <file>', 'the comparison: base, output_dir, methods, seeds, winrate').option('--shard <i/n>', 'only the i-th (from 0) of n parts of the grid'))
+    .addHelpText('after', examples('edpo compare --config configs/compare/quickstart.yaml', 'edpo compare --config configs/compare/quickstart.yaml --shard 0/4'))
     .action(async (o: { config?: string; shard?: string }) => finish(await (await import('./compare.js')).run(o, io)));
-  program.command('methods').description('list the losses: formula, paper, what each needs of the reference, its parameters').option('--json', 'one JSON object a line').option('--debug', 'stack traces')
-    .addHelpText('after', '\nExample:\n  edpo methods --json')
+  withCommon(program.command('methods').description('list the losses: formula, paper, what each needs of the reference, its parameters').option(...jsonFlag))
+    .addHelpText('after', examples('edpo methods --json'))
     .action(async (o: { json?: boolean }) => finish((await import('./methods.js')).run(o, io)));
-  program.command('report <runs...>').description('one offline page about runs: plots, pairs, evaluations, win rates, configuration').option('--output <file>', 'report.html in the run; of several runs, report.html here').option('--pairs <n>', 'pairs (with their texts) in each list; 0: none', '10')
-    .option('--mixed_versions', 'runs of different versions of edpo in one report, with a note').option('--debug', 'stack traces')
-    .addHelpText('after', '\nA RUN is the --output_dir of edpo train, sft or eval; folders of edpo eval-winrate may stand beside them.\n\nExample:\n  edpo report runs/hh\n  edpo report runs/dpo runs/edpo runs/edpo-winrate --output compare.html')
+  withCommon(program.command('report <runs...>').description('one offline page about runs: plots, pairs, evaluations, win rates, configuration').option('--output <file>', 'report.html in the run; of several runs, report.html here'))
+    .option('--pairs <n>', 'pairs (with their texts) in each list; 0: none', '10').option('--mixed_versions', 'runs of different versions of edpo in one report, with a note')
+    .addHelpText('after', `\nA RUN is the --output_dir of edpo train, sft or eval; folders of edpo eval-winrate may stand beside them.\n${examples('edpo report runs/hh', 'edpo report runs/dpo runs/edpo runs/edpo-winrate --output compare.html')}`)
     .action(async (folders: string[], o: ReportFlags) => finish(await (await import('./report.js')).run(folders, o, io)));
-  const config = program.command('config [file]').description('print a configuration in full, or explain a key').option('--config <file>', 'the same as FILE').option('--explain <key>', 'what a key means')
-    .option('--schema', 'JSON Schema of the configuration').option('--for <command>', 'check it as this command would').option('--debug', 'stack traces')
-    .addHelpText('after', '\nEvery key is a flag here too; configs/reference.yaml lists them.\n\nExample:\n  edpo config configs/hh.yaml --beta 0.05\n  edpo config configs/hh.yaml --for train\n  edpo config --explain epsilon');
+  const config = withCommon(program.command('config [file]').description('print a configuration in full, explain a key, or another trainer’s file').option('--config <file>', 'the same as FILE'))
+    .option('--explain <key|file>', 'what a key means; of a file, what becomes of each key').option('--schema', 'JSON Schema of the configuration').option('--for <command>', 'check it as this command would').option(...jsonFlag)
+    .addHelpText('after', `\nEvery key is a flag here too; configs/reference.yaml lists them.\n${examples('edpo config configs/hh.yaml --beta 0.05', 'edpo config configs/hh.yaml --for train', 'edpo config --explain epsilon', 'edpo config --explain trl.yaml --json')}\n\n${ENVIRONMENT}`);
   addKeyFlags(config, 'config');
   config.action(async (file: string | undefined, o: Record<string, string | boolean>) => finish(await (await import('./config.js')).run(file ?? (o['config'] as string | undefined), { ...o, flags: flagsOf(o) }, io)));
+  withCommon(program.command('completion').description('print a script that completes commands, keys and values').addArgument(new Argument('<shell>', 'which shell').choices(SHELLS)))
+    .addHelpText('after', examples('source <(edpo completion bash)', 'edpo completion zsh > ~/.zfunc/_edpo', 'edpo completion fish > ~/.config/fish/completions/edpo.fish'))
+    .action((shell: string) => io.out(completionScript(shell, program)));
   const all = [program, ...program.commands];
   for (const command of all) command.exitOverride();
   return program;
@@ -76,7 +91,7 @@ function build(finish: (code: number) => void): Command {
 function usage(error: CommanderError): number {
   if (error.exitCode === 0) return 0;
   if (error.code === 'commander.help') {
-    io.say(program.helpInformation().trimEnd());
+    loud.say(program.helpInformation().trimEnd());
     return 2;
   }
   const flag = /unknown option '--?([^'=]+)/.exec(error.message)?.[1];
@@ -84,22 +99,22 @@ function usage(error: CommanderError): number {
   const near = flag ? nearest(flag, flagNames()) : command ? nearest(command, program.commands.map((c) => c.name())) : undefined;
   const file = error.code === 'commander.excessArguments' ? process.argv.slice(3).find((a) => /\.ya?ml$/.test(a)) : undefined;
   const hint = near ? `did you mean ${flag ? '--' : 'edpo '}${near}?` : file ? `--config ${file}` : 'edpo --help lists the commands, edpo COMMAND --help the options';
-  io.say(`edpo: ${error.message.replace(/^error: /, '').split('\n')[0]}`);
-  io.say(`hint: ${hint}`);
+  loud.say(`edpo: ${error.message.replace(/^error: /, '').split('\n')[0]}`);
+  loud.say(`hint: ${hint}`);
   return 2;
 }
 
 function report(error: unknown): number {
   if (error instanceof CommanderError) return usage(error);
   if (error instanceof EdpoError) {
-    io.say(`edpo: ${error.message}`);
-    if (error.hint) io.say(`hint: ${error.hint}`);
-    if (io.debug) io.say(error.stack ?? '');
+    loud.say(`edpo: ${error.message}`);
+    if (error.hint) loud.say(`hint: ${error.hint}`);
+    if (loud.debug) loud.say(error.stack ?? '');
     return error.exitCode;
   }
-  io.say(`edpo: internal error: ${error instanceof Error ? error.message : String(error)}`);
-  if (io.debug && error instanceof Error) io.say(error.stack ?? '');
-  else io.say('hint: run again with --debug and report what it prints');
+  loud.say(`edpo: internal error: ${error instanceof Error ? error.message : String(error)}`);
+  if (loud.debug && error instanceof Error) loud.say(error.stack ?? '');
+  else loud.say('hint: run again with --debug and report what it prints');
   return 1;
 }
 

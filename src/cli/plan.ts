@@ -12,7 +12,7 @@ import type { CliIo } from './io.js';
 /** `edpo plan`: steps, rows, memory and disk of a run, from configuration and data alone; no GPU. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.model_name_or_path === undefined) throw new InputError('model_name_or_path is required');
-  const inputs = await openInputs(config);
+  const inputs = await openInputs(config, io);
   const loss = lossOf(config);
   const store = await openSplit(config, inputs, 'train', loss.needs.branches, io);
   const source = documentsOf(store);
@@ -34,14 +34,16 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   });
   const cache = needs === 'none' ? 0 : scored * 12 + (needs === 'hidden' ? scored * inputs.reference.spec.D * (config.ref_cache_dtype === 'float16' ? 2 : 4) : 0);
   const micro = longest > config.token_budget ? undefined : planMicroBatches(sizes.slice(0, plan.batch), { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }).length;
-  io.say(`model: ${(parameterCount(inputs.policy.spec) / 1e6).toFixed(2)} M parameters`);
-  io.say(`steps: ${plan.totalSteps} of ${plan.batch} documents, ${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up; about ${micro ?? '?'} micro-batches a step`);
-  io.say(`rows an epoch: ${rows} (${scored} scored); a padded trainer would run ${padded} (${(padded / rows).toFixed(2)} times as many)`);
-  io.say(`longest document: ${longest} rows; token_budget ${config.token_budget}${longest > config.token_budget ? ' is too small: raise it to that' : ''}`);
-  for (const [part, bytes] of Object.entries(memory.parts)) io.say(`  ${part.padEnd(30)} ${bytesText(bytes)}`);
-  io.say(`  ${'GPU memory in all'.padEnd(30)} ${bytesText(memory.total)}`);
-  if (cache > 0) io.say(`reference cache on disk: about ${bytesText(cache)}`);
-  io.out(JSON.stringify({ steps: plan.totalSteps, documents: store.count, rows, scored_rows: scored, padded_rows: padded, longest, memory: memory.parts, memory_bytes: memory.total, cache_bytes: cache }));
+  // The table is the command's result: on stdout, unless that is to be JSON.
+  const say = (line: string): void => io.json ? undefined : io.out(line);
+  say(`model: ${(parameterCount(inputs.policy.spec) / 1e6).toFixed(2)} M parameters`);
+  say(`steps: ${plan.totalSteps} of ${plan.batch} documents, ${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up; about ${micro ?? '?'} micro-batches a step`);
+  say(`rows an epoch: ${rows} (${scored} scored); a padded trainer would run ${padded} (${(padded / rows).toFixed(2)} times as many)`);
+  say(`longest document: ${longest} rows; token_budget ${config.token_budget}${longest > config.token_budget ? ' is too small: raise it to that' : ''}`);
+  for (const [part, bytes] of Object.entries(memory.parts)) say(`  ${part.padEnd(30)} ${bytesText(bytes)}`);
+  say(`  ${'GPU memory in all'.padEnd(30)} ${bytesText(memory.total)}`);
+  if (cache > 0) say(`reference cache on disk: about ${bytesText(cache)}`);
+  if (io.json) io.out(JSON.stringify({ steps: plan.totalSteps, documents: store.count, rows, scored_rows: scored, padded_rows: padded, longest, memory: memory.parts, memory_bytes: memory.total, cache_bytes: cache }));
   store.close();
   return 0;
 }

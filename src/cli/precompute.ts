@@ -19,7 +19,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   }
   const loss = lossOf(config);
   if (loss.needs.reference === 'none') throw new InputError(`${loss.name} needs nothing of a reference`, '--loss_type sigmoid or epsilon_dpo');
-  const inputs = await openInputs(config);
+  const inputs = await openInputs(config, io);
   const splits = ['train', ...(hasEvalData(config) ? ['eval'] : [])] as Array<'train' | 'eval'>;
   const stores = new Map(await series(splits, async (split) => [split, await openSplit(config, inputs, split, 2, io)] as const));
   for (const store of stores.values()) requireBudget(documentsOf(store), config.token_budget);

@@ -13,7 +13,7 @@ export class Progress {
   private readonly started = Date.now();
   private shown = 0;
   private readonly first: number;
-  constructor(private readonly io: CliIo, private readonly label: string, private readonly total: number, done = 0) {
+  constructor(private readonly io: CliIo, private readonly label: string, private readonly total: number, done = 0, private readonly text: (n: number) => string = String) {
     this.first = done;
     this.shown = io.isTTY ? 0 : Date.now();
   }
@@ -26,11 +26,11 @@ export class Progress {
     const perItem = (now - this.started) / Math.max(1, done - this.first);
     const eta = last ? `in ${duration(now - this.started)}` : `${duration(perItem * (this.total - done))} left`;
     if (!this.io.isTTY) {
-      this.io.say(`${this.label} ${done}/${this.total}  ${detail}  ${eta}`);
+      this.io.say(`${this.label} ${this.text(done)}/${this.text(this.total)}  ${detail}  ${eta}`);
       return;
     }
     const full = Math.round((BAR * done) / Math.max(1, this.total));
-    process.stderr.write(`\r\x1b[K${this.label} [${'='.repeat(full)}${' '.repeat(BAR - full)}] ${done}/${this.total}  ${detail}  ${eta}${last ? '\n' : ''}`);
+    process.stderr.write(`\r\x1b[K${this.label} [${'='.repeat(full)}${' '.repeat(BAR - full)}] ${this.text(done)}/${this.text(this.total)}  ${detail}  ${eta}${last ? '\n' : ''}`);
   }
 
   /** Clears an unfinished bar before other text. */

@@ -1,9 +1,9 @@
 import { existsSync, statSync } from 'node:fs';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
-import { datasetFiles } from '../model/data/files.js';
 import type { Example } from '../model/data/formats.js';
 import { rows } from '../model/data/rows.js';
+import { isHubId, localDataset } from '../model/hub/index.js';
 import { readAnswers } from '../model/judge/answers.js';
 import { singleTurnPrompts } from '../model/judge/single_turn.js';
 import { openSplit, type Inputs } from '../model/session.js';
@@ -20,9 +20,12 @@ const promptText = (e: Example): string =>
   typeof e.prompt === 'string' ? e.prompt : e.prompt.map((m) => (typeof m === 'number' ? String(m) : m.role === 'user' && e.prompt.length === 1 ? m.content : `${m.role}: ${m.content}`)).join(e.kind === 'ids' ? ' ' : '\n');
 const answerText = (e: Example): string => (typeof e.chosen === 'string' ? e.chosen : e.chosen.map((m) => (typeof m === 'number' ? String(m) : m.content)).join('\n')).trim();
 
+/** Does the data set have a test split? A file is taken whole. */
+const hasFolder = ({ dataset_name: name, data_files: files }: RunConfig): boolean => name !== undefined && !files && (isHubId(name) || (existsSync(name) && statSync(name).isDirectory()));
+
 /** The first n_prompts of the evaluation data; with `single_turn` those of the papers' Anthropic-HH protocol. */
 export async function openPrompts(config: RunConfig, inputs: Inputs, io: CliIo): Promise<Prompts> {
-  const split = existsSync(config.dataset_name ?? '') && statSync(config.dataset_name!).isDirectory() && !config.data_files ? 'eval' : 'train';
+  const split = hasFolder(config) ? 'eval' : 'train';
   const found = config.single_turn ? await singleTurn(config, inputs, split, io) : await pairs(config, inputs, split, io);
   const prompts = config.n_prompts > 0 ? found.prompts.slice(0, config.n_prompts) : found.prompts;
   if (prompts.length === 0) throw new InputError('the data have no prompt to ask', config.single_turn ? 'single_turn takes Anthropic-HH dialogues with one human turn' : 'edpo inspect shows what was read');
@@ -39,7 +42,7 @@ async function pairs(config: RunConfig, inputs: Inputs, split: 'train' | 'eval',
 
 /** Every row with one human turn, duplicates, empty chosen answers and rows the trainer would drop among them, as the papers count them. */
 async function singleTurn(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', io: CliIo): Promise<Prompts> {
-  const files = datasetFiles({ name: config.dataset_name, split: split === 'train' ? config.dataset_train_split : config.dataset_test_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.data_files ? { dataFiles: config.data_files } : {}) });
+  const files = await localDataset({ name: config.dataset_name, split: split === 'train' ? config.dataset_train_split : config.dataset_test_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.data_files ? { dataFiles: config.data_files } : {}) }, config, io);
   const given: Array<{ chosen: string; rejected: string }> = [];
   for (const file of files) {
     for await (const { value, where } of rows(file)) {

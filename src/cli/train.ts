@@ -23,7 +23,7 @@ import type { CliIo } from './io.js';
 
 /** `edpo train` and `edpo sft`. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
-  const inputs = await openInputs(config);
+  const inputs = await openInputs(config, io);
   const loss = lossOf(config);
   const dir = config.output_dir!;
   const resume = config.resume_from_checkpoint;
@@ -121,7 +121,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       io.log.info({ path }, 'checkpoint');
     };
     trainer = new Trainer({
-      config, io, engine, plan, sync, train: source, trainReference: trainRows, state, ledger, log, save,
+      config, io, engine, plan, sync, train: source, trainReference: trainRows, state, ledger, log, sinks, save,
       evaluation: evalStore ? { source: documentsOf(evalStore), reference: evalRows } : undefined,
       columns: { reference: needs !== 'none', hidden: needs === 'hidden' },
     });

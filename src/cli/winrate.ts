@@ -6,6 +6,7 @@ import type { Gpu } from '../gpu/device.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import { ModelFolder } from '../model/files/hf_folder.js';
 import { lockFolder } from '../model/files/lock.js';
+import { isHubId, localModel } from '../model/hub/index.js';
 import { openKeptLines, type KeptLine } from '../model/judge/kept_lines.js';
 import { openaiOptions, openJudge } from '../model/judge/open.js';
 import { estimate } from '../model/judge/openai/judge.js';
@@ -39,10 +40,9 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const device = (): Promise<Gpu> => (opening ??= openDevice(config, io));
   const endpoint = /^openai:(.+)$/s.exec(config.judge ?? '')?.[1];
   if (config.estimate && endpoint === undefined) throw new InputError(`estimate is about judges that cost money (openai:MODEL), got judge: ${config.judge ?? '(none)'}`, 'leave --estimate out');
-  const note = (text: string): void => io.say(`note: ${text}`);
   const ending = new AbortController();
-  const judge = config.estimate ? undefined : await openJudge(config, device, note, ending.signal);
-  const inputs = await openInputs(config);
+  const judge = config.estimate ? undefined : await openJudge(config, device, io, ending.signal);
+  const inputs = await openInputs(config, io);
   const { prompts, chosen } = await openPrompts(config, inputs, io);
   const n = prompts.length;
   const dir = config.output_dir;
@@ -58,7 +58,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     const s: Session = { config, io, inputs, prompts, dir, device, stopped: () => stop };
     const baseline = config.baseline === 'chosen' ? chosen : await baselineAnswers(s);
     if (!judge) {
-      io.out(JSON.stringify(await estimate(openaiOptions(endpoint!, config, note), await allQuestions(s, baseline))));
+      io.out(JSON.stringify(await estimate(openaiOptions(endpoint!, config, io), await allQuestions(s, baseline))));
       return 0;
     }
     const { answers, verdicts } = await playGames(s, judge, baseline);
@@ -85,9 +85,10 @@ const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.te
 
 async function baselineAnswers(s: Session): Promise<Map<number, string>> {
   const { config } = s;
-  if (!existsSync(config.baseline) || !statSync(config.baseline).isDirectory()) return fileAnswers(config.baseline, s.prompts);
+  if (!isHubId(config.baseline) && !(existsSync(config.baseline) && statSync(config.baseline).isDirectory())) return fileAnswers(config.baseline, s.prompts);
+  const folder = ModelFolder.open(await localModel(config.baseline, { offline: config.offline }, s.io));
   // Another seed: a model against itself must not be a comparison of equal answers.
-  const answers = await sampled({ ...s, config: { ...config, seed: config.seed + 1 } }, 'baseline', ModelFolder.open(config.baseline), () => undefined);
+  const answers = await sampled({ ...s, config: { ...config, seed: config.seed + 1 } }, 'baseline', folder, () => undefined);
   interruptedBy(s);
   return new Map([...answers].map(([i, a]) => [i, a.output]));
 }

@@ -72,7 +72,7 @@ export function readGrid(path: string): Grid {
       const out = join(folder, `${name}-s${seed}`);
       const flags = Object.fromEntries(Object.entries({ ...keys, seed, output_dir: out, ref_cache: refCache }).map(([k, v]) => [k, String(v)]));
       try {
-        const { config } = loadConfig({ file: base, flags, command: 'train' });
+        const { config } = loadConfig({ file: base, flags, env: process.env, command: 'train' });
         runs.push({ name, seed, folder: out, flags, config });
       } catch (error) {
         if (!(error instanceof EdpoError)) throw error;

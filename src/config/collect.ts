@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { InputError } from '../errors.js';
 import { ALIASES, IGNORED, isNeutral, SECTIONS, UNAVAILABLE } from './foreign.js';
+import { fromEnvironment, isEnvironment } from './environment.js';
 import { FORMS } from './forms.js';
+import { isSimpoForm, setSimpoMargin, simpoSurrogate } from './simpo.js';
 import { KEYS, shape, type KeyName } from './keys.js';
 import { unknownKey, type Problem } from './problems.js';
 import { fromText, readValue } from './values.js';
@@ -10,20 +12,40 @@ import { readYaml, type YamlEntry } from './yaml.js';
 /** Values by key, each with the place it came from. */
 export type Given = Map<string, { value: unknown; where: string }>;
 
+/** What becomes of one key of a file. */
+export interface Fate {
+  /** As written; a section's keys with its name before them. */
+  key: string;
+  line: number;
+  value: unknown;
+  fate: 'used' | 'ignored' | 'differs' | 'refused';
+  /** Keys and values it is read as, where those are others than written. */
+  as?: Record<string, unknown>;
+  why?: string;
+}
+
 export interface Collected {
   given: Given;
   notes: string[];
   problems: Problem[];
   /** Keys with a problem of their own: their values are not looked at further. */
   bad: Set<string>;
+  /** One per key of the file, in its order. */
+  fates: Fate[];
+  /** SimPO's γ/β, where a file gives that. */
+  ratio?: { value: unknown; where: string };
+  /** Is the file in the form of SimPO's own code? */
+  simpo?: boolean;
 }
 
-const KNOWN = [...KEYS, ...Object.keys(ALIASES), ...Object.keys(FORMS)];
+const KNOWN = [...KEYS, 'gamma_beta_ratio', ...Object.keys(ALIASES), ...Object.keys(FORMS)];
 const isKey = (name: string): name is KeyName => name in shape;
 
-/** Reads the YAML file, then the flags over it; says of every foreign key what became of it. */
-export function collect(file: string | undefined, flags: Record<string, string>): Collected {
-  const c: Collected = { given: new Map(), notes: [], problems: [], bad: new Set() };
+/** Reads the environment's defaults, the YAML file over them, then the flags; says of every foreign key what became of it. */
+export function collect(file: string | undefined, flags: Record<string, string>, env: Record<string, string | undefined> = {}): Collected {
+  const c: Collected = { given: new Map(), notes: [], problems: [], bad: new Set(), fates: [] };
+  const defaults = fromEnvironment(env, c);
+  for (const { reading, where } of defaults) put(c, reading, where);
   if (file !== undefined) collectFile(file, c);
   for (const [flag, text] of Object.entries(flags)) {
     const where = `--${flag}`;
@@ -37,16 +59,19 @@ export function collect(file: string | undefined, flags: Record<string, string>)
     forget(c, reading.name);
     put(c, reading, where);
   }
+  setSimpoMargin(c);
+  for (const { reading: { name, value }, where } of defaults) if (c.given.get(name)?.where === where) c.notes.push(`${name}: ${JSON.stringify(value)} (default from ${where})`);
   return c;
 }
 
 function collectFile(file: string, c: Collected): void {
   const entries = readYaml(readText(file), file, Object.keys(SECTIONS));
+  c.simpo = isSimpoForm(entries);
   for (const entry of entries) collectEntry(entry, c);
   // The nested form is the official ε-DPO repository's, where the loss is not a key.
   const nested = entries.some((e) => e.path[0] === 'training_args' && e.key === 'epsilon');
   if (nested && !c.given.has('loss_type')) {
-    c.given.set('loss_type', { value: 'epsilon_dpo', where: '' });
+    c.given.set('loss_type', { value: 'epsilon_dpo', where: 'the form of the file' });
     c.notes.push('loss_type: epsilon_dpo (this is the form of the official ε-DPO code, which has no other loss)');
   }
 }
@@ -68,7 +93,11 @@ function readText(file: string): string {
 function collectEntry({ key, path, value, line }: YamlEntry, c: Collected): void {
   const label = path.join('.');
   const where = `line ${line}`;
-  const problem = (what: string): void => void c.problems.push({ key: label, what, where });
+  const fate = (fate: Fate['fate'], why?: string, as?: Record<string, unknown>): void => void c.fates.push({ key: label, line, value, fate, ...(as ? { as } : {}), ...(why ? { why } : {}) });
+  const problem = (what: string): void => {
+    c.problems.push({ key: label, what, where });
+    fate('refused', what);
+  };
   const form = path.length === 1 ? FORMS[key] : undefined;
   if (form) {
     const read = form(value);
@@ -77,25 +106,49 @@ function collectEntry({ key, path, value, line }: YamlEntry, c: Collected): void
       c.notes.push(`${label}: read as ${name} ${JSON.stringify(v)}`);
       put(c, { name: name as KeyName, value: v, notes: [] }, where);
     }
-    return;
+    return fate('used', undefined, read.set);
+  }
+  if (path.length === 1 && key === 'gamma_beta_ratio') {
+    c.ratio = { value, where };
+    return fate('used', 'times beta: simpo_gamma');
+  }
+  if (c.simpo && path.length === 1 && key === 'loss_type') {
+    const read = simpoSurrogate(value);
+    if ('problem' in read) return problem(read.problem);
+    c.notes.push(`loss_type: read as simpo (with gamma_beta_ratio)`);
+    put(c, { name: 'loss_type', value: read.value, notes: [] }, where);
+    return fate('used', undefined, { loss_type: 'simpo' });
   }
   const section = path.length > 1 ? SECTIONS[path[0]!] : undefined;
   const name = section?.[key] ?? (isKey(key) ? key : (ALIASES[key] ?? key));
-  if (name in IGNORED) return void c.notes.push(`${label}: not used (${IGNORED[name]})`);
+  if (name in IGNORED) {
+    c.notes.push(`${label}: not used (${IGNORED[name]})`);
+    return fate('ignored', IGNORED[name]);
+  }
   if (name in UNAVAILABLE) {
     const { why } = UNAVAILABLE[name]!;
-    if (isNeutral(name, value)) c.notes.push(`${label}: not used (${JSON.stringify(value)} asks for nothing)`);
-    else problem(`${why}, got ${JSON.stringify(value)}`);
-    return;
+    if (!isNeutral(name, value)) return problem(`${why}, got ${JSON.stringify(value)}`);
+    c.notes.push(`${label}: not used (${JSON.stringify(value)} asks for nothing)`);
+    return fate('ignored', 'asks for nothing');
   }
   if (!isKey(name)) return problem(unknownKey(key, KNOWN));
   if (name !== label) c.notes.push(`${label}: read as ${name}`);
   const reading = readValue(name, value, label);
-  if (reading) put(c, reading, where);
+  if (!reading) return fate('ignored', 'null says nothing');
+  put(c, reading, where);
+  // A note of readValue begins with the label; the same under another spelling is no difference.
+  const why = reading.notes.map((n) => n.slice(label.length + 2)).join('; ') || undefined;
+  const same = reading.name === label && JSON.stringify(reading.value) === JSON.stringify(value);
+  fate(reading.name !== name ? 'differs' : 'used', why, same ? undefined : { [reading.name]: reading.value });
 }
 
-function put(c: Collected, { name, value, notes, refused }: { name: KeyName; value: unknown; notes: string[]; refused?: string }, where: string): void {
-  const before = c.given.get(name);
+export function put(c: Collected, { name, value, notes, refused }: { name: KeyName; value: unknown; notes: string[]; refused?: string }, where: string): void {
+  let before = c.given.get(name);
+  // A default of the environment gives way, also a bad one.
+  if (before && isEnvironment(before.where)) {
+    forget(c, name);
+    before = undefined;
+  }
   if (before) c.problems.push({ key: name, what: `given twice, ${before.where} and here; keep one`, where });
   if (refused !== undefined) {
     c.problems.push({ key: name, what: refused, where });

@@ -1,5 +1,6 @@
 import { losses, type LossName } from '../model/losses/index.js';
 import type { LossDefinition } from '../model/losses/types.js';
+import { isEnvironment } from './environment.js';
 import { defaultOf } from './expect.js';
 import { META, type Command, type KeyName, type RunConfig } from './keys.js';
 import type { Problem } from './problems.js';
@@ -41,7 +42,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     for (const name of EPSILON_KEYS) {
       if (!given.has(name)) continue;
       // A baseline run on a config of ours (--loss_type sigmoid) is fine; epsilon with the loss left out is a slip.
-      if (given.has('loss_type')) notes.push(`${name}: not used (belongs to loss_type epsilon_dpo, the run has ${c.loss_type})`);
+      if (given.has('loss_type') || isEnvironment(given.get(name)!.where)) notes.push(`${name}: not used (belongs to loss_type epsilon_dpo, the run has ${c.loss_type})`);
       else if (purpose === 'train' || purpose === 'config') add([name], `belongs to loss_type: epsilon_dpo; loss_type was not given and is ${c.loss_type} by default`);
     }
   }

@@ -1,6 +1,6 @@
 /** Other trainers' names for keys of ours (TRL, alignment-handbook, axolotl, LLaMA-Factory, mlx-lm-lora). */
 export const ALIASES: Record<string, string> = {
-  torch_dtype: 'dtype', model: 'model_name_or_path', base_model: 'model_name_or_path', pretrained_model_name_or_path: 'model_name_or_path',
+  torch_dtype: 'dtype', revision: 'model_revision', model: 'model_name_or_path', base_model: 'model_name_or_path', pretrained_model_name_or_path: 'model_name_or_path',
   ref_model: 'ref_model_name_or_path', reference_model_path: 'ref_model_name_or_path', chat_template_path: 'chat_template', dataset: 'dataset_name',
   pref_loss: 'loss_type', pref_beta: 'beta', rl_beta: 'beta', dpo_beta: 'beta', dpo_label_smoothing: 'label_smoothing',
   cutoff_len: 'max_length', sequence_len: 'max_length', max_seq_length: 'max_length', micro_batch_size: 'per_device_train_batch_size',
@@ -10,8 +10,8 @@ export const ALIASES: Record<string, string> = {
 
 /** Nested forms (the official ε-DPO repository's): a section's keys are taken as if they stood at the top. */
 export const SECTIONS: Record<string, Record<string, string>> = {
-  model: { pretrained_model_name_or_path: 'model_name_or_path', torch_dtype: 'dtype', dtype: 'dtype', attn_implementation: 'attn_implementation' },
-  dataset: { name: 'dataset_name', path: 'dataset_name', train_split: 'dataset_train_split', eval_split: 'dataset_test_split' },
+  model: { pretrained_model_name_or_path: 'model_name_or_path', torch_dtype: 'dtype', dtype: 'dtype', attn_implementation: 'attn_implementation', revision: 'model_revision' },
+  dataset: { name: 'dataset_name', path: 'dataset_name', train_split: 'dataset_train_split', eval_split: 'dataset_test_split', revision: 'dataset_revision' },
   training_args: {},
 };
 
@@ -22,16 +22,17 @@ const WITH_PEFT = 'only has an effect with use_peft';
 
 /** Keys that other trainers need and edpo does not: accepted, not used, and why. */
 export const IGNORED: Record<string, string> = {
-  attn_implementation: 'edpo has one attention', trust_remote_code: 'edpo never runs code from a checkpoint', model_revision: 'edpo reads local folders', use_fast_tokenizer: 'there is one tokenizer',
+  attn_implementation: 'edpo has one attention', use_flash_attention_2: 'edpo has one attention', use_cache: 'training keeps no cache of keys and values', trust_remote_code: 'edpo never runs code from a checkpoint', use_fast_tokenizer: 'there is one tokenizer',
   bf16: 'arithmetic is float32; weights are written in the base’s format', fp16: 'arithmetic is float32', tf32: 'arithmetic is float32', use_liger_kernel: 'edpo’s kernels never hold all logits anyway',
   gradient_checkpointing_kwargs: 'edpo’s checkpointing has no options', per_device_eval_batch_size: 'evaluation packs by token_budget', eval_batch_size: 'evaluation packs by token_budget', precompute_ref_batch_size: 'precompute packs by token_budget',
-  precompute_ref_log_probs: 'ref_mode decides: cache precomputes (also for epsilon_dpo), live does not', disable_dropout: 'edpo has no dropout', padding_free: NO_PADDING, pad_token: NO_PADDING, pad_to_multiple_of: NO_PADDING, group_by_length: NO_PADDING,
-  logging_first_step: 'the first step is always logged', logging_strategy: 'by logging_steps', logging_dir: 'logs are written into output_dir', log_level: 'progress goes to stderr',
-  push_to_hub: NO_UPLOAD, hub_model_id: NO_UPLOAD, hub_strategy: NO_UPLOAD, hub_model_revision: NO_UPLOAD, hub_private_repo: NO_UPLOAD, push_to_hub_revision: NO_UPLOAD,
+  precompute_ref_log_probs: 'ref_mode decides: cache precomputes (also for epsilon_dpo), live does not', disable_dropout: 'edpo has no dropout', padding_free: NO_PADDING, label_pad_token_id: NO_PADDING, padding_value: NO_PADDING, pad_token: NO_PADDING, pad_to_multiple_of: NO_PADDING, group_by_length: NO_PADDING,
+  logging_first_step: 'the first step is always logged', logging_strategy: 'by logging_steps', logging_dir: 'logs are written into output_dir', log_level: 'progress goes to stderr', log_level_replica: ONE_GPU, disable_tqdm: '--quiet does that', wandb_entity: 'edpo uploads no logs', wandb_project: 'edpo uploads no logs', wandb_run_group: 'edpo uploads no logs', project: 'edpo uploads no logs', trackio_space_id: 'edpo uploads no logs',
+  push_to_hub: NO_UPLOAD, hub_model_id: NO_UPLOAD, hub_strategy: NO_UPLOAD, hub_model_revision: NO_UPLOAD, hub_private_repo: NO_UPLOAD, hub_always_push: NO_UPLOAD, hub_token: 'HF_TOKEN is the token edpo uses, for downloads', push_to_hub_token: NO_UPLOAD, push_to_hub_model_id: NO_UPLOAD, push_to_hub_organization: NO_UPLOAD, overwrite_hub_revision: NO_UPLOAD, push_to_hub_revision: NO_UPLOAD,
   deepspeed: ONE_GPU, fsdp: ONE_GPU, fsdp_config: ONE_GPU, ddp_timeout: ONE_GPU, ddp_find_unused_parameters: ONE_GPU, ddp_backend: ONE_GPU, local_rank: ONE_GPU,
-  dataloader_num_workers: 'reading is streamed', dataloader_pin_memory: 'reading is streamed', dataset_num_proc: 'tokenisation is one pass', dataloader_drop_last: 'a short last batch is a step', remove_unused_columns: 'only known columns are read', preprocessing_num_workers: 'tokenisation is one pass',
+  dataloader_num_workers: 'reading is streamed', dataloader_prefetch_factor: 'reading is streamed', dataloader_persistent_workers: 'reading is streamed', streaming: 'reading is streamed', dataset_streaming: 'reading is streamed', dataloader_pin_memory: 'reading is streamed', dataset_num_proc: 'tokenisation is one pass', dataloader_drop_last: 'a short last batch is a step', remove_unused_columns: 'only known columns are read', preprocessing_num_workers: 'tokenisation is one pass',
   do_train: 'the command says what is done', do_eval: 'eval_strategy decides', save_safetensors: 'always', save_only_model: 'a checkpoint always resumes', full_determinism: 'always, on one adapter', env: 'edpo sets no environment variables from a file',
   max_completion_length: 'max_length bounds prompt + response', max_target_length: 'max_length bounds prompt + response', generate_during_eval: 'edpo eval-winrate samples', model_init_kwargs: 'edpo reads config.json', ref_model_init_kwargs: 'edpo reads config.json', torch_compile: 'there is no PyTorch here',
+  benchmarks: 'edpo runs no benchmarks', callbacks: 'edpo has no callbacks', force_use_ref_model: 'ref_model_name_or_path decides', is_encoder_decoder: 'edpo reads config.json', ignore_bias_buffers: 'there is no PyTorch here', torch_empty_cache_steps: 'there is no PyTorch here', torch_compile_backend: 'there is no PyTorch here', torch_compile_mode: 'there is no PyTorch here',
   lora_r: WITH_PEFT, lora_rank: WITH_PEFT, lora_alpha: WITH_PEFT, lora_dropout: WITH_PEFT, lora_target_modules: WITH_PEFT, lora_target: WITH_PEFT, lora_task_type: WITH_PEFT, lora_modules_to_save: WITH_PEFT, use_rslora: WITH_PEFT, use_dora: WITH_PEFT,
   bnb_4bit_quant_type: 'only has an effect with load_in_4bit', use_bnb_nested_quant: 'only has an effect with load_in_4bit',
 };
@@ -52,7 +53,15 @@ export const UNAVAILABLE: Record<string, { why: string; neutral?: unknown[] }> =
   f_divergence_type: { why: 'only reverse KL is available', neutral: ['reverse_kl'] },
   neftune_noise_alpha: { why: 'noise on embeddings is not available' },
   label_smoothing_factor: { why: 'this is transformers’ smoothing of token labels; DPO’s is label_smoothing' },
-  dataset_config: { why: 'name the folder of that configuration as dataset_name', neutral: ['default'] },
+  dataset_config: { why: 'say data_dir: the folder of that configuration (or data_files)', neutral: ['default'] },
+  sft_weight: { why: 'the added NLL term is not available yet' },
+  tokenizer_name_or_path: { why: 'the tokenizer is the model folder’s; put the other one’s files there' },
+  auto_insert_empty_system_msg: { why: 'say it in chat_template (a Jinja file that begins with an empty system message)' },
+  system_prompt: { why: 'say it in chat_template' },
+  decontaminate: { why: 'edpo takes rows as they are: filter the data before' },
+  packing: { why: 'documents never run into each other here' },
+  model_adapter_name: { why: 'LoRA is not available yet' },
+  ref_adapter_name: { why: 'LoRA is not available yet' },
   excess_length_strategy: { why: 'say truncation_mode: drop, keep_start or error' },
   evals_per_epoch: { why: 'say eval_strategy: steps and eval_steps as a share of all steps, e.g. 0.2' },
   saves_per_epoch: { why: 'say save_steps as a share of all steps, e.g. 0.2' },
@@ -78,3 +87,39 @@ export const REFUSED_VALUES: Record<string, Record<string, string>> = {
 
 /** Trackers that `report_to` names elsewhere: edpo talks to no service. */
 export const TRACKERS = ['wandb', 'trackio', 'mlflow', 'comet_ml', 'clearml', 'neptune', 'swanlab', 'azure_ml', 'codecarbon', 'dagshub', 'dvclive', 'flyte'];
+
+interface Difference {
+  why: string;
+  /** For which values; all but null and false where absent. `given` has the keys the file sets. */
+  when?: (value: unknown, given: ReadonlySet<string>) => boolean;
+}
+const FLOAT32: Difference = { why: 'all arithmetic is float32 here; save_dtype chooses the format of written weights' };
+
+/** Keys that are read or left out, and whose run is another one for it: said by `edpo config --explain FILE`. */
+const DIFFERENCES: Record<string, Difference> = {
+  bf16: FLOAT32, fp16: FLOAT32, tf32: FLOAT32,
+  per_device_train_batch_size: { why: 'one process: times the GPUs of the other run (or total_batch_size) for the same optimiser step', when: (_, given) => !given.has('total_batch_size') },
+  max_length: { why: 'rows over it are dropped; TRL cuts them (truncation_mode: keep_start)', when: (v, given) => v !== 0 && v !== null && !given.has('truncation_mode') },
+  max_completion_length: { why: 'responses are not cut by themselves' },
+  max_target_length: { why: 'responses are not cut by themselves' },
+  disable_dropout: { why: 'there is no dropout to keep', when: (v) => v === false },
+  dataloader_drop_last: { why: 'the short last batch is trained on, too', when: (v) => v === true },
+  group_by_length: { why: 'the order is shuffled by seed and epoch alone', when: (v) => v === true },
+  seed: { why: 'the same number gives another order of rows than PyTorch’s generator' },
+  data_seed: { why: 'the same number gives another order of rows than PyTorch’s generator' },
+  eval_strategy: { why: 'evaluates before the first step, too (eval_on_start: false does not)', when: (v, given) => v !== 'no' && !given.has('eval_on_start') },
+  epsilon: { why: 'the criterion compares in float32; the official code compares in bf16 (criterion: bf16-trl)', when: (_, given) => !given.has('criterion') },
+  trust_remote_code: { why: 'architectures that bring their own code do not load' },
+};
+
+/** Why the run is another than the other trainer's for this key, if it is. */
+export function differences(name: string, value: unknown, given: ReadonlySet<string>): string | undefined {
+  const d = DIFFERENCES[name];
+  return d && (d.when ? d.when(value, given) : value !== null && value !== false) ? d.why : undefined;
+}
+
+/** Keys other trainers' files leave out, with defaults here that do otherwise. */
+export const UNSAID: Array<{ key: string; why: string; of?: string }> = [
+  { key: 'tokenization', why: 'edpo: EOS is not doubled; trl-0.13 appends it always, as the official code did', of: 'the official ε-DPO code' },
+  { key: 'max_length', why: '1024 here (TRL 1.x: 1024, TRL 0.13: no limit, which is 0)' },
+];

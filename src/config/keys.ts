@@ -41,13 +41,16 @@ const steps = z.number().min(0).refine((v) => v < 1 || Number.isInteger(v), 'exp
 
 /** Every key, flat, in TRL's names where TRL has one and with TRL's defaults for those (design 9). */
 export const shape = {
-  model_name_or_path: key('model_name_or_path', 'model', MODEL, text.optional(), 'folder of the policy: config.json, *.safetensors, tokenizer.json'),
-  ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'plan'], text.optional(), 'folder of the reference; the policy as it starts where absent'),
+  model_name_or_path: key('model_name_or_path', 'model', MODEL, text.optional(), 'policy: a folder with config.json, *.safetensors, tokenizer.json; or a hub id, ORG/NAME or ORG/NAME@REVISION'),
+  model_revision: key('model_revision', 'model', MODEL, text.optional(), 'branch, tag or commit of a model_name_or_path from the hub; main where absent'),
+  ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'plan'], text.optional(), 'folder or hub id of the reference; the policy as it starts where absent'),
   chat_template: key('chat_template', 'model', [...DATA, 'generate'], text.optional(), 'Jinja file (or text) instead of the tokenizer’s own chat template'),
   save_dtype: key('save_dtype', 'model', ['train', 'sft'], z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'format of written weights; auto: as the base stores them'),
   dtype: key('dtype', 'model', MODEL, z.enum(['float32']).default('float32'), 'arithmetic of the run'),
 
-  dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, or a folder with files named by split'),
+  dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, a folder with files named by split, or a hub id (ORG/NAME or ORG/NAME@REVISION)'),
+  dataset_revision: key('dataset_revision', 'data', DATA, text.optional(), 'branch, tag or commit of a dataset_name from the hub; main where absent'),
+  offline: key('offline', 'data', MODEL, z.boolean().default(false), 'ask no hub: what has a hub id is taken from the cache (also HF_HUB_OFFLINE=1)'),
   data_files: key('data_files', 'data', DATA, list.optional(), 'training (or input) files one by one; wins over dataset_name'),
   data_dir: key('data_dir', 'data', DATA, list.optional(), 'subfolders of dataset_name, e.g. helpful-base'),
   eval_data_files: key('eval_data_files', 'data', ['train', 'sft', 'precompute-ref', 'plan'], list.optional(), 'evaluation files; the test split of dataset_name where absent'),

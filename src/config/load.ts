@@ -9,17 +9,19 @@ export interface LoadOptions {
   file?: string | undefined;
   /** Flags as typed: key → text. */
   flags: Record<string, string>;
+  /** Variables EDPO_KEY in it give defaults; absent: none do. */
+  env?: Record<string, string | undefined>;
   /** The command to check for; `config` asks for no command's needs. */
   command: Purpose;
 }
 
 /**
- * Default < YAML < flag. Unknown keys, wrong types, values out of range and contradictions are all reported at once.
- * @returns the frozen configuration and, per key of another trainer, a note of what was made of it.
+ * Default < EDPO_KEY of the environment < YAML < flag. Unknown keys, wrong types, values out of range and contradictions are all reported at once.
+ * @returns the frozen configuration and, per key of another trainer, a note of what was made of it; `sources`: where each given key was given.
  * @throws InputErrors with one line per problem; InputError where the file cannot be read as YAML.
  */
-export function loadConfig(o: LoadOptions): { config: RunConfig; notes: string[] } {
-  const { given, notes, problems, bad } = collect(o.file, o.flags);
+export function loadConfig(o: LoadOptions): { config: RunConfig; notes: string[]; sources: Record<string, string> } {
+  const { given, notes, problems, bad } = collect(o.file, o.flags, o.env);
   const values: Record<string, unknown> = {};
   for (const [name, { value, where }] of given) {
     if (bad.has(name)) continue;
@@ -36,7 +38,8 @@ export function loadConfig(o: LoadOptions): { config: RunConfig; notes: string[]
     const n = problems.length;
     throw new InputErrors(`${o.file ?? 'the command line'} has ${n} problem${n > 1 ? 's' : ''}`, formatProblems(problems), 'edpo config --explain KEY says what a key means');
   }
-  return { config: Object.freeze(config), notes: [...notes, ...checked.notes] };
+  const sources = Object.fromEntries([...given].map(([name, { where }]) => [name, where]));
+  return { config: Object.freeze(config), notes: [...notes, ...checked.notes], sources };
 }
 
 /**

@@ -3,9 +3,9 @@ import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import { openGpu, type Gpu } from '../gpu/device.js';
 import type { CliIo } from '../cli/io.js';
-import { datasetFiles } from './data/files.js';
 import { describeReport, TokenStore } from './data/store.js';
 import { ModelFolder } from './files/hf_folder.js';
+import { localDataset, localModel } from './hub/index.js';
 import { losses, type LossName } from './losses/index.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
 import { Parameters } from './parameters.js';
@@ -22,9 +22,9 @@ export interface Inputs {
   template: ChatTemplate | undefined;
 }
 
-export async function openInputs(config: RunConfig): Promise<Inputs> {
-  const policy = ModelFolder.open(config.model_name_or_path!);
-  const reference = config.ref_model_name_or_path === undefined ? policy : ModelFolder.open(config.ref_model_name_or_path);
+export async function openInputs(config: RunConfig, io: CliIo): Promise<Inputs> {
+  const policy = ModelFolder.open(await localModel(config.model_name_or_path!, config, io));
+  const reference = config.ref_model_name_or_path === undefined ? policy : ModelFolder.open(await localModel(config.ref_model_name_or_path, { offline: config.offline }, io));
   if (reference.spec.V !== policy.spec.V) {
     throw new InputError(`policy and reference have different vocabularies: ${policy.spec.V} and ${reference.spec.V} ids`, 'the reference must share the policy’s tokenizer');
   }
@@ -34,11 +34,11 @@ export async function openInputs(config: RunConfig): Promise<Inputs> {
 
 /** Reads, checks and tokenises one split; says what became of the rows. */
 export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', sides: 1 | 2, io: CliIo, keepText = false): Promise<TokenStore> {
-  const files = split === 'train'
-    ? datasetFiles({ name: config.dataset_name, split: config.dataset_train_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.data_files ? { dataFiles: config.data_files } : {}) })
-    : datasetFiles({ name: config.dataset_name, split: config.dataset_test_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.eval_data_files ? { dataFiles: config.eval_data_files } : {}) });
+  const choice = split === 'train'
+    ? { name: config.dataset_name, split: config.dataset_train_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.data_files ? { dataFiles: config.data_files } : {}) }
+    : { name: config.dataset_name, split: config.dataset_test_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.eval_data_files ? { dataFiles: config.eval_data_files } : {}) };
   const store = await TokenStore.build({
-    files, format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
+    files: await localDataset(choice, config, io), format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
     maxLength: config.max_length, maxPromptLength: config.max_prompt_length, truncation: config.truncation_mode, badRows: config.bad_rows,
     vocabSize: inputs.policy.spec.V, maxSamples: split === 'train' ? config.max_train_samples : config.max_eval_samples, keepText,
   });

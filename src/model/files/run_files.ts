@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import type { RunConfig } from '../../config/keys.js';
 import type { Gpu } from '../../gpu/device.js';
 import type { DataReport } from '../data/store.js';
+import { withoutRevision } from '../hub/names.js';
 import type { LossDefinition } from '../losses/types.js';
 import type { MemoryPlan } from '../memory.js';
 import { kernelFields } from '../reference.js';
@@ -40,11 +41,11 @@ export function modelCard({ config, loss, state }: { config: RunConfig; loss: Lo
     .flatMap((k) => (last(k) === undefined ? [] : [`| ${k} | ${last(k)!.toPrecision(5)} |`]));
   const data = config.dataset_name ?? config.data_files?.join(', ') ?? '';
   return `---
-base_model: ${config.model_name_or_path}
+base_model: ${withoutRevision(config.model_name_or_path!)}
 library_name: transformers
 model_name: ${config.run_name ?? basename(config.output_dir ?? 'model')}
 datasets:
-- ${data}
+- ${withoutRevision(data)}
 tags:
 - edpo
 - ${loss.name}
