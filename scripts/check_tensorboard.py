@@ -19,8 +19,10 @@ def as_f32(x: float) -> float:
     return struct.unpack("<f", struct.pack("<f", x))[0]
 
 
-def tag_of(name: str) -> str:
-    return f"eval/{name[5:]}" if name.startswith("eval_") else f"train/{name}"
+def tag_of(name: str, line: dict) -> str:
+    if name.startswith("eval_"):
+        return f"eval/{name[5:]}"
+    return f"{'eval' if any(k.startswith('eval_') for k in line) else 'train'}/{name}"
 
 
 def check(run: Path) -> list[str]:
@@ -29,7 +31,7 @@ def check(run: Path) -> list[str]:
     for line in lines:
         for name, value in line.items():
             if name != "step" and value is not None and math.isfinite(value):
-                want.setdefault(tag_of(name), []).append((line["step"], as_f32(value)))
+                want.setdefault(tag_of(name, line), []).append((line["step"], as_f32(value)))
     reader = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
     reader.Reload()
     got = {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}

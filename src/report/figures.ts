@@ -46,10 +46,10 @@ function margins(runs: ReportRun[]): Plot | undefined {
   runs.forEach((run, r) => {
     const h = run.ledger?.margins;
     if (!h) return;
-    const { begins, counts } = h.read();
+    const { width, begins, counts } = h.read();
     SIGNS.filter((s) => h.count(s) > 0).forEach((sign, i) => {
       const name = sign === 'none' ? 'all pairs' : `β ${sign}`;
-      series.push({ ...style(runs, r, i), label: label(runs, run, name), points: begins.map((b, k) => [b + h.width / 2, counts[sign]![k]! / h.count(sign)]) });
+      series.push({ ...style(runs, r, i), label: label(runs, run, name), points: begins.map((b, k) => [b + width / 2, counts[sign]![k]! / h.count(sign)]) });
       means.push(`${label(runs, run, name)} ${Number(h.mean(sign)!.toPrecision(3))} (${h.count(sign)} pairs)`);
     });
   });
@@ -63,9 +63,9 @@ function lengths(runs: ReportRun[]): Plot | undefined {
   runs.forEach((run, r) => {
     const h = run.ledger?.lengths;
     if (!h) return;
-    const { begins, counts } = h.read();
+    const { width, begins, counts } = h.read();
     (['prompt', 'chosen', 'rejected'] as const).filter((g) => h.count(g) > 0).forEach((g, i) => {
-      series.push({ ...style(runs, r, i), label: label(runs, run, g), points: begins.map((b, k) => [b + (h.width - 1) / 2, counts[g]![k]! / h.count(g)]) });
+      series.push({ ...style(runs, r, i), label: label(runs, run, g), points: begins.map((b, k) => [b + (width - 1) / 2, counts[g]![k]! / h.count(g)]) });
     });
   });
   return series.length === 0 ? undefined : { id: 'lengths', title: 'Lengths', xTitle: 'tokens', yTitle: 'share of the pairs', kind: 'steps', series, yFormat: '.0%' };

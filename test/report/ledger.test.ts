@@ -20,11 +20,11 @@ t.test('a histogram of any range holds every value in the bin it belongs to', as
     const h = new Histogram(['a', 'b'], 16);
     const values = Array.from({ length: 500 }, (_, i) => ({ group: i % 3 === 0 ? 'b' : 'a', value: (r.uniform() - 0.5) * scale + shift }));
     for (const v of values) h.add(v.group, v.value);
-    const { begins, counts } = h.read();
+    const { width, begins, counts } = h.read();
     t.ok(begins.length >= 4 && begins.length <= 16, `${begins.length} bins`);
     for (const group of ['a', 'b']) {
       const mine = values.filter((v) => v.group === group).map((v) => v.value);
-      t.same(counts[group], begins.map((b) => mine.filter((v) => v >= b && v < b + h.width).length), `${group}, scale ${scale}`);
+      t.same(counts[group], begins.map((b) => mine.filter((v) => v >= b && v < b + width).length), `${group}, scale ${scale}`);
       t.equal(h.count(group), mine.length);
       t.ok(Math.abs(h.mean(group)! - mine.reduce((a, b) => a + b, 0) / mine.length) <= 1e-12 * (1 + Math.abs(shift) + scale));
     }

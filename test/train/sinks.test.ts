@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { openSinks } from '../../src/model/train/sinks/index.js';
-import { maskedCrc, tagOf } from '../../src/model/train/sinks/tensorboard.js';
+import { maskedCrc, tagsOf } from '../../src/model/train/sinks/tensorboard.js';
 import { edpo, tinyFolder, tinyPairs } from '../helpers/cli.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-sinks-'));
@@ -78,7 +78,7 @@ function scalars(all: Event[]): Map<string, number> {
   }
   return kept;
 }
-const wanted = (log: Line[]): Map<string, number> => new Map(log.flatMap((l) => Object.entries(l).filter(([k]) => k !== 'step').map(([k, v]): [string, number] => [`${tagOf(k)} ${l['step']}`, Math.fround(v)])));
+const wanted = (log: Line[]): Map<string, number> => new Map(log.flatMap((l) => tagsOf(l).map(([tag, v]): [string, number] => [`${tag} ${l['step']}`, Math.fround(v)])));
 const sorted = (m: Map<string, number>): Array<[string, number]> => [...m].sort(([a], [b]) => (a < b ? -1 : 1));
 /** The CSV's rows as log lines. */
 const csv = (path: string): Line[] => {
@@ -95,7 +95,7 @@ t.test('masked checksum of known bytes', async (t) => {
 t.test('lines that bring new keys; a resume repeats no step; a sink turned on later has what came before', async (t) => {
   const run = mkdtempSync(join(dir, 'unit-'));
   const log = join(run, 'trainer_log.jsonl');
-  const all: Line[] = [{ step: 0, eval_loss: 0.7 }, { step: 1, loss: 0.69, a: 1 }, { step: 2, loss: 0.5 }, { step: 2, eval_loss: 0.6, eval_b: -3 }, { step: 3, loss: 0.4 }];
+  const all: Line[] = [{ step: 0, epoch: 0, eval_loss: 0.7 }, { step: 1, loss: 0.69, a: 1 }, { step: 2, epoch: 0.5, loss: 0.5 }, { step: 2, epoch: 0.5, eval_loss: 0.6, eval_b: -3 }, { step: 3, loss: 0.4 }];
   const write = (text: Line[]): void => writeFileSync(log, text.map((l) => `${JSON.stringify(l)}\n`).join(''));
   const put = (names: Array<'csv' | 'tensorboard'>, from: number, to: number, resumed: boolean): void => {
     write(all.slice(0, from));
@@ -128,7 +128,7 @@ t.test('a real run that loses its device and is resumed: events and CSV say what
     '--logging_steps', '1', '--eval_strategy', 'steps', '--eval_steps', '2', '--save_steps', '4', '--report_to', 'tensorboard,csv,wandb', '--output_dir', out];
   const lost = edpo(args, { env: { EDPO_FAULT: 'device_lost:6' } });
   t.equal(lost.code, 1, lost.err);
-  t.match(lost.err, /note: report_to: wandb is not used/);
+  t.match(lost.err, /note: --report_to: wandb is not used/);
   const r = edpo([...args, '--resume']);
   t.equal(r.code, 0, r.err);
   const log = lines(join(out, 'trainer_log.jsonl'));

@@ -25,8 +25,11 @@ export function tfRecord(data: Buffer): Buffer {
   return Buffer.concat([head, data, tail]);
 }
 
-/** transformers' names: `train/loss`, `eval/loss`; step and epoch as TensorBoard counts them. */
-export const tagOf = (name: string): string => (name.startsWith('eval_') ? `eval/${name.slice(5)}` : `train/${name}`);
+/** transformers' names, `train/loss` and `eval/loss`; an evaluation's epoch is `eval/epoch`, or it would stand twice at its step. */
+export function tagsOf(line: Record<string, number>): Array<[string, number]> {
+  const evaluation = Object.keys(line).some((k) => k.startsWith('eval_'));
+  return Object.entries(line).filter(([k, v]) => k !== 'step' && Number.isFinite(v)).map(([k, v]) => [k.startsWith('eval_') ? `eval/${k.slice(5)}` : `${evaluation ? 'eval' : 'train'}/${k}`, v]);
+}
 
 /**
  * TensorBoard event files (tensorflow/core/util/event.proto: wall_time 1, step 2, file_version 3, summary 5, session_log 7) in a folder of
@@ -62,8 +65,7 @@ export class TensorBoardSink implements LogSink {
   }
 
   write(line: Record<string, number>): void {
-    const values = Object.entries(line).filter(([k, v]) => k !== 'step' && Number.isFinite(v));
-    this.event(line['step']!, bytes(5, Buffer.concat(values.map(([k, v]) => bytes(1, Buffer.concat([bytes(1, tagOf(k)), float(2, v)]))))));
+    this.event(line['step']!, bytes(5, Buffer.concat(tagsOf(line).map(([tag, v]) => bytes(1, Buffer.concat([bytes(1, tag), float(2, v)]))))));
   }
   sync(): void {
     this.file.sync();
