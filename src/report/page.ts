@@ -1,24 +1,30 @@
 import { chapters } from './figures.js';
 import { figureHtml } from './figure_html.js';
+import { glance } from './glance.js';
 import { escape, figure, table } from './html.js';
 import { pairsHtml } from './pairs_html.js';
-import type { ReportRun, WinRateFile } from './run_folder.js';
+import type { ReportRun } from './run_folder.js';
 import { SCRIPT } from './script.js';
 import { STYLE } from './style.js';
-import { asWritten, differences, evaluations, glance, winRates } from './tables.js';
+import { asWritten, differences, evaluations, winRates } from './tables.js';
+import type { WinRateFile } from './win_rates.js';
+
+// Nothing may be fetched, whatever a text of the data says.
+const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /**
- * One offline page about these runs: a policy in its head forbids every request.
- * @param extra win rates of folders beside the runs
+ * One offline page about these runs. It holds no time of its making: the same folders give the same page.
+ * @param extra win rates of folders named beside the runs
  */
 export async function page(runs: ReportRun[], extra: WinRateFile[], notes: string[]): Promise<string> {
   const sections: Array<{ id: string; title: string; html: string }> = [];
   const add = (id: string, title: string, html: string): void => void (html !== '' && sections.push({ id, title, html }));
   const all = [...notes, ...runs.flatMap((r) => r.notes)];
+  const names = runs.map((r) => r.name);
   add('glance', 'At a glance', glance(runs));
   if (runs.length > 1) {
     const rows = differences(runs);
-    add('differences', 'What differs between the runs', rows.length === 0 ? '<p>Nothing but the output folder: the configurations are the same.</p>' : `<div class="wide">${table(['key', ...runs.map((r) => r.name)], rows, { caption: 'Configuration, adapter, versions and hashes that differ', quiet: true })}</div>`);
+    add('differences', 'What differs between the runs', rows.length === 0 ? '<p>Nothing but the output folder: the configurations are the same.</p>' : `<div class="words">${table(['key', ...names], rows, { caption: 'Configuration, adapter, versions and hashes that differ', quiet: true })}</div>`);
   }
   for (const c of chapters(runs)) {
     const figures: string[] = [];
@@ -26,29 +32,29 @@ export async function page(runs: ReportRun[], extra: WinRateFile[], notes: strin
     add(c.id, c.title, `<p class="about">${escape(c.about)}</p><div class="plots">${figures.join('\n')}</div>`);
   }
   const pairs: string[] = [];
-  for (const run of runs) pairs.push(await pairsHtml(run, all));
+  for (const run of runs) pairs.push(await pairsHtml(run, all, runs.length > 1));
   add('pairs', 'Pairs worth reading', pairs.join(''));
   add('evaluations', 'Evaluations', evaluations(runs));
-  const wins = [...runs.flatMap((r) => r.winRates), ...extra];
+  const wins = [...runs.flatMap((r) => r.winRates), ...extra].filter((w, i, list) => list.findIndex((x) => x.path === w.path) === i);
   if (wins.length > 0) add('winrates', 'Win rates', winRates(wins));
-  add('settings', 'Configuration and manifest', runs.map((r) => `<h3>${escape(r.name)}</h3>${asWritten('Resolved configuration', r.config)}${r.manifest ? asWritten('Manifest (run.json)', { ...r.manifest, config: undefined }) : ''}`).join(''));
+  add('settings', 'Configuration and manifest', runs.map((r) => `${runs.length > 1 ? `<h3>${escape(r.name)}</h3>` : ''}${asWritten('Resolved configuration', r.config)}${r.manifest ? asWritten('Manifest (run.json)', { ...r.manifest, config: undefined }) : ''}`).join(''));
 
-  const title = `edpo report: ${runs.map((r) => r.name).join(', ')}`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'">
-<title>${escape(title)}</title><link rel="icon" href="data:,">
+<meta http-equiv="Content-Security-Policy" content="${POLICY}">
+<title>${escape(`edpo report: ${names.join(', ')}`)}</title><link rel="icon" href="data:,">
 <style>${STYLE}</style></head>
 <body><a class="skip" href="#main">Skip to the figures</a>
-<header><h1>${escape(runs.map((r) => r.name).join(' and '))}</h1>
-${runs.map((r) => `<p class="about">${escape(describe(r))}</p>`).join('\n')}
+<header><p class="brand">edpo report</p><h1>${names.map(escape).join(' <span class="vs">and</span> ')}</h1>
+${runs.map((r) => `<p class="about">${runs.length > 1 ? `<strong>${escape(r.name)}</strong> ` : ''}${escape(describe(r))}</p>`).join('\n')}
 <nav aria-label="Sections"><ul>${sections.map((s) => `<li><a href="#${s.id}">${escape(s.title)}</a></li>`).join('')}</ul></nav></header>
 <main id="main" tabindex="-1">
 ${all.length > 0 ? `<div class="note" role="note" aria-label="Notes"><ul>${all.map((n) => `<li>${escape(n)}</li>`).join('')}</ul></div>` : ''}
-<p class="small hint">Point at a plot, or focus it and use the arrow keys, to read its values; “Values” below each holds them as a table.</p>
 ${sections.map((s) => `<section aria-labelledby="s-${s.id}" id="${s.id}"><h2 id="s-${s.id}">${escape(s.title)}</h2>\n${s.html}</section>`).join('\n')}
-</main><div id="say" class="hidden" role="status" aria-live="polite"></div>
+</main>
+<footer class="small"><p>Point at a plot, or focus it and use the arrow keys, to read its values; “Values” below each holds them as a table.</p></footer>
+<div id="say" class="hidden" role="status" aria-live="polite"></div>
 <script>${SCRIPT}</script></body></html>
 `;
 }
@@ -58,5 +64,6 @@ function describe(r: ReportRun): string {
   const c = r.config;
   const data = c['dataset_name'] ?? (Array.isArray(c['data_files']) ? c['data_files'].join(', ') : undefined);
   const step = r.train.at(-1)?.['step'];
-  return [`${r.name}:`, c['loss_type'] ? `${String(c['loss_type'])} on` : '', c['model_name_or_path'] ?? '', data ? `with ${String(data)}` : '', step ? `· ${figure(step)} steps${r.manifest ? '' : ' so far'}` : ''].filter(Boolean).join(' ');
+  const parts = [c['loss_type'], c['model_name_or_path'], data, step === undefined ? undefined : `${figure(step)} optimiser ${step === 1 ? 'step' : 'steps'}${r.manifest ? '' : ' so far'}`];
+  return parts.filter((p) => p !== undefined).join(' · ');
 }

@@ -1,4 +1,4 @@
-import type { Spec } from 'vega';
+import type { Mark, Spec } from 'vega';
 
 /** One line of a plot: colour and dash by number, points by rising x. */
 export interface Series {
@@ -6,45 +6,56 @@ export interface Series {
   color: number;
   dash: number;
   points: Array<[number, number]>;
+  /** Marked on the x axis of a histogram. */
+  mean?: number;
 }
 
 export interface Plot {
   id: string;
   title: string;
   xTitle: string;
+  /** What y is, with its unit. */
   yTitle: string;
   /** `line`, or `steps` for histograms (x is a bin's middle). */
   kind: 'line' | 'steps';
   series: Series[];
   /** A sentence below the plot. */
   note?: string;
+  /** Range of x; that of the points where absent. */
+  domain?: [number, number];
   /** y always reaches 0. */
   zero?: boolean;
+  /** A level of y worth a line across. */
+  level?: number;
+  /** Labels of the y axis, as d3-format has it. */
   yFormat?: string;
 }
 
-/** A plot drawn: its SVG, and where x lies in it, for the script that shows values. */
+/** A linear axis as drawn: values at its two ends, and where these ends lie in units of the SVG. */
+export interface Axis { from: number; to: number; begin: number; end: number }
+
+/** A plot drawn: its SVG, and its axes for the script that shows values. */
 export interface Drawn {
   svg: string;
-  /** x at the left and right edge of the plotting area, and those edges in units of the SVG. */
-  x: { from: number; to: number; left: number; right: number };
+  x: Axis;
+  y: Axis;
   width: number;
-  height: number;
 }
 
 export const COLORS = 8;
 export const DASHES = ['', '6 3', '2 3', '8 3 2 3'];
-const WIDTH = 400;
-const HEIGHT = 225;
+// Small enough that text stays readable where a card is as narrow as a telephone.
+const WIDTH = 340;
+const HEIGHT = 200;
 /** Points of a series at most: a wide run is shown by means over equal stretches of x. */
 export const MOST_POINTS = 160;
+/** Up to so many points of a series are marked one by one. */
+const MARKED = 30;
 
 /** Means over stretches of x, where there are more points than a plot can show. All series of a plot share the stretches. */
 export function thin(series: Series[], most = MOST_POINTS): { series: Series[]; thinned: boolean } {
-  const xs = series.flatMap((s) => s.points.map((p) => p[0]));
   if (Math.max(0, ...series.map((s) => s.points.length)) <= most) return { series, thinned: false };
-  const from = xs.reduce((a, b) => Math.min(a, b), Infinity);
-  const to = xs.reduce((a, b) => Math.max(a, b), -Infinity);
+  const [from, to] = ends(series.flatMap((s) => s.points.map((p) => p[0])));
   const width = (to - from) / most;
   return {
     thinned: true,
@@ -60,85 +71,93 @@ export function thin(series: Series[], most = MOST_POINTS): { series: Series[]; 
   };
 }
 
+const ends = (values: number[]): [number, number] => values.reduce<[number, number]>(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+
+/** Distance of neighbouring bins of a histogram. */
+export function binWidth(plot: Plot): number {
+  const sorted = [...new Set(plot.series.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
+  const least = sorted.slice(1).reduce((w, x, i) => Math.min(w, x - sorted[i]!), Infinity);
+  return Number.isFinite(least) ? least : 1;
+}
+
 /** Draws a plot as SVG whose colours are the page's variables, so that one drawing serves light, dark and print. Vega is loaded here and nowhere else. */
 export async function draw(plot: Plot): Promise<Drawn> {
   const vega = await import('vega');
   const values = plot.series.flatMap((s, i) => s.points.filter((p) => Number.isFinite(p[1])).map(([x, y]) => ({ x, y, s: i })));
-  const [from, to] = xRange(values.map((v) => v.x), plot);
-  // A histogram's first and last bins end at the ground.
-  if (plot.kind === 'steps') plot.series.forEach((s, i) => {
-    const xs = s.points.map((p) => p[0]);
-    if (xs.length === 0) return;
-    const width = binWidth(xs);
-    values.unshift({ x: xs[0]! - width, y: 0, s: i });
-    values.push({ x: xs.at(-1)! + width, y: 0, s: i });
-  });
-  const view = new vega.View(vega.parse(spec(plot, values, [from, to])), { renderer: 'none', logLevel: vega.Error });
+  const domain = plot.domain ?? xRange(plot, values.map((v) => v.x));
+  if (plot.kind === 'steps') {
+    // A histogram's first and last bins end at the ground.
+    const width = binWidth(plot);
+    plot.series.forEach((s, i) => {
+      if (s.points.length === 0) return;
+      values.unshift({ x: s.points[0]![0] - width, y: 0, s: i });
+      values.push({ x: s.points.at(-1)![0] + width, y: 0, s: i });
+    });
+  }
+  const view = new vega.View(vega.parse(spec(plot, values, domain)), { renderer: 'none', logLevel: vega.Error });
   await view.runAsync();
   const svg = await view.toSVG();
   // The group inside the padding tells where the plotting area begins.
   const at = /<g[^>]*transform="translate\(([-\d.]+),([-\d.]+)\)"/.exec(svg);
   const size = /viewBox="0 0 ([\d.]+) ([\d.]+)"/.exec(svg);
+  if (!at || !size) throw new Error('this version of Vega writes another SVG: no group or no viewBox');
+  const [left, top] = [Number(at[1]), Number(at[2])];
+  const [low, high] = (view.scale('y') as { domain(): [number, number] }).domain();
+  const drawn: Drawn = {
+    svg: clean(svg), width: Number(size[1]),
+    x: { from: domain[0], to: domain[1], begin: left, end: left + view.width() },
+    y: { from: low, to: high, begin: top + view.height(), end: top },
+  };
   view.finalize();
-  const left = Number(at?.[1] ?? 0);
-  const plotWidth = view.width();
-  return { svg: clean(svg), x: { from, to, left, right: left + plotWidth }, width: Number(size?.[1] ?? WIDTH), height: Number(size?.[2] ?? HEIGHT) };
+  return drawn;
 }
 
-function xRange(xs: number[], plot: Plot): [number, number] {
-  const from = xs.reduce((a, b) => Math.min(a, b), Infinity);
-  const to = xs.reduce((a, b) => Math.max(a, b), -Infinity);
+function xRange(plot: Plot, xs: number[]): [number, number] {
+  const [from, to] = ends(xs);
   if (!(to >= from)) return [0, 1];
-  const half = plot.kind === 'steps' ? binWidth(xs) / 2 : 0;
+  const half = plot.kind === 'steps' ? binWidth(plot) / 2 : 0;
   return from === to && half === 0 ? [from - 1, to + 1] : [from - half, to + half];
 }
 
-function binWidth(xs: number[]): number {
-  const sorted = [...new Set(xs)].sort((a, b) => a - b);
-  let least = Infinity;
-  for (let i = 1; i < sorted.length; i++) least = Math.min(least, sorted[i]! - sorted[i - 1]!);
-  return Number.isFinite(least) ? least : 1;
-}
-
-/** What Vega writes for readers of the drawing alone: here the figure around it speaks, and the page gives the size. */
+/** Without what Vega writes for readers of the drawing alone: here the figure around it speaks, and the page gives the size. */
 const clean = (svg: string): string =>
   svg.replace(/ (?:role|aria-[a-z]+|class)="[^"]*"/g, '').replace(/^<svg([^>]*?) width="[\d.]+" height="[\d.]+"/, '<svg$1').replace(/ xmlns:xlink="[^"]*"| version="[^"]*"/g, '').replace('<svg', '<svg aria-hidden="true" focusable="false"');
 
 function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x: [number, number]): Spec {
-  const interpolate: 'step' | 'linear' = plot.kind === 'steps' ? 'step' : 'linear';
+  const steps = plot.kind === 'steps';
+  const interpolate = { value: steps ? ('step' as const) : ('linear' as const) };
+  const at = { x: { scale: 'x', field: 'x' }, y: { scale: 'y', field: 'y' } };
   const color = plot.series.map((s) => `var(--c${s.color % COLORS})`);
   const dash = plot.series.map((s) => DASHES[s.dash % DASHES.length]!.split(' ').filter(Boolean).map(Number));
-  const single = plot.series.map((s) => s.points.length === 1);
-  const axis = { labelColor: 'var(--muted)', titleColor: 'var(--muted)', domainColor: 'var(--line)', tickColor: 'var(--line)', labelFontSize: 11.5, titleFontSize: 11.5, titleFontWeight: 'normal' as const, labelFont: 'inherit', titleFont: 'inherit' };
+  // A line of one point would be invisible.
+  const dot = plot.series.map((s) => (s.points.length === 1 ? 40 : s.points.length <= MARKED && !steps ? 16 : 0));
+  const of = (list: unknown[]): { signal: string } => ({ signal: `${JSON.stringify(list)}[datum.s]` });
+  const axis = { labelColor: 'var(--muted)', titleColor: 'var(--muted)', domainColor: 'var(--line)', tickColor: 'var(--line)', labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal' as const, labelFont: 'inherit', titleFont: 'inherit' };
+  const across: Mark[] = plot.level === undefined ? [] : [{
+    type: 'rule', clip: true, encode: { enter: { x: { value: 0 }, x2: { signal: 'width' }, y: { scale: 'y', value: plot.level }, stroke: { value: 'var(--muted)' }, strokeDash: { value: [1, 3] } } },
+  }];
+  const means: Mark[] = plot.series.flatMap((s, i): Mark[] => (s.mean === undefined ? [] : [{
+    type: 'rule', clip: true, encode: { enter: { x: { scale: 'x', value: s.mean }, y: { value: 0 }, y2: { signal: 'height' }, stroke: { value: color[i] }, strokeWidth: { value: 1.4 }, strokeDash: { value: [3, 3] } } },
+  }]));
   return {
-    $schema: 'https://vega.github.io/schema/vega/v5.json', width: WIDTH - 70, height: HEIGHT - 60, padding: 6, autosize: 'pad',
+    $schema: 'https://vega.github.io/schema/vega/v5.json', width: WIDTH - 50, height: HEIGHT - 45, padding: 5, autosize: 'pad',
     data: [{ name: 'points', values }],
     scales: [
       { name: 'x', type: 'linear', range: 'width', domain: x, nice: false, zero: false },
-      { name: 'y', type: 'linear', range: 'height', domain: { data: 'points', field: 'y' }, nice: true, zero: plot.zero ?? plot.kind === 'steps' },
+      { name: 'y', type: 'linear', range: 'height', domain: { data: 'points', field: 'y' }, nice: true, zero: plot.zero ?? steps },
       { name: 'color', type: 'ordinal', domain: [...color.keys()], range: color },
     ],
     axes: [
-      { ...axis, orient: 'bottom', scale: 'x', title: plot.xTitle, tickCount: 6, labelOverlap: true, ...(plot.kind === 'line' ? { tickMinStep: 1, format: ',d' } : {}) },
-      { ...axis, orient: 'left', scale: 'y', title: plot.yTitle, tickCount: 5, grid: true, gridColor: 'var(--grid)', ...(plot.yFormat ? { format: plot.yFormat } : {}) },
+      { ...axis, orient: 'bottom', scale: 'x', title: plot.xTitle, tickCount: 5, labelOverlap: true, labelFlush: true, ...(steps ? {} : { tickMinStep: 1, format: ',d' }) },
+      { ...axis, orient: 'left', scale: 'y', tickCount: 5, grid: true, gridColor: 'var(--grid)', domain: false, ticks: false, labelPadding: 6, ...(plot.yFormat ? { format: plot.yFormat } : {}) },
     ],
-    marks: [{
-      type: 'group', clip: plot.kind === 'steps', encode: { enter: { width: { signal: 'width' }, height: { signal: 'height' } } }, from: { facet: { name: 'one', data: 'points', groupby: 's' } },
+    marks: [...across, {
+      type: 'group', clip: steps, encode: { enter: { width: { signal: 'width' }, height: { signal: 'height' } } }, from: { facet: { name: 'one', data: 'points', groupby: 's' } },
       marks: [
-        ...(plot.kind === 'steps' ? [{
-          type: 'area' as const, from: { data: 'one' },
-          encode: { enter: { x: { scale: 'x', field: 'x' }, y: { scale: 'y', field: 'y' }, y2: { scale: 'y', value: 0 }, interpolate: { value: interpolate }, fill: { scale: 'color', field: 's' }, fillOpacity: { value: 0.14 } } },
-        }] : []),
-        {
-          type: 'line' as const, from: { data: 'one' },
-          encode: { enter: { x: { scale: 'x', field: 'x' }, y: { scale: 'y', field: 'y' }, interpolate: { value: interpolate }, stroke: { scale: 'color', field: 's' }, strokeWidth: { value: 1.8 }, strokeJoin: { value: 'round' }, strokeDash: { signal: `${JSON.stringify(dash)}[datum.s]` } } },
-        },
-        // A line of one point is invisible; few points are marked.
-        {
-          type: 'symbol' as const, from: { data: 'one' },
-          encode: { enter: { x: { scale: 'x', field: 'x' }, y: { scale: 'y', field: 'y' }, size: { signal: `${JSON.stringify(single)}[datum.s] ? 36 : ${values.length <= 24 * plot.series.length && plot.kind === 'line' ? 14 : 0}` }, fill: { scale: 'color', field: 's' } } },
-        },
+        ...(steps ? [{ type: 'area' as const, from: { data: 'one' }, encode: { enter: { ...at, y2: { scale: 'y', value: 0 }, interpolate, fill: { scale: 'color', field: 's' }, fillOpacity: { value: 0.16 } } } }] : []),
+        { type: 'line' as const, from: { data: 'one' }, encode: { enter: { ...at, interpolate, stroke: { scale: 'color', field: 's' }, strokeWidth: { value: 1.8 }, strokeJoin: { value: 'round' as const }, strokeDash: of(dash) } } },
+        ...(dot.some((size) => size > 0) ? [{ type: 'symbol' as const, from: { data: 'one' }, encode: { enter: { ...at, size: of(dot), fill: { scale: 'color', field: 's' } } } }] : []),
       ],
-    }],
+    }, ...means],
   };
 }

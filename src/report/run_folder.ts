@@ -1,12 +1,13 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { InputError } from '../errors.js';
 import { lines } from '../model/data/lines.js';
+import { isObject, json } from './json.js';
 import { summariseLedger, type LedgerSummary } from './ledger.js';
+import { hasWinRate, winRatesBeside, type WinRateFile } from './win_rates.js';
 
 export type LogLine = Record<string, number>;
-export interface WinRateFile { name: string; value: Record<string, unknown> }
 
 /** What a report knows of one run (or of one `edpo eval`). */
 export interface ReportRun {
@@ -21,26 +22,14 @@ export interface ReportRun {
   evals: LogLine[];
   /** eval.json of the folder itself or of a folder in it. */
   evalFiles: WinRateFile[];
+  /** winrate.json of the folder itself, of folders in it, and of those beside it that measured its weights. */
   winRates: WinRateFile[];
   ledger: LedgerSummary | undefined;
   notes: string[];
 }
 
-const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
-
-function json(path: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (cause) {
-    throw new InputError(`${path} cannot be read: ${(cause as Error).message}`, 'make it again with the command that wrote it', cause);
-  }
-  if (!isObject(value)) throw new InputError(`${path}: expected a JSON object, got ${Array.isArray(value) ? 'a list' : typeof value}`);
-  return value;
-}
-
 /** Folders that hold only a win rate, given beside runs. */
-export const isWinRateFolder = (path: string): boolean => existsSync(join(path, 'winrate.json')) && !isRun(path);
+export const isWinRateFolder = (path: string): boolean => hasWinRate(path) && !isRun(path);
 const isRun = (path: string): boolean => ['trainer_log.jsonl', 'pairs.ndjson'].some((f) => existsSync(join(path, f)));
 
 /**
@@ -53,25 +42,26 @@ export async function readRun(path: string, o: { listed: number; names: Set<stri
   if (!isRun(path)) throw new InputError(`${path} is no run: neither trainer_log.jsonl nor pairs.ndjson is in it`, 'name the --output_dir of edpo train, sft or eval');
   const name = nameOf(path, o.names);
   const notes: string[] = [];
-  const manifest = existsSync(join(path, 'run.json')) ? json(join(path, 'run.json')) : undefined;
   const log = existsSync(join(path, 'trainer_log.jsonl')) ? await readLog(join(path, 'trainer_log.jsonl'), name, notes) : [];
   const train = log.filter((l) => !('eval_loss' in l));
   const evals = log.filter((l) => 'eval_loss' in l);
-  if (!manifest && log.length > 0) notes.push(`${name}: the run is not finished (no run.json yet); its version and adapter are not known.`);
+  const written = existsSync(join(path, 'run.json')) ? json(join(path, 'run.json')) : undefined;
+  // While a run is made anew in its folder, the manifest there is the one before's.
+  const reached = log.reduce((n, l) => Math.max(n, l['step']!), 0);
+  const manifest = log.length === 0 || written?.['steps'] === undefined || written['steps'] === reached ? written : undefined;
+  if (log.length === 0 && existsSync(join(path, 'trainer_log.jsonl'))) notes.push(`${name}: no step is logged yet.`);
+  else if (!manifest && log.length > 0) notes.push(`${name}: the run is not finished: run.json, with its version and adapter, is written at its end.`);
   const ledgerPath = join(path, 'pairs.ndjson');
   const ledger = existsSync(ledgerPath) ? await summariseLedger(ledgerPath, { fromStep: lastPass(log), listed: o.listed, name }) : undefined;
   if (ledger) notes.push(...ledger.notes);
   const inside = readdirSync(path, { withFileTypes: true }).filter((d) => d.isDirectory() && !d.name.startsWith('checkpoint-')).map((d) => d.name).sort();
   const found = (file: string): WinRateFile[] =>
-    ['', ...inside].filter((d) => existsSync(join(path, d, file))).map((d) => ({ name: d === '' ? name : `${name}/${d}`, value: json(join(path, d, file)) }));
+    ['', ...inside].filter((d) => existsSync(join(path, d, file))).map((d) => ({ name: d === '' ? name : `${name}/${d}`, path: resolve(path, d), value: json(join(path, d, file)) }));
   return {
-    name, path, manifest, train, evals, ledger, notes, config: configOf(path, manifest), evalFiles: found('eval.json'), winRates: found('winrate.json'),
+    name, path, manifest, train, evals, ledger, notes, config: configOf(path, manifest), evalFiles: found('eval.json'), winRates: [...found('winrate.json'), ...winRatesBeside(path, manifest)],
     version: isObject(manifest?.['versions']) ? String(manifest['versions']['edpo']) : undefined,
   };
 }
-
-/** The win rate of a folder that `edpo eval-winrate` wrote beside the run. */
-export const readWinRate = (path: string): WinRateFile => ({ name: basename(resolve(path)), value: json(join(path, 'winrate.json')) });
 
 function nameOf(path: string, taken: Set<string>): string {
   const parts = resolve(path).split(/[\\/]/);

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { InputError } from '../errors.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import { page } from './page.js';
-import { isWinRateFolder, readRun, readWinRate, type ReportRun } from './run_folder.js';
+import { isWinRateFolder, readRun, type ReportRun } from './run_folder.js';
+import { readWinRate } from './win_rates.js';
 
 export interface ReportOptions {
   /** Folders of runs; folders that hold only a winrate.json join them. */
