@@ -4,7 +4,7 @@
     python scripts/check_tensorboard.py runs/hh [runs/other ...]
 
 Every value of every line must be there once, under its tag, at its step, equal as a 32-bit float; a resumed run has no step twice.
-Exits 0 if so, 1 with the first differences if not.
+Exits 0 if so, 1 with the first differences if not. Tried with Python 3.11, tensorboard 2.21.0, protobuf 7.36.2.
 """
 import json
 import math

@@ -3,6 +3,8 @@
     pip install wandb
     WANDB_MODE=offline python scripts/import_wandb.py runs/hh --project hh     # writes wandb/offline-run-*, no network
     wandb sync wandb/offline-run-*                                             # uploads it, when you want
+
+Tried with Python 3.11 and wandb 0.31.0 up to the offline run; the upload needs an account and was not.
 """
 import argparse
 import json

@@ -71,7 +71,7 @@ function build(finish: (code: number) => void): Command {
     .addHelpText('after', examples('edpo methods --json'))
     .action(async (o: { json?: boolean }) => finish((await import('./methods.js')).run(o, io)));
   withCommon(program.command('report <runs...>').description('one offline page about runs: plots, pairs, evaluations, win rates, configuration').option('--output <file>', 'report.html in the run; of several runs, report.html here'))
-    .option('--pairs <n>', 'pairs (with their texts) in each list; 0: none', '10').option('--mixed_versions', 'runs of different versions of edpo in one report, with a note')
+    .option('--pairs <n>', 'pairs (with their texts) in each list; 0: none', '10')
     .addHelpText('after', `\nA RUN is the --output_dir of edpo train, sft or eval; folders of edpo eval-winrate may stand beside them.\n${examples('edpo report runs/hh', 'edpo report runs/dpo runs/edpo runs/edpo-winrate --output compare.html')}`)
     .action(async (folders: string[], o: ReportFlags) => finish(await (await import('./report.js')).run(folders, o, io)));
   const config = withCommon(program.command('config [file]').description('print a configuration in full, explain a key, or another trainer’s file').option('--config <file>', 'the same as FILE'))

@@ -119,6 +119,7 @@ export const shape = {
   shuffle: key('shuffle', 'run', ['train', 'sft'], z.boolean().default(true), 'new order each epoch, from (seed, epoch) alone'),
   logging_steps: key('logging_steps', 'run', ['train', 'sft'], steps.default(10), 'optimiser steps, or a share of all'),
   report_to: key('report_to', 'run', ['train', 'sft'], sinks.default([]), 'tensorboard: event files in output_dir/tensorboard; csv: trainer_log.csv; several with commas; none: trainer_log.jsonl alone, which is always written'),
+  report_html: key('report_html', 'run', ['train', 'sft'], z.boolean().default(true), 'report.html in output_dir, refreshed while the run goes on; it holds texts of some pairs'),
   eval_strategy: key('eval_strategy', 'run', ['train', 'sft'], z.enum(['no', 'steps', 'epoch']).default('no'), 'when to evaluate during training'),
   eval_steps: key('eval_steps', 'run', ['train', 'sft'], steps.default(0), 'optimiser steps, or a share of all; 0: as logging_steps'),
   eval_on_start: key('eval_on_start', 'run', ['train', 'sft'], z.boolean().default(true), 'evaluate at step 0 too, where evaluation is on'),

@@ -15,8 +15,9 @@ const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsaf
 /**
  * One offline page about these runs. It holds no time of its making: the same folders give the same page.
  * @param extra win rates of folders named beside the runs
+ * @returns the page, and the notes in it
  */
-export async function page(runs: ReportRun[], extra: WinRateFile[], notes: string[]): Promise<string> {
+export async function page(runs: ReportRun[], extra: WinRateFile[], notes: string[]): Promise<{ html: string; notes: string[] }> {
   const sections: Array<{ id: string; title: string; html: string }> = [];
   const add = (id: string, title: string, html: string): void => void (html !== '' && sections.push({ id, title, html }));
   const all = [...notes, ...runs.flatMap((r) => r.notes)];
@@ -39,7 +40,7 @@ export async function page(runs: ReportRun[], extra: WinRateFile[], notes: strin
   if (wins.length > 0) add('winrates', 'Win rates', winRates(wins));
   add('settings', 'Configuration and manifest', runs.map((r) => `${runs.length > 1 ? `<h3>${escape(r.name)}</h3>` : ''}${asWritten('Resolved configuration', r.config)}${r.manifest ? asWritten('Manifest (run.json)', { ...r.manifest, config: undefined }) : ''}`).join(''));
 
-  return `<!doctype html>
+  const html = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${POLICY}">
@@ -57,6 +58,7 @@ ${sections.map((s) => `<section aria-labelledby="s-${s.id}" id="${s.id}"><h2 id=
 <div id="say" class="hidden" role="status" aria-live="polite"></div>
 <script>${SCRIPT}</script></body></html>
 `;
+  return { html, notes: all };
 }
 
 /** A run in a sentence. */

@@ -13,35 +13,30 @@ export interface ReportOptions {
   output?: string | undefined;
   /** Pairs in each list; 0: none, and no texts. */
   listed?: number;
-  /** Runs of different versions of edpo in one report, with a note instead of a refusal. */
-  mixedVersions?: boolean;
 }
 
 /**
  * Writes the report and says where.
- * @throws InputError for a folder that is no run, a broken line of a ledger or log, versions that differ, a place that cannot be written
+ * @throws InputError for a folder that is no run, a broken line of a ledger or log, a place that cannot be written
  */
-export async function writeReport(o: ReportOptions): Promise<{ path: string; bytes: number; runs: string[] }> {
+export async function writeReport(o: ReportOptions): Promise<{ path: string; bytes: number; runs: string[]; notes: string[] }> {
   const folders = o.folders.filter((f) => !isWinRateFolder(f));
   const beside = o.folders.filter(isWinRateFolder);
   if (folders.length === 0) throw new InputError(beside.length > 0 ? `${beside.join(', ')}: win rates alone make no report` : 'no run is named', 'edpo report RUN [RUN...], RUN the --output_dir of edpo train');
   const names = new Set<string>();
   const runs: ReportRun[] = [];
   for (const folder of folders) runs.push(await readRun(folder, { listed: o.listed ?? 10, names }));
-  const notes = versionNotes(runs, o.mixedVersions ?? false);
-  const html = await page(runs, beside.map(readWinRate), notes);
+  const { html, notes } = await page(runs, beside.map(readWinRate), versionNotes(runs));
   const path = o.output ?? (folders.length === 1 ? join(folders[0]!, 'report.html') : 'report.html');
   write(path, html);
-  return { path, bytes: Buffer.byteLength(html), runs: runs.map((r) => r.name) };
+  return { path, bytes: Buffer.byteLength(html), runs: runs.map((r) => r.name), notes };
 }
 
-function versionNotes(runs: ReportRun[], allowed: boolean): string[] {
+/** Runs of different versions stand in one report: what they are is said, on the page and to whoever made it. */
+function versionNotes(runs: ReportRun[]): string[] {
   const known = runs.filter((r) => r.version !== undefined);
-  const versions = [...new Set(known.map((r) => r.version))];
-  if (versions.length < 2) return [];
-  const who = known.map((r) => `${r.name} by ${r.version}`).join(', ');
-  if (!allowed) throw new InputError(`these runs were made by different versions of edpo: ${who}; their figures may not mean the same`, '--mixed_versions to put them into one report all the same, with a note');
-  return [`These runs were made by different versions of edpo (${who}); their figures may not mean the same.`];
+  if (new Set(known.map((r) => r.version)).size < 2) return [];
+  return [`These runs were made by different versions of edpo (${known.map((r) => `${r.name} by ${r.version}`).join(', ')}); their figures may not mean the same.`];
 }
 
 function write(path: string, html: string): void {

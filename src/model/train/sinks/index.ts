@@ -11,10 +11,11 @@ export const logLines = (path: string): Array<Record<string, number>> =>
 /**
  * Opens the sinks of a run whose trainer_log.jsonl is already cut back to the checkpoint.
  * @param o.step optimiser steps done: a resume's first new line is of step + 1
+ * @param more others that are told of every line
  */
-export function openSinks(names: readonly SinkName[], dir: string, o: { step: number; resumed: boolean }): LogSink {
+export function openSinks(names: readonly SinkName[], dir: string, o: { step: number; resumed: boolean }, more: readonly LogSink[] = []): LogSink {
   const log = join(dir, 'trainer_log.jsonl');
-  const sinks = names.map((name): LogSink => (name === 'csv' ? new CsvSink(join(dir, 'trainer_log.csv'), () => logLines(log)) : new TensorBoardSink(join(dir, 'tensorboard'), { ...o, kept: () => logLines(log) })));
+  const sinks = names.map((name): LogSink => (name === 'csv' ? new CsvSink(join(dir, 'trainer_log.csv'), () => logLines(log)) : new TensorBoardSink(join(dir, 'tensorboard'), { ...o, kept: () => logLines(log) }))).concat(more);
   return {
     write: (line) => sinks.forEach((s) => s.write(line)),
     sync: () => sinks.forEach((s) => s.sync()),
