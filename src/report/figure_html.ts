@@ -1,5 +1,5 @@
 import { escape, figure, table } from './html.js';
-import { binWidth, COLORS, DASHES, draw, thin, type Axis, type Plot, type Series } from './plots.js';
+import { COLORS, DASHES, draw, thin, type Axis, type Plot, type Series } from './plots.js';
 
 /** A plot as a figure: drawing, legend, what it says in words, and its values as a table. */
 export async function figureHtml(plot: Plot): Promise<string> {
@@ -49,8 +49,8 @@ function values(plot: Plot, id: string): string {
       rows.set(x, row);
     }
   });
-  const half = plot.kind === 'steps' ? binWidth(plot) / 2 : 0;
-  const name = (x: number): string => (half > 0 ? `${figure(x - half)} to ${figure(x + half)}` : figure(x));
+  const bins = new Map(plot.series.flatMap((s) => s.points.map(([x]): [number, number] => [x, s.bin ?? 0])));
+  const name = (x: number): string => (bins.get(x)! > 0 ? `${figure(x - bins.get(x)! / 2)} to ${figure(x + bins.get(x)! / 2)}` : figure(x));
   const sorted = [...rows.entries()].sort((a, b) => a[0] - b[0]);
   return table([plot.xTitle, ...plot.series.map((s) => s.label)], sorted.map(([x, row]) => [name(x), ...row]), { caption: `${plot.title}: values`, quiet: true, id, xs: sorted.map(([x]) => x) });
 }

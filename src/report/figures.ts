@@ -34,7 +34,7 @@ function logPlot(runs: ReportRun[], { id, title, yTitle, keys, scale = 1, ...res
   runs.forEach((run, r) => {
     used.forEach((k, i) => {
       const points = run[k.from].filter((l) => Number.isFinite(l[k.key])).map((l): [number, number] => [l['step']!, l[k.key]! * scale]);
-      if (points.length > 0) series.push({ ...style(runs, r, i), label: label(runs, run, k.label), points });
+      if (points.length > 0) series.push({ ...style(runs, r, i), label: runs.length > 1 && used.length === 1 ? run.name : label(runs, run, k.label), points });
     });
   });
   return series.length === 0 ? undefined : { id, title, xTitle: X_TITLE, yTitle, kind: 'line', series, domain: stepAxis(runs), ...rest };
@@ -44,12 +44,13 @@ function logPlot(runs: ReportRun[], { id, title, yTitle, keys, scale = 1, ...res
 function shares(runs: ReportRun[]): Plot | undefined {
   const series: Series[] = [];
   runs.forEach((run, r) => {
-    const steps = [...(run.ledger?.steps ?? [])].sort((a, b) => a[0] - b[0]);
+    // Step 0 is an evaluation's.
+    const steps = [...(run.ledger?.steps ?? [])].filter(([step]) => step > 0).sort((a, b) => a[0] - b[0]);
     if (!steps.some(([, s]) => s.lowered + s.raised + s.unmoved > 0)) return;
     (['lowered', 'raised', 'unmoved'] as const).forEach((sign, i) => series.push({ ...style(runs, r, i), label: label(runs, run, `β ${sign}`), points: steps.map(([step, s]) => [step, s[sign] / s.pairs]) }));
   });
   return series.length === 0 ? undefined : {
-    id: 'shares', title: 'Pairs that lowered and raised β', xTitle: X_TITLE, yTitle: 'share of pairs', kind: 'line', series, domain: stepAxis(runs), zero: true, yFormat: '.0%',
+    id: 'shares', title: 'β lowered or raised', xTitle: X_TITLE, yTitle: 'share of pairs', kind: 'line', series, domain: stepAxis(runs), zero: true, yFormat: '.0%',
     note: 'The ε-step of each pair: β is lowered where the preference logit grows as β falls, raised where it grows as β rises.',
   };
 }
@@ -65,7 +66,7 @@ function margins(runs: ReportRun[]): Plot | undefined {
     SIGNS.filter((s) => h.count(s) > 0).forEach((sign, i) => {
       const name = label(runs, run, sign === 'none' ? 'all pairs' : `β ${sign}`);
       const mean = h.mean(sign)!;
-      series.push({ ...style(runs, r, i), label: name, mean, points: filled(begins.map((b, k) => [b + width / 2, counts[sign]![k]! / h.count(sign)])) });
+      series.push({ ...style(runs, r, i), label: name, mean, bin: width, points: filled(begins.map((b, k) => [b + width / 2, counts[sign]![k]! / h.count(sign)])) });
       means.push(`${name} ${Number(mean.toPrecision(3))} (${h.count(sign)} pairs)`);
     });
   });
@@ -86,7 +87,7 @@ function lengths(runs: ReportRun[]): Plot | undefined {
     if (!h) return;
     const { width, begins, counts } = h.read();
     (['prompt', 'chosen', 'rejected'] as const).filter((g) => h.count(g) > 0).forEach((g, i) => {
-      series.push({ ...style(runs, r, i), label: label(runs, run, g), points: filled(begins.map((b, k) => [b + (width - 1) / 2, counts[g]![k]! / h.count(g)])) });
+      series.push({ ...style(runs, r, i), label: label(runs, run, g), bin: width, points: filled(begins.map((b, k) => [b + (width - 1) / 2, counts[g]![k]! / h.count(g)])) });
     });
   });
   return series.length === 0 ? undefined : { id: 'lengths', title: 'Lengths', xTitle: 'tokens', yTitle: 'share of the pairs', kind: 'steps', series, yFormat: '.0%' };
@@ -98,6 +99,14 @@ export function chapters(runs: ReportRun[]): Chapter[] {
   const [unit, scale] = most >= 1e10 ? ['GB', 1e-9] : ['MB', 1e-6];
   const kl = (side: 'chosen' | 'rejected'): Pick[] => [training(`kl/policy_ref_${side}`, 'KL(π‖ρ)'), training(`kl/ref_policy_${side}`, 'KL(ρ‖π)')];
   const sides = (key: string): Pick[] => [training(`${key}/chosen`, 'chosen'), training(`${key}/rejected`, 'rejected')];
+  const entropy = logPlot(runs, { id: 'entropy', title: 'Entropy', yTitle: 'nats a token', keys: both('entropy') });
+  const penalty = found([
+    logPlot(runs, { id: 'beta-path', title: 'β', yTitle: 'at the start of a step', keys: [training('kl/beta', 'β')] }),
+    shares(runs),
+    margins(runs),
+    logPlot(runs, { id: 'kl-chosen', title: 'KL on chosen responses', yTitle: 'nats a response', keys: kl('chosen'), zero: true }),
+    logPlot(runs, { id: 'kl-rejected', title: 'KL on rejected responses', yTitle: 'nats a response', keys: kl('rejected'), zero: true }),
+  ]);
   const all: Chapter[] = [
     { id: 'learning', title: 'Learning', about: 'What the run minimises, and whether the policy prefers the chosen responses. Training figures are means over a logging interval.', plots: found([
       logPlot(runs, { id: 'loss', title: 'Loss', yTitle: '', keys: both('loss') }),
@@ -106,15 +115,9 @@ export function chapters(runs: ReportRun[]): Chapter[] {
       logPlot(runs, { id: 'reward-margins', title: 'Reward margin', yTitle: 'chosen − rejected', keys: both('rewards/margins') }),
       logPlot(runs, { id: 'rewards', title: 'Implicit rewards', yTitle: 'β × log-ratio to the reference', keys: sides('rewards'), note: 'Both may fall: the loss sees their distance alone. That they do is usual, not a fault.' }),
       logPlot(runs, { id: 'logps', title: 'Log-probabilities', yTitle: 'nats a response', keys: sides('logps') }),
+      penalty.length === 0 ? entropy : undefined,
     ]) },
-    { id: 'beta', title: 'β and the KL penalty', about: 'How ε-DPO relaxes or tightens the penalty, and how far the policy (π) has gone from the reference (ρ).', plots: found([
-      logPlot(runs, { id: 'beta-path', title: 'β', yTitle: 'at the start of a step', keys: [training('kl/beta', 'β')] }),
-      shares(runs),
-      margins(runs),
-      logPlot(runs, { id: 'kl-chosen', title: 'KL on chosen responses', yTitle: 'nats a response', keys: kl('chosen'), zero: true }),
-      logPlot(runs, { id: 'kl-rejected', title: 'KL on rejected responses', yTitle: 'nats a response', keys: kl('rejected'), zero: true }),
-      logPlot(runs, { id: 'entropy', title: 'Entropy', yTitle: 'nats a token', keys: both('entropy') }),
-    ]) },
+    { id: 'beta', title: 'β and the KL penalty', about: 'How ε-DPO relaxes or tightens the penalty, and how far the policy (π) has gone from the reference (ρ).', plots: penalty.length === 0 ? [] : found([...penalty, entropy]) },
     { id: 'machine', title: 'Optimisation, data and machine', about: 'Steps of the optimiser, lengths of what was read, and what it cost.', plots: found([
       logPlot(runs, { id: 'grad-norm', title: 'Gradient norm', yTitle: 'before clipping', keys: [training('grad_norm', 'gradient norm')], zero: true }),
       logPlot(runs, { id: 'learning-rate', title: 'Learning rate', yTitle: '', keys: [training('learning_rate', 'learning rate')], zero: true, yFormat: '~g' }),

@@ -35,7 +35,7 @@ const RESULTS: Row[] = [
   { name: 'evaluation loss at the starting β', of: (r) => evaluated(r, 'loss_dpo') },
   { name: 'evaluation reward margin', tile: true, of: (r) => evaluated(r, 'rewards/margins') },
   { name: 'evaluation KL(π‖ρ), chosen, nats', tile: true, of: (r) => evaluated(r, 'kl/policy_ref_chosen') },
-  { name: 'β, start → end', tile: true, of: (r) => (r.config['beta'] === undefined || betaAtEnd(r) === undefined ? undefined : `${figure(r.config['beta'])} → ${figure(Number(Number(betaAtEnd(r)).toPrecision(3)))}`) },
+  { name: 'β, start → end', tile: true, of: (r) => (r.config['beta'] === undefined || last(r.train, 'kl/beta') === undefined ? undefined : `${figure(r.config['beta'])} → ${figure(Number(Number(betaAtEnd(r)).toPrecision(3)))}`) },
   { name: 'win rate', tile: true, of: (r) => winRate(r) && percent(winRate(r)!['win_rate']), sure: (r) => winRate(r) && `(${percent(winRate(r)!['wilson_low'])} to ${percent(winRate(r)!['wilson_high'])})` },
   { name: 'best evaluation', of: (r) => (isObject(r.manifest?.['best']) ? `${figure(r.manifest['best']['metric'])} at step ${figure(r.manifest['best']['step'])}` : undefined) },
   { name: 'training loss, last', of: (r) => last(r.train, 'loss') },

@@ -38,7 +38,7 @@ export async function page(runs: ReportRun[], extra: WinRateFile[], notes: strin
   add('evaluations', 'Evaluations', evaluations(runs));
   const wins = [...runs.flatMap((r) => r.winRates), ...extra].filter((w, i, list) => list.findIndex((x) => x.path === w.path) === i);
   if (wins.length > 0) add('winrates', 'Win rates', winRates(wins));
-  add('settings', 'Configuration and manifest', runs.map((r) => `${runs.length > 1 ? `<h3>${escape(r.name)}</h3>` : ''}${asWritten('Resolved configuration', r.config)}${r.manifest ? asWritten('Manifest (run.json)', { ...r.manifest, config: undefined }) : ''}`).join(''));
+  add('settings', 'Configuration and manifest', runs.map((r) => `${runs.length > 1 ? `<h3>${escape(r.name)}</h3>` : ''}${Object.keys(r.config).length > 0 ? asWritten('Resolved configuration', r.config) : ''}${r.manifest ? asWritten('Manifest (run.json)', { ...r.manifest, config: undefined }) : ''}`).join(''));
 
   const html = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -47,7 +47,7 @@ export async function page(runs: ReportRun[], extra: WinRateFile[], notes: strin
 <title>${escape(`edpo report: ${names.join(', ')}`)}</title><link rel="icon" href="data:,">
 <style>${STYLE}</style></head>
 <body><a class="skip" href="#main">Skip to the figures</a>
-<header><p class="brand">edpo report</p><h1>${names.map(escape).join(' <span class="vs">and</span> ')}</h1>
+<header><p class="brand">edpo report</p><h1>${names.map((n, i) => `${i === 0 ? '' : `<span class="vs">${i === names.length - 1 ? ' and ' : ', '}</span>`}${escape(n)}`).join('')}</h1>
 ${runs.map((r) => `<p class="about">${runs.length > 1 ? `<strong>${escape(r.name)}</strong> ` : ''}${escape(describe(r))}</p>`).join('\n')}
 <nav aria-label="Sections"><ul>${sections.map((s) => `<li><a href="#${s.id}">${escape(s.title)}</a></li>`).join('')}</ul></nav></header>
 <main id="main" tabindex="-1">

@@ -6,7 +6,8 @@ export interface Series {
   color: number;
   dash: number;
   points: Array<[number, number]>;
-  /** Marked on the x axis of a histogram. */
+  /** Of a histogram: width of a bin, and the mean, which is marked. */
+  bin?: number;
   mean?: number;
 }
 
@@ -73,25 +74,17 @@ export function thin(series: Series[], most = MOST_POINTS): { series: Series[]; 
 
 const ends = (values: number[]): [number, number] => values.reduce<[number, number]>(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
 
-/** Distance of neighbouring bins of a histogram. */
-export function binWidth(plot: Plot): number {
-  const sorted = [...new Set(plot.series.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
-  const least = sorted.slice(1).reduce((w, x, i) => Math.min(w, x - sorted[i]!), Infinity);
-  return Number.isFinite(least) ? least : 1;
-}
-
 /** Draws a plot as SVG whose colours are the page's variables, so that one drawing serves light, dark and print. Vega is loaded here and nowhere else. */
 export async function draw(plot: Plot): Promise<Drawn> {
   const vega = await import('vega');
   const values = plot.series.flatMap((s, i) => s.points.filter((p) => Number.isFinite(p[1])).map(([x, y]) => ({ x, y, s: i })));
-  const domain = plot.domain ?? xRange(plot, values.map((v) => v.x));
+  const domain = plot.domain ?? xRange(plot);
   if (plot.kind === 'steps') {
     // A histogram's first and last bins end at the ground.
-    const width = binWidth(plot);
     plot.series.forEach((s, i) => {
       if (s.points.length === 0) return;
-      values.unshift({ x: s.points[0]![0] - width, y: 0, s: i });
-      values.push({ x: s.points.at(-1)![0] + width, y: 0, s: i });
+      values.unshift({ x: s.points[0]![0] - (s.bin ?? 0), y: 0, s: i });
+      values.push({ x: s.points.at(-1)![0] + (s.bin ?? 0), y: 0, s: i });
     });
   }
   const view = new vega.View(vega.parse(spec(plot, values, domain)), { renderer: 'none', logLevel: vega.Error });
@@ -112,11 +105,10 @@ export async function draw(plot: Plot): Promise<Drawn> {
   return drawn;
 }
 
-function xRange(plot: Plot, xs: number[]): [number, number] {
-  const [from, to] = ends(xs);
-  if (!(to >= from)) return [0, 1];
-  const half = plot.kind === 'steps' ? binWidth(plot) / 2 : 0;
-  return from === to && half === 0 ? [from - 1, to + 1] : [from - half, to + half];
+/** Where the points lie, whole bins included. */
+function xRange(plot: Plot): [number, number] {
+  const [from, to] = ends(plot.series.flatMap((s) => s.points.flatMap(([x]) => [x - (s.bin ?? 0) / 2, x + (s.bin ?? 0) / 2])));
+  return to > from ? [from, to] : to === from ? [from - 1, to + 1] : [0, 1];
 }
 
 /** Without what Vega writes for readers of the drawing alone: here the figure around it speaks, and the page gives the size. */
@@ -130,7 +122,7 @@ function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x:
   const color = plot.series.map((s) => `var(--c${s.color % COLORS})`);
   const dash = plot.series.map((s) => DASHES[s.dash % DASHES.length]!.split(' ').filter(Boolean).map(Number));
   // A line of one point would be invisible.
-  const dot = plot.series.map((s) => (s.points.length === 1 ? 40 : s.points.length <= MARKED && !steps ? 16 : 0));
+  const dot = plot.series.map((s) => (steps || s.points.length > MARKED ? 0 : s.points.length === 1 ? 40 : 16));
   const of = (list: unknown[]): { signal: string } => ({ signal: `${JSON.stringify(list)}[datum.s]` });
   const axis = { labelColor: 'var(--muted)', titleColor: 'var(--muted)', domainColor: 'var(--line)', tickColor: 'var(--line)', labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal' as const, labelFont: 'inherit', titleFont: 'inherit' };
   const across: Mark[] = plot.level === undefined ? [] : [{

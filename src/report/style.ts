@@ -36,9 +36,9 @@ details{margin:.3rem 0}summary{cursor:pointer;color:var(--accent);font-size:.88r
 .text{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.92rem;max-height:16rem;overflow:auto;margin:.1rem 0 .3rem;padding:.3rem .6rem;border-left:3px solid var(--grid)}.chosen .text{border-left-color:var(--c2)}.rejected .text{border-left-color:var(--c1)}
 .side{margin:.2rem 0 0;font-size:.8rem;font-weight:600;color:var(--muted)}
 .scroll{overflow:auto;margin:.4rem 0 1rem}figure .scroll{max-height:24rem}
-table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--muted);padding:.2rem 0}
+table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}caption{text-align:left;white-space:nowrap;color:var(--muted);padding:.2rem 0}
 th,td{padding:.3rem 1.2rem .3rem 0;text-align:right;vertical-align:top;border-bottom:1px solid var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left;white-space:normal}thead th{border-bottom-color:var(--line)}th{font-weight:600}tbody th{font-weight:400;color:var(--muted)}
-#glance td{white-space:normal;overflow-wrap:anywhere;max-width:32ch}
+#glance td{white-space:normal;overflow-wrap:break-word;min-width:10ch;max-width:32ch}
 .words td,.words thead th{white-space:normal;overflow-wrap:anywhere;text-align:left;max-width:44ch}.words td{min-width:11ch}
 pre{overflow:auto;background:var(--panel);padding:.8rem;border-radius:8px;font-size:.82rem;max-height:32rem}
 footer{margin-top:2rem}

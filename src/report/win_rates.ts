@@ -27,13 +27,15 @@ export function winRatesBeside(run: string, manifest: Record<string, unknown> | 
   if (names.length === 0) return [];
   const before = isObject(manifest?.['hashes']) ? manifest['hashes']['policy'] : undefined;
   const after = weightsHash(run);
-  return names.flatMap((name): WinRateFile[] => {
+  const found = names.flatMap((name): WinRateFile[] => {
     const file = readWinRate(join(parent, name));
     const policy = file.value['policy'];
     if (typeof policy !== 'string') return [];
     if (policy === after) return [file];
     return policy === before ? [{ ...file, name: `${name}${BEFORE}` }] : [];
   });
+  // What the base won says something beside what the run won.
+  return found.some((f) => !f.name.endsWith(BEFORE)) ? found : [];
 }
 
 /** Undefined where the run has written no model yet. */
