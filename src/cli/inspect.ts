@@ -1,10 +1,11 @@
 import type { RunConfig } from '../config/keys.js';
-import { openInputs, openSplit } from '../model/session.js';
+import { auditLines, auditTokens } from '../model/data/audit.js';
+import { documentsOf, openInputs, openSplit } from '../model/session.js';
 import type { CliIo } from './io.js';
 
 const SHOWN = 3;
 
-/** `edpo inspect`: the first rows as the trainer sees them, token by token, and what became of all rows. */
+/** `edpo inspect`: the first rows as the trainer sees them, token by token, then all rows: lengths, what stands out, what became of them. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
   const store = await openSplit(config, inputs, 'train', 2, io);
@@ -12,8 +13,6 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   for (let i = 0; i < Math.min(store.count, config.max_train_samples || SHOWN); i++) {
     const d = store.get(i);
     const show = (ids: Uint32Array): Array<[number, string]> => Array.from(ids, (id) => [id, tokenizer.decode([id])]);
-    const starts = Array.from(d.prompt).filter((id) => id === tokenizer.bosId).length;
-    if (starts > 1) io.warn(`row ${d.id}: BOS stands ${starts} times in the prompt`);
     const sides = { prompt: show(d.prompt), chosen: show(d.responses[0]!), rejected: show(d.responses[1]!) };
     if (!io.json) {
       io.out(`row ${d.id}`);
@@ -23,6 +22,10 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     }
     io.out(JSON.stringify({ id: d.id, ...sides, scored: 'chosen and rejected' }));
   }
+  const source = documentsOf(store);
+  const audit = auditTokens(store, tokenizer, (i) => source.rows(i));
+  if (io.json) io.out(JSON.stringify({ audit: { ...audit, report: store.report } }));
+  else for (const line of auditLines(audit)) io.out(line);
   store.close();
   return 0;
 }

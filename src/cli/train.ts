@@ -9,7 +9,8 @@ import { writeAtomic } from '../model/files/atomic.js';
 import { ModelFolder, writeModelFolder } from '../model/files/hf_folder.js';
 import { lockFolder } from '../model/files/lock.js';
 import { modelCard, runManifest } from '../model/files/run_files.js';
-import { describeMemory, memoryPlan } from '../model/memory.js';
+import { describeMemory } from '../model/memory.js';
+import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
 import { documentsOf, hasEvalData, headName, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
@@ -42,11 +43,9 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
 
   const plan = stepPlan(config, train.count);
   const needs = loss.needs.reference;
-  const memory = memoryPlan({
-    spec: inputs.policy.spec, rows: config.token_budget, keep: config.gradient_checkpointing ? 'checkpoint' : 'train',
-    reference: needs === 'none' ? 'none' : config.ref_mode === 'live' ? 'live' : needs === 'hidden' ? 'head' : 'logps', rounded: needs === 'hidden' && config.ref_cache_dtype === 'float16',
-  });
+  const memory = trainingMemory(inputs.policy.spec, loss, config);
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
+  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: train.count }, (_, i) => source.rows(i))));
 
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
   let trainer: Trainer | undefined;

@@ -1,45 +1,37 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunConfig } from '../config/keys.js';
-import { EdpoError, InputError } from '../errors.js';
+import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import { ModelFolder } from '../model/files/hf_folder.js';
 import { lockFolder } from '../model/files/lock.js';
 import { isHubId, localModel } from '../model/hub/index.js';
-import { openKeptLines, type KeptLine } from '../model/judge/kept_lines.js';
+import { KeptVerdicts } from '../model/judge/kept_verdicts.js';
 import { openaiOptions, openJudge } from '../model/judge/open.js';
 import { estimate } from '../model/judge/openai/judge.js';
 import { Queue } from '../model/judge/queue.js';
 import { sampleKl, type SampleKl } from '../model/judge/sample_kl.js';
 import type { Judge, Question, Verdict } from '../model/judge/types.js';
 import { winRateReport } from '../model/judge/report.js';
-import { loadWeights, openDevice, openInputs, type Inputs } from '../model/session.js';
-import { sampleAnswers, type Answer, type PromptText } from './generate.js';
+import { loadWeights, openDevice, openInputs } from '../model/session.js';
+import { benchmark, isBenchmark } from './benchmark.js';
+import type { Answer, PromptText } from './generate.js';
 import type { CliIo } from './io.js';
+import { scoreJudgments } from './judgments.js';
 import { fileAnswers, openPrompts } from './prompts.js';
-import { Progress } from './progress.js';
-
-/** What the steps of one win rate share. */
-interface Session {
-  config: RunConfig;
-  io: CliIo;
-  inputs: Inputs;
-  prompts: PromptText[];
-  dir: string;
-  device: () => Promise<Gpu>;
-  /** The user asked to end, or the judge failed: sampling more would be for nothing. */
-  stopped: () => boolean;
-}
+import { interruptedBy, sampled, samplingOf, type Sampling } from './sampled.js';
 
 /** `edpo eval-winrate`: the model's answers against a baseline's, by a judge; answers and verdicts already there are kept. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
+  if (config.judgments !== undefined) return scoreJudgments(config, io);
   if (config.output_dir === undefined) throw new InputError('output_dir is required', '--output_dir DIR');
+  if (config.estimate && !config.judge?.startsWith('openai:')) throw new InputError(`estimate is about judges that cost money (openai:MODEL), got judge: ${config.judge ?? '(none)'}`, 'leave --estimate out');
+  if (isBenchmark(config)) return benchmark(config, io);
   // Sampling and judging may both ask for it at once.
   let opening: Promise<Gpu> | undefined;
   const device = (): Promise<Gpu> => (opening ??= openDevice(config, io));
   const endpoint = /^openai:(.+)$/s.exec(config.judge ?? '')?.[1];
-  if (config.estimate && endpoint === undefined) throw new InputError(`estimate is about judges that cost money (openai:MODEL), got judge: ${config.judge ?? '(none)'}`, 'leave --estimate out');
   const ending = new AbortController();
   const judge = config.estimate ? undefined : await openJudge(config, device, io, ending.signal);
   const inputs = await openInputs(config, io);
@@ -55,7 +47,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     io.say(`${signal}: ending; answers and verdicts are kept`);
   });
   try {
-    const s: Session = { config, io, inputs, prompts, dir, device, stopped: () => stop };
+    const s: Sampling = { config, io, inputs, prompts, dir, device, stopped: () => stop };
     const baseline = config.baseline === 'chosen' ? chosen : await baselineAnswers(s);
     if (!judge) {
       io.out(JSON.stringify(await estimate(openaiOptions(endpoint!, config, io), await allQuestions(s, baseline))));
@@ -81,9 +73,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   }
 }
 
-const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.temperature, top_p: c.top_p, top_k: c.top_k, max_new_tokens: c.max_new_tokens, seed });
-
-async function baselineAnswers(s: Session): Promise<Map<number, string>> {
+async function baselineAnswers(s: Sampling): Promise<Map<number, string>> {
   const { config } = s;
   if (!isHubId(config.baseline) && !(existsSync(config.baseline) && statSync(config.baseline).isDirectory())) return fileAnswers(config.baseline, s.prompts);
   const folder = ModelFolder.open(await localModel(config.baseline, { offline: config.offline }, s.io));
@@ -93,12 +83,8 @@ async function baselineAnswers(s: Session): Promise<Map<number, string>> {
   return new Map([...answers].map(([i, a]) => [i, a.output]));
 }
 
-function interruptedBy(s: Session): void {
-  if (s.stopped()) throw new EdpoError(`interrupted; answers and verdicts so far are in ${s.dir}`, { exitCode: 130, hint: 'the same command goes on with the rest' });
-}
-
 /** Both games of every prompt, its answers sampled (and kept) where they are not there. */
-async function allQuestions(s: Session, baseline: Map<number, string>): Promise<Question[]> {
+async function allQuestions(s: Sampling, baseline: Map<number, string>): Promise<Question[]> {
   const outputs = s.config.outputs !== undefined ? await fileAnswers(s.config.outputs, s.prompts) : new Map([...(await sampled(s, 'answers', s.inputs.policy, () => undefined))].map(([i, a]) => [i, a.output]));
   interruptedBy(s);
   return s.prompts.flatMap(({ index, prompt }) => {
@@ -108,10 +94,9 @@ async function allQuestions(s: Session, baseline: Map<number, string>): Promise<
 }
 
 /** Samples and judges at the same time: each answer goes to the judge, in both orders, as it ends. */
-async function playGames(s: Session, judge: Judge, baseline: Map<number, string>): Promise<{ answers: Map<number, Answer>; verdicts: Map<string, Verdict> }> {
+async function playGames(s: Sampling, judge: Judge, baseline: Map<number, string>): Promise<{ answers: Map<number, Answer>; verdicts: Map<string, Verdict> }> {
   const { config, prompts, io } = s;
-  const { log, lines } = openKeptLines(join(s.dir, 'annotations.ndjson'), judge.identity, (t) => io.say(`note: ${t}`));
-  const kept = new Map(lines.map((l) => [String(l['id']), l]));
+  const kept = new KeptVerdicts(join(s.dir, 'annotations.ndjson'), judge.identity, (t) => io.say(`note: ${t}`));
   const verdicts = new Map<string, Verdict>();
   const answers = new Map<number, Answer>();
   const texts = new Map(prompts.map((p) => [p.index, p.prompt as string]));
@@ -121,10 +106,8 @@ async function playGames(s: Session, judge: Judge, baseline: Map<number, string>
     answers.set(index, answer);
     const theirs = baseline.get(index)!;
     for (const [id, a, b] of [[`${index}:ab`, mine, theirs], [`${index}:ba`, theirs, mine]] as const) {
-      const old = kept.get(id);
-      // A verdict stands for these very answers.
-      // One that was not a verdict is asked again: the endpoint may have been down.
-      if (old && old['winner'] !== 'invalid' && old['output'] === mine && old['baseline'] === theirs) verdicts.set(id, old['winner'] as Verdict);
+      const old = kept.find(id, mine, theirs);
+      if (old) verdicts.set(id, old.winner);
       else questions.push({ id, prompt: texts.get(index)!, a, b });
     }
   };
@@ -132,7 +115,7 @@ async function playGames(s: Session, judge: Judge, baseline: Map<number, string>
   const judging = judge.ask(questions, (id, winner, detail) => {
     const index = Number(id.split(':')[0]);
     verdicts.set(id, winner);
-    log.append(`${JSON.stringify({ id, winner, output: answers.get(index)!.output, baseline: baseline.get(index), ...detail })}\n`);
+    kept.put({ id, winner, output: answers.get(index)!.output, baseline: baseline.get(index)!, ...detail });
   }).catch((error: unknown) => (failure = { error }));
   try {
     if (config.outputs !== undefined) for (const [index, output] of await fileAnswers(config.outputs, prompts)) answered({ index, output, tokens: 0, finish: '', ids: [] });
@@ -140,43 +123,15 @@ async function playGames(s: Session, judge: Judge, baseline: Map<number, string>
   } finally {
     questions.end();
     await judging;
-    log.close();
+    kept.close();
   }
   if (failure) throw failure.error;
   interruptedBy(s);
   return { answers, verdicts };
 }
 
-/** Samples what is not in `<name>.ndjson` yet; every finished answer is a line, so a killed run goes on. */
-async function sampled(s: Session, name: 'answers' | 'baseline', folder: ModelFolder, each: (a: Answer) => void): Promise<Map<number, Answer>> {
-  const { config, io, prompts } = s;
-  const { log, lines } = openKeptLines(join(s.dir, `${name}.ndjson`), { weights: folder.weightsHash(), sampling: samplingOf(config) }, (t) => io.say(`note: ${t}`));
-  const answers = new Map<number, Answer>();
-  const wanted = new Set(prompts.map((p) => p.index));
-  for (const line of lines.filter((l) => wanted.has(l['index'] as number))) {
-    const answer = line as KeptLine & Answer;
-    answers.set(answer.index, answer);
-    each(answer);
-  }
-  const left = prompts.filter((p) => !answers.has(p.index));
-  if (left.length > 0) {
-    const gpu = await s.device();
-    const weights = await loadWeights(gpu, folder, false, name);
-    const progress = new Progress(io, name, prompts.length, answers.size);
-    await sampleAnswers(gpu, weights, left, config, s.inputs, (answer) => {
-      answers.set(answer.index, answer);
-      log.append(`${JSON.stringify(answer)}\n`);
-      each(answer);
-      progress.update(answers.size);
-    }, s.stopped);
-    weights.destroy();
-  }
-  log.close();
-  return answers;
-}
-
 /** KL of the policy to the reference on the answers it sampled; undefined where the answers came from a file. */
-async function klOfSamples(s: Session, answers: Map<number, Answer>): Promise<SampleKl | undefined> {
+async function klOfSamples(s: Sampling, answers: Map<number, Answer>): Promise<SampleKl | undefined> {
   if (s.config.outputs !== undefined) {
     s.io.say('note: no KL beside the win rate: it is defined on answers the policy itself sampled, and these come from a file');
     return undefined;
@@ -188,7 +143,7 @@ async function klOfSamples(s: Session, answers: Map<number, Answer>): Promise<Sa
   return sampleKl(gpu, policy, reference, samples, s.config.token_budget);
 }
 
-function summary(s: Session, judge: Judge, answers: Map<number, Answer>, baseline: Map<number, string>, verdicts: Map<string, Verdict>, kl: SampleKl | undefined) {
+function summary(s: Sampling, judge: Judge, answers: Map<number, Answer>, baseline: Map<number, string>, verdicts: Map<string, Verdict>, kl: SampleKl | undefined) {
   const share = (v: Verdict | undefined, mine: 'a' | 'b'): number | undefined => (v === undefined || v === 'invalid' ? undefined : v === 'tie' ? 0.5 : v === mine ? 1 : 0);
   const games = s.prompts.map(({ index }) => ({ first: share(verdicts.get(`${index}:ab`), 'a'), second: share(verdicts.get(`${index}:ba`), 'b'), output: answers.get(index)!.output, baseline: baseline.get(index)! }));
   return { ...winRateReport(games, { seed: s.config.seed }), ...kl, ...judge.identity, baseline: s.config.baseline, sampling: samplingOf(s.config), policy: s.inputs.policy.weightsHash() };

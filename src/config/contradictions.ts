@@ -105,14 +105,24 @@ const REQUIRED: Record<Command, Array<Array<keyof RunConfig>>> = (() => {
   const out: Array<keyof RunConfig> = ['output_dir'];
   return {
     train: [model, data, out], sft: [model, data, out], eval: [model, data, out], 'precompute-ref': [model, data, ['ref_cache', 'output_dir']],
-    'eval-winrate': [model, data, out, ['judge']], generate: [model, ['prompt', 'prompts_file']], plan: [model, data], inspect: [model, data],
+    'eval-winrate': [out, ['judge']], generate: [model, ['prompt', 'prompts_file']], plan: [model, data], inspect: [model, data],
   };
 })();
+
+/** A win rate of answers in files needs neither model nor data; a model may answer the instructions of the baseline's file. */
+function winRateNeeds(c: RunConfig): Array<Array<keyof RunConfig>> {
+  const data: Array<keyof RunConfig> = ['dataset_name', 'data_files'];
+  const hasData = data.some((k) => c[k] !== undefined);
+  if (c.outputs !== undefined && !hasData) return [];
+  return hasData || c.questions !== undefined || c.baseline !== 'chosen' ? [['model_name_or_path']] : [['model_name_or_path'], [...data, 'questions']];
+}
 
 /** Keys a command cannot do without, and flags it does not use (keys of a shared YAML may belong to other commands). */
 function needs(c: RunConfig, given: Places, bad: ReadonlySet<string>, command: Command): Problem[] {
   const found: Problem[] = [];
-  for (const group of REQUIRED[command]) {
+  for (const group of [...REQUIRED[command], ...(command === 'eval-winrate' ? winRateNeeds(c) : [])]) {
+    // Judgments already made need nobody to make them.
+    if (command === 'eval-winrate' && c.judgments !== undefined) continue;
     // Merging shards reads nothing but the cache folder.
     if (c.merge_shards && command === 'precompute-ref' && !group.includes('ref_cache')) continue;
     if (group.some((k) => c[k] !== undefined || bad.has(k))) continue;

@@ -136,11 +136,17 @@ export const shape = {
 
   prompt: key('prompt', 'generation', ['generate'], z.string().optional(), 'a prompt; rendered with the chat template if there is one'),
   prompts_file: key('prompts_file', 'generation', ['generate'], text.optional(), 'data file whose rows give prompts'),
-  outputs: key('outputs', 'generation', ['eval-winrate'], text.optional(), 'answers already made (NDJSON or JSON with prompt and output) instead of sampling'),
+  outputs: key('outputs', 'generation', ['eval-winrate'], text.optional(), 'answers already made instead of sampling: AlpacaEval, Arena-Hard, MT-Bench, or NDJSON with prompt and output'),
   baseline: key('baseline', 'generation', ['eval-winrate'], text.default('chosen'), 'chosen: the data’s answers; or the folder of a model, or a file of answers'),
   judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model; openai:MODEL asks an OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY)'),
-  judge_protocol: key('judge_protocol', 'generation', ['eval-winrate'], z.enum(JUDGE_PROTOCOLS).default('alpaca-eval'), 'judge openai: how it is asked and how its reply is read'),
+  judge_protocol: key('judge_protocol', 'generation', ['eval-winrate'], z.enum(JUDGE_PROTOCOLS).optional(), 'judge openai: how it is asked and how its reply is read; by the format of outputs where absent, else alpaca-eval'),
   judge_template: key('judge_template', 'generation', ['eval-winrate'], text.optional(), 'judge openai: a file with your own prompt instead of the built-in one'),
+  judge_order: key('judge_order', 'generation', ['eval-winrate'], z.enum(['both', 'hashed']).default('both'), 'both: each comparison twice, places changed; hashed: once, as AlpacaEval places them (judge openai)'),
+  questions: key('questions', 'generation', ['eval-winrate'], text.optional(), 'a benchmark’s question file (question.jsonl of Arena-Hard or MT-Bench): what the answers answer, with categories and reference answers'),
+  judgments: key('judgments', 'generation', ['eval-winrate'], text.optional(), 'judgments already made (AlpacaEval annotations, Arena-Hard or MT-Bench judgments): only their numbers'),
+  lc_difficulties: key('lc_difficulties', 'generation', ['eval-winrate'], text.optional(), 'AlpacaEval’s instruction_difficulty.csv: length control with difficulties'),
+  lc_gamed: key('lc_gamed', 'generation', ['eval-winrate'], text.optional(), 'AlpacaEval’s df_gamed.csv: length control in its published form'),
+  lc_weights: key('lc_weights', 'generation', ['eval-winrate'], text.optional(), 'AlpacaEval’s baseline_*.csv: length control from published weights'),
   estimate: key('estimate', 'generation', ['eval-winrate'], z.boolean().default(false), 'judge openai: sample, then only say how many calls and tokens judging would take; nothing is sent'),
   judge_concurrency: key('judge_concurrency', 'generation', ['eval-winrate'], z.int().positive().default(8), 'judge openai: requests under way at once'),
   single_turn: key('single_turn', 'generation', ['eval-winrate'], z.boolean().default(false), 'the prompts of the papers’ Anthropic-HH evaluation: every row with one human turn'),
@@ -152,6 +158,7 @@ export const shape = {
   batch_size: key('batch_size', 'generation', SAMPLING, z.int().positive().default(16), 'answers made at a time; never changes them'),
 
   token_budget: key('token_budget', 'device', MODEL, z.int().min(2).default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients'),
+  gpu_memory: key('gpu_memory', 'device', ['train', 'sft', 'plan'], z.number().positive().optional(), 'GB (1e9 bytes) the run may take on the GPU; a larger plan is refused before anything is allocated, with the cheapest changes'),
   adapter: key('adapter', 'device', MODEL, text.default('auto'), 'auto, software, swiftshader, or part of an adapter’s name'),
 } as const;
 

@@ -86,7 +86,8 @@ t.test('--json and text on every listing', async (t) => {
   const text = run(['inspect', ...common]);
   t.match(text.out, /^row 0\n {2}prompt +\d+ tokens {2}\|.*\|\n {2}chosen +\d+ tokens {2}\|.*\| {2}scored\n {2}rejected /);
   const rows = run(['inspect', ...common, '--json']).out.trim().split('\n').map((l) => JSON.parse(l));
-  t.equal(rows.length, 2);
+  t.equal(rows.length, 3);
+  t.match(rows[2], { audit: { documents: 2, lengths: { prompt: { max: Number } } } });
   t.match(rows[0], { id: 0, scored: 'chosen and rejected' });
   const plan = run(['plan', ...common]);
   t.match(plan.out, /^model: .* parameters\nsteps: /);

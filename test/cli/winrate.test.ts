@@ -1,10 +1,9 @@
-import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { edpo, edpoKilled, tinyFolder, tinyPairs } from '../helpers/cli.js';
+import { edpo, edpoBeside, edpoKilled, tinyFolder, tinyPairs } from '../helpers/cli.js';
 import { realTest, sharedData } from '../helpers/shared.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-winrate-'));
@@ -133,14 +132,7 @@ t.test('an endpoint as the judge: --estimate sends nothing, a run asks every gam
   const out = join(dir, 'endpoint');
   const files = ['--outputs', join(dir, 'kl', 'model_outputs.json'), '--baseline', join(dir, 'kl', 'reference_outputs.json')];
   const args = ['eval-winrate', '--model_name_or_path', policy, '--dataset_name', data, ...files, '--judge', 'openai:tester', '--judge_protocol', 'arena-hard', '--output_dir', out];
-  /** The command runs beside this process's server, so it must not block it. */
-  const run = (more: string[]): Promise<{ code: number | null; out: string; err: string }> => new Promise((done) => {
-    const child = spawn(process.execPath, ['bin/edpo.js', ...args, ...more], { env: { ...process.env, ...env } });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (d) => (stdout += d));
-    child.stderr.on('data', (d) => (stderr += d));
-    child.on('close', (code) => done({ code, out: stdout, err: stderr }));
-  });
+  const run = (more: string[]): ReturnType<typeof edpoBeside> => edpoBeside([...args, ...more], env);
   const estimated = await run(['--estimate', 'true']);
   t.equal(estimated.code, 0, estimated.err);
   t.match(JSON.parse(estimated.out), { questions: 80, calls: 80, cached: 0 });

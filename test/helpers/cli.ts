@@ -20,6 +20,17 @@ export function edpo(args: string[], o: { env?: Record<string, string>; shell?: 
   return { code: r.status, out: r.stdout, err: r.stderr };
 }
 
+/** As `edpo`, beside this process: for commands that talk to a server of the test's own. */
+export function edpoBeside(args: string[], env: Record<string, string> = {}): Promise<CliResult> {
+  return new Promise((done) => {
+    const child = spawn(process.execPath, [bin, ...args], { env: { ...process.env, ...env } });
+    let [out, err] = ['', ''];
+    child.stdout.on('data', (d: Buffer) => (out += d.toString()));
+    child.stderr.on('data', (d: Buffer) => (err += d.toString()));
+    child.on('close', (code) => done({ code, out, err }));
+  });
+}
+
 /** Starts the command and kills it after `ms`, or once it has said `when` (on a busy machine a time says nothing of what it is at); resolves with its signal or code. */
 export function edpoKilled(args: string[], when: number | RegExp, signal: NodeJS.Signals = 'SIGKILL'): Promise<{ code: number | null; signal: string | null; err: string }> {
   return new Promise((done) => {

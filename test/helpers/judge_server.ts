@@ -11,7 +11,8 @@ export interface Seen {
 /** Answers the n-th request (from 0), well or badly. */
 export type Behaviour = (seen: Seen, response: ServerResponse, n: number) => void | Promise<void>;
 
-const between = (text: string, title: string): string => new RegExp(`<<< ${title}\\n([\\s\\S]*?)\\n>>> end`).exec(text)?.[1] ?? '';
+/** The section of that title, of the last turn where there are several. */
+const between = (text: string, title: string): string => [...text.matchAll(new RegExp(`<<< ${title}(?:, turn \\d+)?\\n([\\s\\S]*?)\\n>>> end`, 'g'))].at(-1)?.[1] ?? '';
 
 /** What a judge that likes the longer answer says, in the form the protocol of the request asks for. */
 export function opinion(seen: Seen): { content: string; top?: Array<{ token: string; logprob: number }> } {

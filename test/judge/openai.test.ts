@@ -111,7 +111,7 @@ t.test('MT-Bench single: ratings, as a comparison and alone; turns and reference
     { id: 'one', prompt: 'p', answer: 'x'.repeat(4) },
     { id: 'two', prompt: 'and then?', answer: 'x'.repeat(9), earlier: [{ prompt: 'first of all', answer: 'earlier answer', reference: 'right at first' }], reference: 'right then' },
   ], (id, rating) => ratings.push([id, rating]));
-  t.same(ratings.sort(), [['one', 4], ['two', undefined]], 'the server sees no single-turn answer in a second turn and rates nothing');
+  t.same(ratings.sort(), [['one', 4], ['two', 9]], 'the last turn is rated');
   const text = server.seen.map((s) => s.text).find((x) => x.includes('and then?'))!;
   const order = ['first of all', 'right at first', 'earlier answer', 'and then?', 'right then', 'x'.repeat(9)].map((part) => text.indexOf(part));
   t.ok(order.every((at, i) => at > (order[i - 1] ?? -1)), 'turns in order, the reference before the answer');

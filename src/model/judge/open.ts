@@ -14,7 +14,7 @@ type Opener = (what: string, config: RunConfig, device: () => Promise<Gpu>, io: 
 
 /** How an endpoint is asked by this configuration; replies are kept beside the win rate. */
 export const openaiOptions = (model: string, config: RunConfig, io: CliIo): OpenAIOptions => ({
-  model, protocol: config.judge_protocol, cache: join(config.output_dir!, 'judge_cache.ndjson'), concurrency: config.judge_concurrency, note: (text) => io.say(`note: ${text}`),
+  model, protocol: config.judge_protocol ?? 'alpaca-eval', order: config.judge_order === 'hashed' ? 'hashed' : 'given', cache: join(config.output_dir!, 'judge_cache.ndjson'), concurrency: config.judge_concurrency, note: (text) => io.say(`note: ${text}`),
   ...(config.judge_template === undefined ? {} : { template: config.judge_template }),
 });
 

@@ -44,6 +44,15 @@ export async function readQuestions(path: string): Promise<Map<string, Benchmark
   return questions;
 }
 
+/** Whose question file it is: uid is Arena-Hard v2's; several turns are MT-Bench's. */
+export async function questionFormat(path: string): Promise<'arena-hard-v0.1' | 'arena-hard-v2' | 'mt-bench'> {
+  for await (const { value } of rows(path)) {
+    if ('uid' in value) return 'arena-hard-v2';
+    return Array.isArray(value['turns']) && value['turns'].length > 1 ? 'mt-bench' : 'arena-hard-v0.1';
+  }
+  throw new InputError(`${path} holds no questions`);
+}
+
 /** The same answers with prompts and categories from the questions; an answer to no question of the file is an InputError. */
 export function withQuestions(file: AnswerFile, questions: Map<string, BenchmarkQuestion>): AnswerFile {
   const unknown = file.answers.filter((a) => a.id === undefined || !questions.has(a.id));

@@ -1,5 +1,6 @@
 import { InputError } from '../../../errors.js';
 import { nearest } from '../../../config/nearest.js';
+import { logprobPreference } from '../alpaca_eval.js';
 import type { Verdict } from '../types.js';
 import { arenaPrompt, pairPrompt, ratingPrompt, tokenPrompt, type Prompt } from './prompts.js';
 import type { Reply } from './reply.js';
@@ -34,8 +35,8 @@ export function readToken(reply: Reply): Reading {
   const of = (name: string): number | undefined => reply.top_logprobs?.find((e) => e.token === name)?.logprob;
   const [m, M] = [of('m'), of('M')];
   if (reply.top_logprobs === undefined) return invalid(reply, 'no log-probabilities in the reply');
-  if (m === undefined && M === undefined) return invalid(reply, 'neither m nor M among the likeliest tokens');
-  const preference = m === undefined ? 2 : M === undefined ? 1 : 1 + 1 / (1 + Math.exp(m - M));
+  const preference = logprobPreference(m, M);
+  if (preference === undefined) return invalid(reply, 'neither m nor M among the likeliest tokens');
   return { verdict: preference < 1.5 ? 'a' : preference > 1.5 ? 'b' : 'tie', detail: { preference, top_logprobs: reply.top_logprobs } };
 }
 

@@ -4,6 +4,7 @@ import { chatTemplate } from '../../text/template.js';
 import { loadTokenizer } from '../../text/tokenizer.js';
 import type { Judge } from '../types.js';
 import { openRewardFolder, RewardDecoder } from './decoder.js';
+import { onnxFile, onnxJudge } from './onnx.js';
 
 /** Questions looked at together: enough to fill micro-batches. */
 const CHUNK = 64;
@@ -13,6 +14,7 @@ const CHUNK = 64;
  * template: the prompt as one user turn, the answer as the assistant's. Scores do not depend on order, so the two orders always agree.
  */
 export async function rewardJudge(path: string, device: () => Promise<Gpu>, tokenBudget: number): Promise<Judge> {
+  if (onnxFile(path)) return onnxJudge(path);
   const folder = openRewardFolder(path);
   const tokenizer = await loadTokenizer(path);
   const template = chatTemplate(undefined, tokenizer.chatTemplate, tokenizer.special);

@@ -1,0 +1,70 @@
+import { createHash } from 'node:crypto';
+import type { RunConfig } from '../config/keys.js';
+import { InputError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import { ModelFolder } from '../model/files/hf_folder.js';
+import { localModel } from '../model/hub/index.js';
+import type { Answer, AnswerFile } from '../model/judge/answers.js';
+import type { BenchmarkQuestion } from '../model/judge/questions.js';
+import { openInputs } from '../model/session.js';
+import type { Message } from '../model/text/template.js';
+import { promptIds, type PromptText } from './generate.js';
+import type { CliIo } from './io.js';
+import { interruptedBy, sampled, type Sampling } from './sampled.js';
+
+/** What the steps of one benchmark share. */
+export interface Session {
+  config: RunConfig;
+  io: CliIo;
+  dir: string;
+  device: () => Promise<Gpu>;
+  ending: AbortController;
+}
+
+export const ndjson = (rows: unknown[]): string => rows.map((r) => `${JSON.stringify(r)}\n`).join('');
+
+/**
+ * A model's own answers to a benchmark's questions, turn by turn; what `<name>.ndjson` (of later turns `<name>-turn2.ndjson`) holds is kept.
+ * All turns are sampled at the configuration's temperature; MT-Bench's temperatures by category are not.
+ */
+export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, folder: string, name: 'answers' | 'baseline', format: AnswerFile['format'], asked: Map<string, BenchmarkQuestion> | AnswerFile): Promise<AnswerFile> {
+  // Another seed: a model against itself must not be a comparison of equal answers.
+  const config = name === 'answers' ? s.config : { ...s.config, seed: s.config.seed + 1, model_name_or_path: folder };
+  const inputs = await openInputs({ ...config, ref_model_name_or_path: undefined }, s.io);
+  const model = name === 'answers' ? inputs.policy : ModelFolder.open(await localModel(folder, { offline: config.offline }, s.io));
+  const questions: Array<Pick<Answer, 'id' | 'prompts' | 'category'>> = asked instanceof Map ? [...asked.values()] : asked.answers;
+  if (questions.some((q) => q.prompts.length === 0)) throw new InputError(`${(asked as AnswerFile).path} holds answers without what was asked`, '--questions question.jsonl of the benchmark');
+  const chosen = config.n_prompts > 0 ? questions.slice(0, config.n_prompts) : questions;
+  const outputs: string[][] = chosen.map(() => []);
+  for (let turn = 0; chosen.some((q) => q.prompts.length > turn); turn++) {
+    const prompts: PromptText[] = chosen.flatMap((q, index) => {
+      if (q.prompts.length <= turn) return [];
+      const before: Message[] = q.prompts.slice(0, turn).flatMap((p, t) => [{ role: 'user', content: p }, { role: 'assistant', content: outputs[index]![t]! }]);
+      const prompt = turn === 0 ? q.prompts[0]! : [...before, { role: 'user', content: q.prompts[turn]! }];
+      return [{ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length) }];
+    });
+    const full: Sampling = { ...s, config, inputs, prompts };
+    for (const [index, a] of await sampled(full, turn === 0 ? name : `${name}-turn${turn + 1}`, model, () => undefined)) outputs[index]!.push(a.output);
+    interruptedBy(full);
+  }
+  return {
+    path: folder, format,
+    answers: chosen.map((q, i) => ({ ...(q.id === undefined ? {} : { id: q.id }), ...(q.category === undefined ? {} : { category: q.category }), prompts: q.prompts, outputs: outputs[i]!, generator: folder, where: `${folder}, question ${q.id ?? i + 1}` })),
+  };
+}
+
+/** Answers as the benchmark's own tools read them: AlpacaEval's array, else lines (user-anchors 5.3 to 5.5). Ids are hashes, so the same answers give the same bytes. */
+export function answerFileText({ format, answers }: AnswerFile): string {
+  if (format === 'alpaca-eval' || format === 'plain') {
+    return `${JSON.stringify(answers.map((a) => ({ instruction: a.prompts[0], output: a.outputs[0], generator: a.generator, dataset: a.category ?? 'alpaca_eval' })), null, 2)}\n`;
+  }
+  return answers.map((a) => {
+    const id = createHash('sha256').update(JSON.stringify([a.id, a.generator, a.outputs])).digest('hex').slice(0, 22);
+    if (format === 'arena-hard-v2') {
+      const messages = a.outputs.flatMap((o, t) => [{ role: 'user', content: a.prompts[t] }, { role: 'assistant', content: { answer: o } }]);
+      return `${JSON.stringify({ uid: a.id, ans_id: id, model: a.generator, messages })}\n`;
+    }
+    const turns = format === 'mt-bench' ? a.outputs : a.outputs.map((content) => ({ content }));
+    return `${JSON.stringify({ question_id: Number.isInteger(Number(a.id)) ? Number(a.id) : a.id, answer_id: id, model_id: a.generator, choices: [{ index: 0, turns }] })}\n`;
+  }).join('');
+}

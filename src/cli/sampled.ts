@@ -1,0 +1,59 @@
+import { join } from 'node:path';
+import type { RunConfig } from '../config/keys.js';
+import { EdpoError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import type { ModelFolder } from '../model/files/hf_folder.js';
+import { openKeptLines, type KeptLine } from '../model/judge/kept_lines.js';
+import { loadWeights, type Inputs } from '../model/session.js';
+import { sampleAnswers, type Answer, type PromptText } from './generate.js';
+import type { CliIo } from './io.js';
+import { Progress } from './progress.js';
+
+/** What sampling answers for a win rate takes. */
+export interface Sampling {
+  config: RunConfig;
+  io: CliIo;
+  inputs: Inputs;
+  prompts: PromptText[];
+  dir: string;
+  device: () => Promise<Gpu>;
+  /** The user asked to end, or the judge failed: sampling more would be for nothing. */
+  stopped: () => boolean;
+}
+
+/** What an answer depends on besides model and prompt. */
+export const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.temperature, top_p: c.top_p, top_k: c.top_k, max_new_tokens: c.max_new_tokens, seed });
+
+export const interruption = (dir: string): EdpoError => new EdpoError(`interrupted; answers and verdicts so far are in ${dir}`, { exitCode: 130, hint: 'the same command goes on with the rest' });
+
+export function interruptedBy(s: Pick<Sampling, 'stopped' | 'dir'>): void {
+  if (s.stopped()) throw interruption(s.dir);
+}
+
+/** Samples what is not in `<name>.ndjson` yet; every finished answer is a line, so a killed run goes on. */
+export async function sampled(s: Sampling, name: string, folder: ModelFolder, each: (a: Answer) => void): Promise<Map<number, Answer>> {
+  const { config, io, prompts } = s;
+  const { log, lines } = openKeptLines(join(s.dir, `${name}.ndjson`), { weights: folder.weightsHash(), sampling: samplingOf(config) }, (t) => io.say(`note: ${t}`));
+  const answers = new Map<number, Answer>();
+  const wanted = new Set(prompts.map((p) => p.index));
+  for (const line of lines.filter((l) => wanted.has(l['index'] as number))) {
+    const answer = line as KeptLine & Answer;
+    answers.set(answer.index, answer);
+    each(answer);
+  }
+  const left = prompts.filter((p) => !answers.has(p.index));
+  if (left.length > 0) {
+    const gpu = await s.device();
+    const weights = await loadWeights(gpu, folder, false, name);
+    const progress = new Progress(io, name, prompts.length, answers.size);
+    await sampleAnswers(gpu, weights, left, config, s.inputs, (answer) => {
+      answers.set(answer.index, answer);
+      log.append(`${JSON.stringify(answer)}\n`);
+      each(answer);
+      progress.update(answers.size);
+    }, s.stopped);
+    weights.destroy();
+  }
+  log.close();
+  return answers;
+}

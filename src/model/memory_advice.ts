@@ -1,0 +1,66 @@
+import type { RunConfig } from '../config/keys.js';
+import { InputError } from '../errors.js';
+import type { ModelSpec } from './families/spec.js';
+import type { LossDefinition } from './losses/types.js';
+import { memoryPlan, type MemoryPlan } from './memory.js';
+import { bytesText } from './reference.js';
+
+type Keys = Pick<RunConfig, 'token_budget' | 'gradient_checkpointing' | 'ref_mode' | 'ref_cache_dtype'>;
+
+/** The plan of a training run with these keys. @param rows of a micro-batch, where they are others than the budget's */
+export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, rows = c.token_budget): MemoryPlan {
+  const needs = loss.needs.reference;
+  return memoryPlan({
+    spec, rows, keep: c.gradient_checkpointing ? 'checkpoint' : 'train',
+    reference: needs === 'none' ? 'none' : c.ref_mode === 'live' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
+    rounded: needs === 'hidden' && c.ref_mode !== 'live' && c.ref_cache_dtype === 'float16',
+  });
+}
+
+export interface Change {
+  flags: string;
+  total: number;
+  cost: string;
+}
+
+/**
+ * The changes that save memory, cheapest in time first, each on top of those before it (user-anchors 2, row 1): at most three, ending with the first
+ * set that fits; what cannot save anything is left out.
+ * @param longest rows of the longest document, below which no budget may go
+ */
+export function cheaperPlans(spec: ModelSpec, loss: LossDefinition, c: Keys, longest: number, limit: number): Change[] {
+  const found: Change[] = [];
+  let keys = { ...c };
+  let total = trainingMemory(spec, loss, keys).total;
+  const step = (flags: string, over: Partial<Keys>, cost: string): void => {
+    const next = { ...keys, ...over };
+    const bytes = trainingMemory(spec, loss, next).total;
+    if (total <= limit || bytes >= total) return;
+    keys = next;
+    total = bytes;
+    found.push({ flags, total, cost });
+  };
+  if (loss.needs.reference !== 'none') step('--ref_mode cache', { ref_mode: 'cache' }, 'disk for the reference’s states, and faster steps');
+  // Halved as long as that is needed: small micro-batches use the card less well.
+  let budget = keys.token_budget;
+  while (budget > longest && trainingMemory(spec, loss, { ...keys, token_budget: budget }).total > limit) budget = Math.max(longest, Math.floor(budget / 2));
+  const whole = trainingMemory(spec, loss, { ...keys, token_budget: budget, gradient_checkpointing: true }).total;
+  step(`--token_budget ${budget}`, { token_budget: budget }, whole <= limit ? 'more micro-batches a step' : 'more micro-batches a step; the longest document allows no less');
+  step('--gradient_checkpointing true', { gradient_checkpointing: true }, 'about a third more time');
+  return found;
+}
+
+/** Refuses a run that is planned larger than `gpu_memory`, before anything is allocated. @throws InputError with the cheapest changes */
+export function requireMemory(spec: ModelSpec, loss: LossDefinition, c: Keys & Pick<RunConfig, 'gpu_memory'>, memory: MemoryPlan, longest: number): void {
+  if (c.gpu_memory === undefined) return;
+  const limit = c.gpu_memory * 1e9;
+  if (memory.total <= limit) return;
+  const changes = cheaperPlans(spec, loss, c, longest, limit);
+  const last = changes.at(-1);
+  const fits = last !== undefined && last.total <= limit;
+  const lines = changes.map((x, i) => `${i === 0 ? '' : 'and '}${x.flags}: ${bytesText(x.total)} (${x.cost})`);
+  throw new InputError(
+    `the plan takes ${bytesText(memory.total)} on the GPU, gpu_memory is ${bytesText(limit)}`,
+    [...lines, ...(fits ? [] : [`${changes.length === 0 ? 'no setting saves anything' : 'that is still too much'}: ${bytesText(memory.parts['weights']! + (memory.parts['gradients and Adam moments'] ?? 0))} are weights, gradients and Adam moments; a smaller model or a larger card`])].join('; '),
+  );
+}

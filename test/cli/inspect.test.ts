@@ -1,0 +1,65 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import type { TokenAudit } from '../../src/model/data/audit.js';
+import { lengthHistogram } from '../../src/model/data/audit.js';
+import { edpo, tinyFolder, tinyPairs } from '../helpers/cli.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'edpo-inspect-'));
+t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+const model = await tinyFolder(join(dir, 'model'));
+const put = (name: string, rows: object[]): string => {
+  writeFileSync(join(dir, name), rows.map((r) => `${JSON.stringify(r)}\n`).join(''));
+  return join(dir, name);
+};
+const audit = (data: string, ...more: string[]): TokenAudit => {
+  const r = edpo(['inspect', '--model_name_or_path', model, '--dataset_name', data, '--json', ...more]);
+  t.equal(r.code, 0, r.err);
+  return (JSON.parse(r.out.trim().split('\n').at(-1)!) as { audit: TokenAudit }).audit;
+};
+
+t.test('length histograms', async (t) => {
+  t.same(lengthHistogram([0, 15, 16, 31, 32, 33, 64]), { p50: 31, p90: 64, p99: 64, max: 64, bins: [{ from: 0, to: 15, count: 2 }, { from: 16, to: 31, count: 2 }, { from: 32, to: 63, count: 2 }, { from: 64, to: 127, count: 1 }] });
+  t.same(lengthHistogram([3]).bins, [{ from: 0, to: 15, count: 1 }]);
+  t.equal(lengthHistogram(Array.from({ length: 100 }, (_, i) => i + 1)).p99, 99);
+});
+
+t.test('what stands out: doubled and missing BOS and EOS, copies, longer sides, a padded trainer’s rows', async (t) => {
+  const pair = { prompt: 'abc', chosen: ' defg', rejected: ' hi' };
+  const a = audit(put('copies.jsonl', [pair, pair, { ...pair, rejected: ' hij' }, { prompt: 'z', chosen: ' a', rejected: ' bc' }]));
+  t.match(a.findings, { 'a copy of an earlier row': { count: 1, rows: [1] }, 'a prompt of an earlier row with other responses': { count: 1, rows: [2] } });
+  t.equal(a.chosen_longer, 3);
+  t.match(a.lengths, { chosen: { max: 6 }, rejected: { max: 5 } });
+  // BOS abc, then space, letters, EOS: 4 + 6 in the first three rows; nothing is longer, and the padded trainer runs both sides of four pairs.
+  t.equal(a.padded_rows, 10 * 4 * 2);
+  t.ok(a.rows < a.padded_rows);
+  const ids = { prompt_ids: [0, 0, 5], chosen_ids: [6, 1, 1], rejected_ids: [7, 1, 8, 1] };
+  t.match(audit(put('ids.jsonl', [ids, { prompt_ids: [4], chosen_ids: [0, 6], rejected_ids: [7, 1] }]), '--dataset_format', 'tokenized').findings, {
+    'BOS more than once in the prompt': { rows: [0] }, 'two end tokens after a response': { rows: [0] }, 'an end token inside a response': { rows: [0] },
+    'BOS in a response': { rows: [1] }, 'a response without an end token': { rows: [1] },
+  });
+  const text = edpo(['inspect', '--model_name_or_path', model, '--dataset_name', tinyPairs(join(dir, 'fine.jsonl'), 30)]);
+  t.match(text.out, /prompts: half within \d+ tokens/);
+  t.match(text.out, /found: /);
+  t.match(text.out, /a padded trainer would run \d+ \(\d\.\d\d times as many\)/);
+});
+
+t.test('a plan beyond gpu_memory is refused by plan and train, with the cheapest changes; what they promise holds', async (t) => {
+  const data = tinyPairs(join(dir, 'plan.jsonl'), 30);
+  const base = ['--model_name_or_path', model, '--dataset_name', data, '--loss_type', 'epsilon_dpo', '--token_budget', '4096'];
+  const total = (...more: string[]): number => (JSON.parse(edpo(['plan', ...base, '--json', ...more]).out) as { memory_bytes: number }).memory_bytes;
+  const gb = (share: number): string => String((share * total('--ref_mode', 'live')) / 1e9);
+  t.equal(edpo(['plan', ...base, '--ref_mode', 'live', '--gpu_memory', gb(1.01)]).code, 0);
+  for (const command of [['plan'], ['train', '--output_dir', join(dir, 'run')]]) {
+    const r = edpo([...command, ...base, '--ref_mode', 'live', '--gpu_memory', gb(0.3)]);
+    t.equal(r.code, 2);
+    t.match(r.err, /the plan takes [\d.]+ MB on the GPU, gpu_memory is [\d.]+ [kM]B\nhint: --ref_mode cache: .*; and --token_budget \d+: /);
+    t.notMatch(r.err, 'adapter:', 'before the GPU is touched');
+    const budget = /--token_budget (\d+)/.exec(r.err)![1]!;
+    t.equal(edpo(['plan', ...base, '--ref_mode', 'cache', '--token_budget', budget, '--gpu_memory', gb(0.3)]).code, 0, 'the last change makes it fit');
+  }
+  const none = edpo(['plan', ...base, '--gpu_memory', '0.00001']);
+  t.equal(none.code, 2);
+  t.match(none.err, /that is still too much: .* are weights, gradients and Adam moments; a smaller model or a larger card/);
+});
