@@ -58,7 +58,5 @@ function refresh(dir: string): Promise<void> {
     const worker = new Worker(new URL('./live_worker.js', import.meta.url), { workerData: dir, stdout: true, stderr: true });
     worker.on('error', fail);
     worker.on('exit', () => done());
-    // A run that ends otherwise does not wait for it.
-    worker.unref();
   });
 }
