@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { LOSS_NAMES } from '../model/losses/index.js';
+import { DIVERGENCE_TYPES } from '../model/losses/modifiers/divergence.js';
 import { DATASET_FORMATS } from '../model/data/formats.js';
 import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
@@ -65,14 +66,19 @@ export const shape = {
   max_train_samples: key('max_train_samples', 'data', DATA, count.default(0), 'use the first usable rows only; 0: all'),
   max_eval_samples: key('max_eval_samples', 'data', DATA, count.default(0), 'the same for the evaluation split'),
 
-  loss_type: key('loss_type', 'method', ['train', 'precompute-ref', 'eval', 'plan'], z.enum(LOSS_NAMES).default('sigmoid'), 'the method: sigmoid is DPO, epsilon_dpo is ε-DPO; edpo methods lists them'),
+  loss_type: key('loss_type', 'method', ['train', 'precompute-ref', 'eval', 'plan'], z.union([z.enum(LOSS_NAMES), z.array(z.enum(LOSS_NAMES)).min(2)]).default('sigmoid'), 'the method: sigmoid is DPO, epsilon_dpo is ε-DPO; edpo methods lists them; several with loss_weights are a mixture (MPO)'),
+  loss_weights: key('loss_weights', 'method', PAIRS, z.array(z.number().min(0)).optional(), 'weight of each loss of a mixture; 1 each where absent'),
+  rpo_alpha: key('rpo_alpha', 'method', PAIRS, z.number().min(0).default(0), 'weight of the chosen responses’ negative log-likelihood (a mean over the step’s tokens), added to any loss of pairs (RPO)'),
+  f_divergence_type: key('f_divergence_type', 'method', PAIRS, z.enum(DIVERGENCE_TYPES).default('reverse_kl'), 'divergence from the reference that the score of a response comes from'),
+  f_alpha_divergence_coef: key('f_alpha_divergence_coef', 'method', PAIRS, z.number().default(0.5), 'α of alpha_divergence, as TRL counts it since 0.29'),
   beta: key('beta', 'method', PAIRS, z.number().positive().default(0.1), 'KL penalty β; for epsilon_dpo the β the run starts with (the paper: 0.01)'),
   label_smoothing: key('label_smoothing', 'method', PAIRS, z.number().min(0).lt(0.5).default(0), 'λ of conservative DPO: the assumed share of flipped labels'),
   discopop_tau: key('discopop_tau', 'method', PAIRS, z.number().positive().default(0.05), 'discopop: temperature τ of its mixture'),
   rdpo_alpha: key('rdpo_alpha', 'method', PAIRS, z.number().min(0).default(0.05), 'r_dpo: penalty α per token of difference in length'),
   tdpo_alpha: key('tdpo_alpha', 'method', PAIRS, z.number().min(0).default(0.5), 'tdpo2: weight α of the difference of sequence KLs'),
-  simpo_gamma: key('simpo_gamma', 'method', PAIRS, z.number().min(0).default(0.5), 'simpo: target reward margin γ (SimPO’s own configs give γ/β)'),
-  cpo_alpha: key('cpo_alpha', 'method', PAIRS, z.number().min(0).default(1), 'cpo: weight of the NLL of chosen responses'),
+  simpo_gamma: key('simpo_gamma', 'method', PAIRS, z.number().min(0).default(0.5), 'simpo, cpo_simpo, alphapo: target reward margin γ (SimPO’s own configs give γ/β)'),
+  alphapo_alpha: key('alphapo_alpha', 'method', PAIRS, z.number().default(0.25), 'alphapo: α of its reward; 0 is SimPO'),
+  cpo_alpha: key('cpo_alpha', 'method', PAIRS, z.number().min(0).default(1), 'cpo, cpo_simpo: weight of the NLL of chosen responses'),
   slic_delta: key('slic_delta', 'method', PAIRS, z.number().positive().default(1), 'slic_hf: margin δ of the hinge, nats'),
   slic_lambda: key('slic_lambda', 'method', PAIRS, z.number().min(0).default(0.1), 'slic_hf: weight λ of the likelihood of the chosen response'),
   rrhf_lambda: key('rrhf_lambda', 'method', PAIRS, z.number().min(0).default(1), 'rrhf: weight λ of the likelihood of the chosen response'),

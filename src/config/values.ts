@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { SINKS } from '../model/train/sinks/types.js';
 import { REFUSED_VALUES, TRACKERS, VALUE_ALIASES } from './foreign.js';
-import { defaultOf, takesList, takesNumber } from './expect.js';
+import { defaultOf, takesList, takesNumber, takesNumbers } from './expect.js';
 import { shape, type KeyName } from './keys.js';
 
 /** A value ready for the schema under the key it ends up in, with what was made of it; or why it is refused. */
@@ -33,6 +33,7 @@ export function readValue(name: KeyName, given: unknown, label: string): Reading
   }
   if (name === 'report_to') return readReportTo(given, label);
   let value = given;
+  if (name === 'loss_type' && typeof value === 'string' && value.includes(',')) value = value.split(',').map((part) => part.trim());
   if (name === 'loss_type' && Array.isArray(value) && value.length === 1) value = value[0];
   if (typeof value === 'string') {
     const same = VALUE_ALIASES[name]?.[value];
@@ -70,6 +71,7 @@ function readReportTo(given: unknown, label: string): Reading {
 export function fromText(name: KeyName, text: string): unknown {
   const type = shape[name] as z.ZodType;
   if (takesNumber(name)) return text.trim() !== '' && !Number.isNaN(Number(text)) ? Number(text) : text;
+  if (takesNumbers(name)) return text.split(',').map((part) => (part.trim() === '' || Number.isNaN(Number(part)) ? part : Number(part)));
   if (takesList(name)) return text;
   if ((text === 'true' || text === 'false') && type.safeParse(true).success) return text === 'true';
   if (text.startsWith('{') && type.safeParse({}).success) {
