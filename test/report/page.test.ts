@@ -92,6 +92,7 @@ t.test('the report of a real run', skip, async (t) => {
   await page.keyboard.press('ArrowRight');
   t.equal(await page.$eval('#say', (e) => e.textContent), `optimiser step 2, training: ${Number(first['loss']!.toPrecision(4))}`);
   t.equal(await inPage<boolean>(page, 'document.querySelector("#f-loss .tip").hidden'), false);
+  t.ok(await inPage<number>(page, '[...document.querySelectorAll("#f-loss circle")].filter((c) => c.style.display !== "none").length') >= 1, 'a dot on the line');
   await page.keyboard.press('Escape');
   t.equal(await inPage<boolean>(page, 'document.querySelector("#f-loss .tip").hidden'), true);
   // And by pointer: over the right edge of the plot, the last step.
@@ -120,5 +121,11 @@ t.test('two runs overlaid, with what differs and win rates beside them', skip, a
   const rows = await page.$$eval('#differences tbody tr', (all) => all.map((tr) => [...tr.cells].map((c) => c.textContent)));
   t.ok(rows.some((row) => row[0] === 'loss_type' && row[1] === 'epsilon_dpo' && row[2] === 'sigmoid'), JSON.stringify(rows));
   t.match(await page.$eval('#winrates', (e) => e.textContent), /wins.*%/s);
+  t.same(await page.$$eval('#winrates thead th', (all) => all.map((th) => th.textContent)), ['measure', 'wins'], 'named and found beside its run, it stands there once');
   await page.close();
+  // Found by the weights it measured: with the run it belongs to, not with its neighbour.
+  for (const [run, found] of [[other, true], [join(dir, 'epsilon'), false]] as const) {
+    t.equal(edpo(['report', run]).code, 0);
+    t.equal(/id="winrates"/.test(readFileSync(join(run, 'report.html'), 'utf8')), found, run);
+  }
 });
