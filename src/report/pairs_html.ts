@@ -17,7 +17,7 @@ export async function pairsHtml(run: ReportRun, notes: string[], named: boolean)
     const span = l.pairs.length === 1 ? `1 pair, margin ${figure(l.pairs[0]!.margin)}` : `${figure(l.pairs.length)} pairs, margins ${figure(l.pairs[0]!.margin)} to ${figure(l.pairs.at(-1)!.margin)}`;
     return `<details class="list"><summary><span class="name">${escape(l.title)}${named ? `<span class="hidden"> of ${escape(run.name)}</span>` : ''}</span> <span class="span">${span}</span></summary><p class="small">${escape(l.about)}</p>${l.pairs.map((p) => pair(p, typeof texts === 'string' ? undefined : texts.get(p.id))).join('')}</details>`;
   });
-  return `${named ? `<h3>${escape(run.name)}</h3>` : ''}<p class="about">${figure(ledger.windowPairs)} pairs of the last pass over the data${ledger.fromStep > 0 ? ` (from step ${figure(ledger.fromStep)})` : ''}, by their ${escape(ledger.marginName)}.</p>${lists.join('\n')}`;
+  return `${named ? `<h3>${escape(run.name)}</h3>` : ''}<p class="about">${figure(ledger.windowPairs)} pairs of the last pass over the data${ledger.fromStep > 0 ? ` (from step ${figure(ledger.fromStep)})` : ''}, by their ${escape(ledger.marginName)}.${typeof texts === 'string' ? '' : ' Texts are read from the data as they are now.'}</p>${lists.join('\n')}`;
 }
 
 function pair(p: NamedPair, text: PairText | undefined): string {

@@ -97,7 +97,7 @@ export async function draw(plot: Plot): Promise<Drawn> {
   const [left, top] = [Number(at[1]), Number(at[2])];
   const [low, high] = (view.scale('y') as { domain(): [number, number] }).domain();
   const drawn: Drawn = {
-    svg: clean(svg), width: Number(size[1]),
+    svg: clean(svg, plot.id), width: Number(size[1]),
     x: { from: domain[0], to: domain[1], begin: left, end: left + view.width() },
     y: { from: low, to: high, begin: top + view.height(), end: top },
   };
@@ -111,9 +111,15 @@ function xRange(plot: Plot): [number, number] {
   return to > from ? [from, to] : to === from ? [from - 1, to + 1] : [0, 1];
 }
 
-/** Without what Vega writes for readers of the drawing alone: here the figure around it speaks, and the page gives the size. */
-const clean = (svg: string): string =>
-  svg.replace(/ (?:role|aria-[a-z]+|class)="[^"]*"/g, '').replace(/^<svg([^>]*?) width="[\d.]+" height="[\d.]+"/, '<svg$1').replace(/ xmlns:xlink="[^"]*"| version="[^"]*"/g, '').replace('<svg', '<svg aria-hidden="true" focusable="false"');
+/**
+ * Without what Vega writes for readers of the drawing alone: here the figure around it speaks, and the page gives the size. What the drawing
+ * refers to Vega numbers throughout a process: renamed, so that a page does not depend on the pages before it.
+ */
+function clean(svg: string, id: string): string {
+  const names = [...new Set([...svg.matchAll(/ id="([^"]+)"/g)].map((m) => m[1]!))];
+  return names.reduce((text, name, i) => text.replaceAll(`"${name}"`, `"${id}-${i}"`).replaceAll(`#${name})`, `#${id}-${i})`), svg)
+    .replace(/ (?:role|aria-[a-z]+|class)="[^"]*"/g, '').replace(/^<svg([^>]*?) width="[\d.]+" height="[\d.]+"/, '<svg$1').replace(/ xmlns:xlink="[^"]*"| version="[^"]*"/g, '').replace('<svg', '<svg aria-hidden="true" focusable="false"');
+}
 
 function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x: [number, number]): Spec {
   const steps = plot.kind === 'steps';

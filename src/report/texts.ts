@@ -1,6 +1,8 @@
-import { datasetFiles } from '../model/data/files.js';
+import { createIo } from '../cli/io.js';
+import { datasetFiles, type DatasetChoice } from '../model/data/files.js';
 import { DATASET_FORMATS, detectFormat, readExample, type DatasetFormat } from '../model/data/formats.js';
 import { rows } from '../model/data/rows.js';
+import { isHubId } from '../model/hub/names.js';
 import type { Message } from '../model/text/template.js';
 
 export interface PairText { prompt: string; chosen: string; rejected: string }
@@ -25,10 +27,10 @@ export async function pairTexts(config: Record<string, unknown>, split: 'train' 
   const dataDir = strings('data_dir');
   const dataFiles = strings(split === 'train' ? 'data_files' : 'eval_data_files');
   try {
-    const files = datasetFiles({
+    const files = await filesOf({
       name: text('dataset_name'), split: (split === 'train' ? text('dataset_train_split') : text('dataset_test_split')) ?? (split === 'train' ? 'train' : 'test'),
       ...(dataDir ? { dataDir } : {}), ...(dataFiles ? { dataFiles } : {}),
-    });
+    }, text('dataset_revision'));
     const asked = text('dataset_format') as DatasetFormat | undefined;
     let format = asked !== undefined && asked !== 'auto' && DATASET_FORMATS.includes(asked) ? asked : undefined;
     const last = Math.max(...ids);
@@ -49,4 +51,11 @@ export async function pairTexts(config: Record<string, unknown>, split: 'train' 
   } catch (error) {
     return (error as Error).message;
   }
+}
+
+/** Files of the data: of a hub's they are those in the cache, a report asks no network. */
+async function filesOf(choice: DatasetChoice, revision: string | undefined): Promise<string[]> {
+  if (choice.name === undefined || !isHubId(choice.name)) return datasetFiles(choice);
+  const { localDataset } = await import('../model/hub/index.js');
+  return localDataset(choice, { offline: true, ...(revision === undefined ? {} : { dataset_revision: revision }) }, { ...createIo({ quiet: true }), warn: () => undefined });
 }
