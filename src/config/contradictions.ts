@@ -90,6 +90,12 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `sync_ref_model moves the reference, and loss_type ${chosen} has none`);
     else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `sync_ref_model moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);
   }
+  if (c.realign !== undefined) {
+    if (c.ref_model_name_or_path === undefined && (purpose === 'generate' || purpose === 'eval-winrate')) add(['realign', 'ref_model_name_or_path'], 'mixes the policy with a reference: give ref_model_name_or_path');
+    if (c.outputs !== undefined) add(['realign', 'outputs'], 'changes how answers are sampled, and outputs are already sampled');
+    if (purpose === 'eval' && loss?.needs.reference === 'none') add(['realign', 'loss_type'], `mixes the policy with a reference, and loss_type ${chosen} has none; epsilon_dpo reports all columns`);
+    if (purpose === 'eval' && loss?.needs.reference === 'logps' && c.ref_cache !== undefined && c.ref_mode === 'cache') add(['realign', 'ref_mode'], `needs the reference’s whole distribution, and loss_type ${chosen} caches sums: ref_mode: live, or loss_type: epsilon_dpo`);
+  }
   if (c.ref_mode === 'live' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push('ref_cache: not used (ref_mode is live)');
   if (c.shard) {
     const [i, n] = c.shard.split('/').map(Number) as [number, number];

@@ -44,7 +44,7 @@ const steps = z.number().min(0).refine((v) => v < 1 || Number.isInteger(v), 'exp
 export const shape = {
   model_name_or_path: key('model_name_or_path', 'model', MODEL, text.optional(), 'policy: a folder with config.json, *.safetensors, tokenizer.json; or a hub id, ORG/NAME or ORG/NAME@REVISION'),
   model_revision: key('model_revision', 'model', MODEL, text.optional(), 'branch, tag or commit of a model_name_or_path from the hub; main where absent'),
-  ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'plan'], text.optional(), 'folder or hub id of the reference; the policy as it starts where absent'),
+  ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'generate', 'plan'], text.optional(), 'folder or hub id of the reference; the policy as it starts where absent'),
   chat_template: key('chat_template', 'model', [...DATA, 'generate'], text.optional(), 'Jinja file (or text) instead of the tokenizer’s own chat template'),
   save_dtype: key('save_dtype', 'model', ['train', 'sft'], z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'format of written weights; auto: as the base stores them'),
   dtype: key('dtype', 'model', MODEL, z.enum(['float32']).default('float32'), 'arithmetic of the run'),
@@ -159,6 +159,7 @@ export const shape = {
   n_prompts: key('n_prompts', 'generation', SAMPLING, count.default(0), 'use the first prompts only; 0: all'),
   max_new_tokens: key('max_new_tokens', 'generation', SAMPLING, z.int().positive().default(1024), 'tokens at most'),
   temperature: key('temperature', 'generation', SAMPLING, z.number().min(0).default(1), '0: greedy'),
+  realign: key('realign', 'generation', ['generate', 'eval', 'eval-winrate'], z.number().min(0).optional(), 'λ: runs the policy with logits λ f + (1 − λ) r, policy and reference together; previews training at β/λ'),
   top_p: key('top_p', 'generation', SAMPLING, z.number().gt(0).max(1).default(1), 'smallest set of tokens with this probability'),
   top_k: key('top_k', 'generation', SAMPLING, count.default(0), 'most likely tokens only; 0: all'),
   batch_size: key('batch_size', 'generation', SAMPLING, z.int().positive().default(16), 'answers made at a time; never changes them'),
