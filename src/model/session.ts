@@ -8,7 +8,7 @@ import type { BaseName } from './files/adapter_folder.js';
 import type { ModelFolder } from './files/hf_folder.js';
 import { parameterSpecs } from './families/spec.js';
 import { localDataset } from './hub/index.js';
-import { losses, type LossName } from './losses/index.js';
+import { composeLoss } from './losses/modifiers/compose.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
 import { openModel } from './models.js';
 import { Parameters } from './parameters.js';
@@ -94,7 +94,7 @@ export async function loadWeights(gpu: Gpu, folder: ModelFolder, trainable: bool
   return parameters;
 }
 
-export const lossOf = (config: RunConfig): LossDefinition => losses[config.loss_type as LossName];
+export const lossOf = (config: RunConfig): LossDefinition => composeLoss(config);
 
 export const settingsOf = (c: RunConfig, criterionColumns = false): LossSettings => ({
   beta: c.beta, epsilonCheck: c.epsilon_check ?? c.epsilon, epsilonSize: c.epsilon_size ?? c.epsilon, criterion: c.criterion, deadzone: c.criterion_deadzone,
