@@ -115,6 +115,8 @@ for source, a, b in texts:
     head = tokenizer.encode("<|source|>" + source, max_length=SOURCE, truncation=True)
     room = (SOURCE + 2 * CANDIDATE - len(head)) // 2
     one, two = (tokenizer.encode(p + t, max_length=room, truncation=True) for p, t in (("<|candidate1|>", a), ("<|candidate2|>", b)))
-    result["texts"].append({"source": source, "a": a, "b": b, "ids": head + one + two, "lengths": [len(head), len(one), len(two)]})
+    whole = [len(tokenizer.encode(p + t)) for p, t in (("<|source|>", source), ("<|candidate1|>", a), ("<|candidate2|>", b))]
+    lengths = [len(head), len(one), len(two)]
+    result["texts"].append({"source": source, "a": a, "b": b, "ids": head + one + two, "lengths": lengths, "truncated": whole != lengths})
 json.dump(result, sys.stdout, ensure_ascii=False)
 sys.stdout.write("\n")

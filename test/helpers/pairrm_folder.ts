@@ -10,7 +10,7 @@ export interface PairRmGolden {
   far: number;
   tokenizer: { tokenizer: Record<string, unknown>; tokenizer_config: Record<string, unknown> };
   limits: { source: number; candidate: number };
-  texts: Array<{ source: string; a: string; b: string; ids: number[]; lengths: number[] }>;
+  texts: Array<{ source: string; a: string; b: string; ids: number[]; lengths: number[]; truncated: boolean }>;
 }
 export const golden = JSON.parse(readFileSync('test/goldens/pairrm.json', 'utf8')) as PairRmGolden;
 export const MODELS = Object.keys(golden.models);

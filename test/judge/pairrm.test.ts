@@ -104,7 +104,7 @@ t.test('inputs equal transformers’ tokenize_pair: pieces, budgets, right trunc
     t.strictSame([pair.source, pair.first, pair.second], [1, lengths[0]! + 1, lengths[0]! + lengths[1]! + 1]);
     t.ok(pair.ids.length <= 36);
   }
-  t.strictSame(golden.texts.map((x) => inputs.pair(x.source, x.a, x.b).truncated), [false, true, true, false, false, true]);
+  t.strictSame(golden.texts.map((x) => inputs.pair(x.source, x.a, x.b).truncated), golden.texts.map((x) => x.truncated), 'what was cut is known');
   t.strictSame(inputs.pair('a[SEP]b', 'hi[SEP]', '').ids, inputs.pair('a b', 'hi ', '').ids, 'a literal [SEP] is a space');
   // The prefixes in added_tokens.json alone, under other ids.
   const { tokenizer } = golden.tokenizer;
@@ -171,7 +171,7 @@ t.test('other folders are refused, with what is wrong named', async (t) => {
 });
 
 t.test('eval-winrate --judge pairrm:FOLDER: two answer files; a data set with dialogues', async (t) => {
-  const judge = await pairRmFolder(join(dir, 'cli'), MODELS[1], { ranker: true });
+  const judge = await pairRmFolder(join(dir, 'cli'), MODELS[1], { ranker: true, config: { source_maxlength: 200, candidate_maxlength: 60 } });
   const rows = ['hello!', 'the end', 'why?', 'a', 'tell me', 'hello again'].map((instruction, i) => ({ instruction, mine: i === 3 ? 'same' : `mine ${'abc'.repeat(i)}`, theirs: i === 3 ? 'same' : `theirs ${i % 2 ? '' : 'and more'}` }));
   const file = (name: string, of: 'mine' | 'theirs'): string => {
     const path = join(dir, `${name}.json`);
@@ -192,10 +192,14 @@ t.test('eval-winrate --judge pairrm:FOLDER: two answer files; a data set with di
   for (const [id, decision] of of) t.ok(of.get(id.endsWith(':ab') ? id.replace(':ab', ':ba') : id.replace(':ba', ':ab')) === 0 - decision);
 
   const policy = await tinyFolder(join(dir, 'policy'));
+  const tokenizer = join(policy, 'tokenizer.json');
+  const letters = JSON.parse(readFileSync(tokenizer, 'utf8')) as { model: { vocab: Record<string, number> } };
+  Object.assign(letters.model.vocab, { Ċ: 34, H: 35, A: 36 });
+  writeFileSync(tokenizer, JSON.stringify(letters));
   const data = join(dir, 'hh.jsonl');
   writeFileSync(data, ['\n\nHuman: hello\n\nAssistant: hi\n\nHuman: why?\n\nAssistant:', '\n\nHuman: the end\n\nAssistant:'].map((p) => JSON.stringify({ chosen: `${p} a b c`, rejected: `${p} d` })).join('\n') + '\n');
   const outputs = join(dir, 'answers.jsonl');
-  writeFileSync(outputs, ['well', 'no end'].map((output) => JSON.stringify({ output })).join('\n') + '\n');
+  writeFileSync(outputs, ['well', 'no end'].map((output, index) => JSON.stringify({ index, output })).join('\n') + '\n');
   const dialogues = edpo(['eval-winrate', '--model_name_or_path', policy, '--dataset_name', data, '--outputs', outputs, '--judge', `pairrm:${judge}`, '--output_dir', join(dir, 'dialogues')]);
   t.equal(dialogues.code, 0, dialogues.err);
   const asked: Question[] = [
@@ -203,10 +207,11 @@ t.test('eval-winrate --judge pairrm:FOLDER: two answer files; a data set with di
     { id: '1:ab', prompt: 'the end', a: 'no end', b: 'a b c' },
   ];
   const want = new Map<string, unknown>();
-  await (await pairrmJudge(judge, testGpu, 128)).ask(Queue.of(asked), (id, winner, detail) => want.set(id, { winner, decision: detail!['decision'] }));
+  await (await pairrmJudge(judge, testGpu, 512)).ask(Queue.of(asked), (id, winner, detail) => want.set(id, { winner, decision: detail!['decision'] }));
   for (const line of readFileSync(join(dir, 'dialogues', 'annotations.ndjson'), 'utf8').trim().split('\n').slice(1)) {
     const { id, winner, decision } = JSON.parse(line) as { id: string; winner: string; decision: number };
     if (want.has(id)) t.same({ winner, decision }, want.get(id), id);
+    t.not(decision, 0);
   }
   const wrong = edpo(['eval-winrate', '--outputs', file('model', 'mine'), '--baseline', file('base', 'theirs'), '--judge', `pairrm:${policy}`, '--output_dir', join(dir, 'wrong')]);
   t.equal(wrong.code, 2);
