@@ -41,7 +41,7 @@ t.test('hidden states and scores equal transformers’; neither batch mates nor 
     const model = golden.models[name]!;
     const folder = openPairRmFolder(await pairRmFolder(join(dir, `model${m}`), name, { ranker: m === 1 }));
     const { spec } = folder;
-    const weights = await FrozenTensors.load(gpu, folder.tensors, 'test', (p, first, n) => folder.weights.readF32(p, first, n));
+    const weights = await FrozenTensors.load(gpu, folder.tensors, 'test', folder.read);
     const rows = model.hidden.reduce((n, h) => n + h.ids.length, 0);
     const encoder = await DebertaEncoder.open(gpu, spec, weights, BACKBONE, rows);
     const program = new Program(gpu, 'test');

@@ -15,14 +15,20 @@ export interface PairRmLimits {
   candidate: number;
 }
 
-/** A PairRM folder (Jiang et al. 2023, arXiv 2306.02561), opened and checked; no weight is read yet. */
-export interface PairRmFolder {
-  path: string;
+/** What the scorer is made of: the backbone's numbers, every tensor, and a tensor's rows [first, first + rows) as f32. */
+export interface PairRmModel {
   spec: DebertaSpec;
   tensors: ParameterSpec[];
-  weights: WeightFiles;
-  limits: PairRmLimits;
+  read(p: ParameterSpec, first: number, rows: number): Float32Array;
 }
+
+/** A PairRM folder (Jiang et al. 2023, arXiv 2306.02561), opened and checked; no weight is read yet. */
+export interface PairRmFolder extends PairRmModel {
+  limits: PairRmLimits;
+  weights: WeightFiles;
+}
+
+export const pairRmTensors = (spec: DebertaSpec): ParameterSpec[] => [...debertaTensors(spec, BACKBONE), ...linear(HEAD.hidden, spec.D, 2 * spec.D), ...linear(HEAD.score, 1, spec.D)];
 
 const numberKeys = ['source_maxlength', 'candidate_maxlength'] as const;
 
@@ -51,9 +57,9 @@ export function openPairRmFolder(path: string): PairRmFolder {
   // The vocabulary was grown by the prefixes' tokens, which the backbone's numbers do not know.
   const rows = weights.shapeOf(embeddingNames(BACKBONE).words)?.[0];
   const spec = debertaSpec(ranker ? { ...DEBERTA_V3_LARGE, ...(rows ? { vocab_size: rows } : {}), ...present(config) } : config, where);
-  const tensors = [...debertaTensors(spec, BACKBONE), ...linear(HEAD.hidden, spec.D, 2 * spec.D), ...linear(HEAD.score, 1, spec.D)];
+  const tensors = pairRmTensors(spec);
   weights.check(tensors, true);
-  return { path, spec, tensors, weights, limits: { source: lengths[0], candidate: lengths[1] } };
+  return { spec, tensors, weights, read: (p, first, n) => weights.readF32(p, first, n), limits: { source: lengths[0], candidate: lengths[1] } };
 }
 
 /** The backbone's numbers a ranker config has of its own. */

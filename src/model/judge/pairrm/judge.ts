@@ -6,8 +6,8 @@ import { openPairRmFolder } from './folder.js';
 import { PairInputs, type PairInput } from './inputs.js';
 import { PairScorer } from './scorer.js';
 
-/** Questions looked at together: enough to fill micro-batches. */
-const CHUNK = 64;
+/** Questions looked at together: enough to fill micro-batches; what a kill may lose. */
+const CHUNK = 32;
 
 /**
  * PairRM as the judge. A comparison is scored in both orders, d(a, b) − d(b, a) decides, and changes its sign to the bit where a and b change places:

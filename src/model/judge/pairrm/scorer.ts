@@ -10,7 +10,7 @@ import { Dyn, Tensor } from '../../../gpu/tensor.js';
 import { planMicroBatches } from '../../batch/pack.js';
 import { DebertaEncoder } from '../../deberta/encoder.js';
 import { FrozenTensors } from '../../frozen_tensors.js';
-import { BACKBONE, HEAD, type PairRmFolder } from './folder.js';
+import { BACKBONE, HEAD, type PairRmModel } from './folder.js';
 import type { PairInput } from './inputs.js';
 
 /** Scores of both answers in one order. PairRM's logit is left − right. */
@@ -52,8 +52,8 @@ export class PairScorer {
   }
 
   /** @param rows token rows of a batch. Throws InputError where a weight is not finite. */
-  static async open(gpu: Gpu, { spec, tensors, weights: files }: PairRmFolder, rows: number): Promise<PairScorer> {
-    const weights = await FrozenTensors.load(gpu, tensors, 'pairrm', (p, first, n) => files.readF32(p, first, n));
+  static async open(gpu: Gpu, { spec, tensors, read }: PairRmModel, rows: number): Promise<PairScorer> {
+    const weights = await FrozenTensors.load(gpu, tensors, 'pairrm', read);
     const encoder = await DebertaEncoder.open(gpu, spec, weights, BACKBONE, rows);
     const scorer = new PairScorer(gpu, encoder, weights, spec.D, { rows, sequences: Math.max(1, Math.floor(rows / FEWEST_ROWS)) });
     await scorer.program.ready();
