@@ -34,11 +34,4 @@ export class FrozenTensors {
   value(name: string): Tensor {
     return this.table(name)[0]!.table;
   }
-
-  get bytes(): number {
-    return [...this.pieces.values()].flat().reduce((n, { table }) => n + table.bytes, 0);
-  }
-  destroy(): void {
-    for (const { table } of [...this.pieces.values()].flat()) table.destroy();
-  }
 }

@@ -213,6 +213,20 @@ t.test('eval-winrate --judge pairrm:FOLDER: two answer files; a data set with di
     if (want.has(id)) t.same({ winner, decision }, want.get(id), id);
     t.not(decision, 0);
   }
+  // MT-Bench's pairs: the second turn is asked with the first, each side's own.
+  const bench = (name: string, rows: object[]): string => {
+    const path = join(dir, name);
+    writeFileSync(path, rows.map((r) => JSON.stringify(r)).join('\n') + '\n');
+    return path;
+  };
+  const answersOf = (id: string, turns: string[]): string => bench(`${id}.jsonl`, [{ question_id: 81, answer_id: id, model_id: id, choices: [{ index: 0, turns }], tstamp: 1 }]);
+  const mt = edpo(['eval-winrate', '--outputs', answersOf('mine', ['hi', 'well']), '--baseline', answersOf('base', ['no', 'a b c']), '--questions', bench('question.jsonl', [{ question_id: 81, category: 'writing', turns: ['hello', 'why?'] }]),
+    '--judge', `pairrm:${judge}`, '--judge_protocol', 'mt-bench', '--output_dir', join(dir, 'mt')]);
+  t.equal(mt.code, 0, mt.err);
+  want.clear();
+  await (await pairrmJudge(judge, testGpu, 512)).ask(Queue.of<Question>([{ id: 'x', prompt: 'why?', a: 'well', b: 'a b c', earlier: [{ prompt: 'hello', a: 'hi', b: 'no' }] } as Question]), (id, winner, detail) => want.set(id, { winner, decision: detail!['decision'] }));
+  const second = readFileSync(join(dir, 'mt', 'annotations.ndjson'), 'utf8').trim().split('\n').slice(1).map((l) => JSON.parse(l) as { id: string; winner: string; decision: number }).find((l) => l.id === '81#2:ab')!;
+  t.same({ winner: second.winner, decision: second.decision }, want.get('x'));
   const wrong = edpo(['eval-winrate', '--outputs', file('model', 'mine'), '--baseline', file('base', 'theirs'), '--judge', `pairrm:${policy}`, '--output_dir', join(dir, 'wrong')]);
   t.equal(wrong.code, 2);
   t.match(wrong.err, /is a llama; a PairRM \(DebertaV2PairRM/);

@@ -26,22 +26,16 @@ export class DebertaEncoder {
   /** Keys and queries of the relative embeddings by layer [2·buckets, D]: the same for every text, so made once. */
   private readonly positions: Array<{ pos_key: Tensor; pos_query: Tensor }>;
   private readonly make: (name: string, ...shape: Extent[]) => Tensor;
-  private readonly all: Tensor[] = [];
 
   private constructor(private readonly gpu: Gpu, private readonly spec: DebertaSpec, private readonly weights: FrozenTensors, private readonly at: string, rows: number) {
     const { L, D, buckets, maxDistance } = spec;
-    this.make = (name, ...shape) => {
-      const tensor = new Tensor(gpu, `deberta.${name}`, shape);
-      this.all.push(tensor);
-      return tensor;
-    };
+    this.make = (name, ...shape) => new Tensor(gpu, `deberta.${name}`, shape);
     this.N = new Dyn('N', rows);
     this.ids = new Tensor(gpu, 'deberta.ids', [this.N], 'u32');
     this.span = new Tensor(gpu, 'deberta.span', [this.N, 2], 'u32');
     const table = relativeRows(rows, buckets, maxDistance);
     this.relative = new Tensor(gpu, 'deberta.relative', [table.length], 'u32');
     this.relative.write(table);
-    this.all.push(this.ids, this.span, this.relative);
     this.states = this.make('states', this.N, D);
     this.positions = Array.from({ length: L }, (_, l) => ({ pos_key: this.make(`L${l}.pos_key`, 2 * buckets, D), pos_query: this.make(`L${l}.pos_query`, 2 * buckets, D) }));
   }
@@ -125,9 +119,5 @@ export class DebertaEncoder {
     this.ids.write(ids);
     this.span.write(span);
     return { starts, rows };
-  }
-
-  destroy(): void {
-    for (const tensor of this.all) tensor.destroy();
   }
 }
