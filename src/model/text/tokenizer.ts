@@ -54,15 +54,19 @@ const tokenText = (value: unknown): string | undefined =>
 /**
  * Loads tokenizer.json and tokenizer_config.json of a folder. tokenizer.json alone decides the ids, as in Hugging Face's fast
  * tokenizers: the bundled per-model classes, some of which follow the older "slow" ones, are passed by.
- * @param beside the model's folder where that is another one: it knows end tokens, too
+ * @param modelDir the model's folder where that is another one: it knows end tokens, too
  */
-export async function loadTokenizer(dir: string, beside = dir): Promise<Tokenizer> {
+export async function loadTokenizer(dir: string, modelDir = dir): Promise<Tokenizer> {
   const path = join(dir, 'tokenizer.json');
   if (!existsSync(path)) throw new InputError(`${dir} has no tokenizer.json`, 'save the tokenizer as a "fast" tokenizer beside the model');
   const json = readJson(path) as TokenizerJson;
   if (typeof json.model !== 'object' || json.model === null) throw new InputError(`${path} has no "model" entry, so it is no tokenizer file`, 'copy or download the file again');
   const optional = (name: string, from = dir): Record<string, unknown> => (existsSync(join(from, name)) ? readJson(join(from, name)) : {});
   const config: Record<string, unknown> = { ...optional('special_tokens_map.json'), ...optional('tokenizer_config.json') };
+  // As transformers does: tokens that were added beside the file, ordinary ones.
+  const known = new Set(json.added_tokens?.map((t) => t.content));
+  const beside = Object.entries(optional('added_tokens.json') as Record<string, number>).filter(([content]) => !known.has(content));
+  json.added_tokens = [...(json.added_tokens ?? []), ...beside.map(([content, id]) => ({ id, content, special: false, normalized: true }))];
   normaliseTokenizerJson(json);
   const hash = createHash('sha256').update(JSON.stringify([json.model, json.added_tokens, json.normalizer, json.pre_tokenizer])).digest('hex');
 
@@ -80,7 +84,7 @@ export async function loadTokenizer(dir: string, beside = dir): Promise<Tokenize
   const idOf = (text: string | undefined): number | undefined => (text === undefined ? undefined : (added.get(text) ?? inner.model.tokens_to_ids.get(text)));
   const bosId = idOf(tokenText(config['bos_token']));
   const eosId = idOf(tokenText(config['eos_token']));
-  const ends = [eosId, ...[...new Set([dir, beside])].flatMap((d) => [optional('generation_config.json', d)['eos_token_id'], optional('config.json', d)['eos_token_id']])].flat();
+  const ends = [eosId, ...[...new Set([dir, modelDir])].flatMap((d) => [optional('generation_config.json', d)['eos_token_id'], optional('config.json', d)['eos_token_id']])].flat();
   const largest = addedTokens.reduce((most, t) => Math.max(most, t.id), inner.model.vocab.length - 1);
   const templateFile = join(dir, 'chat_template.jinja');
   const template = existsSync(templateFile) ? readFileSync(templateFile, 'utf8') : defaultTemplate(config['chat_template']);
