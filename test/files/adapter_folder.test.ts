@@ -69,6 +69,7 @@ for (const [name, c] of Object.entries(golden.cases)) {
     };
     refused({ use_dora: true, modules_to_save: ['lm_head'], bias: 'all' }, /use_dora: not available, got true\n +modules_to_save: not available, got \["lm_head"\]\n +bias: /);
     refused({ peft_type: 'IA3' }, /peft_type: expected "LORA", got "IA3"/);
+    refused({ init_lora_weights: 'pissa_niter_4' }, /init_lora_weights: a changed base is not available, got "pissa_niter_4"/);
     refused({ r: 0, lora_alpha: 'x' }, /r: expected a whole number above 0, got 0\n +lora_alpha: expected a number above 0, got "x"/);
     refused({ r: 7 }, /does not fit .*base \(it was trained on org\/base\)\n.*lora_A.weight: expected \[7, \d+\], got \[[345], \d+\]/);
   });

@@ -50,6 +50,8 @@ export class AdapterFolder {
     const problems = UNAVAILABLE.filter((key) => !asksForNothing(c[key])).map((key) => `${key}: not available, got ${JSON.stringify(c[key])}`);
     if (c['peft_type'] !== 'LORA') problems.push(`peft_type: expected "LORA", got ${JSON.stringify(c['peft_type'] ?? null)}`);
     if (c['bias'] !== undefined && c['bias'] !== 'none') problems.push(`bias: trained biases are not available, got ${JSON.stringify(c['bias'])}`);
+    // These begin by changing the base's weights, and the adapter alone does not say how.
+    if (/^(pissa|olora|corda|loftq|lora_ga)/.test(String(c['init_lora_weights']))) problems.push(`init_lora_weights: a changed base is not available, got ${JSON.stringify(c['init_lora_weights'])}`);
     const [rank, alpha, base, revision] = [c['r'], c['lora_alpha'], c['base_model_name_or_path'], c['revision']];
     if (!Number.isInteger(rank) || (rank as number) < 1) problems.push(`r: expected a whole number above 0, got ${JSON.stringify(rank ?? null)}`);
     if (typeof alpha !== 'number' || !(alpha > 0)) problems.push(`lora_alpha: expected a number above 0, got ${JSON.stringify(alpha ?? null)}`);
