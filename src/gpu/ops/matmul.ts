@@ -1,3 +1,4 @@
+import { EdpoError } from '../../errors.js';
 import type { Gpu } from '../device.js';
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
@@ -25,19 +26,26 @@ const patches = (rows: number, columns: number, workgroup: number): number =>
 const laneBlocks = (rows: number, columns: number, workgroup: number): number =>
   Math.ceil(rows / (2 * workgroup)) * Math.ceil(columns / 16);
 
-function nt(form: Form, add: boolean): Kernel {
+/** How a form by four reads four weights: as they are, or two pairs of f16, unpacked exactly (no feature is needed for that). */
+const WEIGHT = {
+  f32: 'fn weight(i: u32) -> vec4f { return w[i]; }',
+  f16: 'fn weight(i: u32) -> vec4f { let u = w[i]; return vec4f(unpack2x16float(u.x), unpack2x16float(u.y)); }',
+} as const;
+
+function nt(form: Form, add: boolean, weights: 'f32' | 'f16' = 'f32'): Kernel {
   const type = form === 'scalar' ? '' : ':vec4f';
   const groups = form === 'lanes' ? laneBlocks : patches;
   return defineKernel({
-    name: `matmul.nt${suffix[form]}${add ? '_add' : ''}`,
+    name: `matmul.nt${suffix[form]}${add ? '_add' : ''}${weights === 'f16' ? '_f16' : ''}`,
     shader: `matmul.nt${suffix[form]}`,
-    read: { x: `M I${type}`, w: `O I${type}`, ...(add ? { add: 'M Y' } : {}) },
+    read: { x: `M I${type}`, w: weights === 'f16' ? 'O J:vec2<u32>' : `O I${type}`, ...(add ? { add: 'M Y' } : {}) },
     write: { y: 'M Y' },
     args: { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32' },
     tune: { WG: 64 },
-    prelude: add
-      ? 'fn start(i: u32) -> f32 { return add[i]; }'
-      : 'fn start(i: u32) -> f32 { return 0.0; }',
+    prelude: [
+      add ? 'fn start(i: u32) -> f32 { return add[i]; }' : 'fn start(i: u32) -> f32 { return 0.0; }',
+      ...(form === 'scalar' ? [] : [WEIGHT[weights]]),
+    ].join('\n'),
     grid: ({ M, count, WG }) => groups(M!, count!, WG!),
   });
 }
@@ -76,6 +84,7 @@ const forms = <T>(make: (form: Form) => T): Record<Form, T> => ({ scalar: make('
 const kernels = {
   nt: forms((form) => nt(form, false)),
   ntAdd: forms((form) => nt(form, true)),
+  ntHalf: forms((form) => nt(form, false, form === 'scalar' ? 'f32' : 'f16')),
   nn: forms((form) => nn(form, false)),
   nnAcc: forms((form) => nn(form, true)),
   tn: forms(tn),
@@ -99,11 +108,17 @@ export interface RowRange {
   count?: number;
 }
 
-/** y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] for c < count. x [M,I], w [O,I], y and add [M,Y], Y >= count. */
+/**
+ * y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] for c < count. x [M,I], w [O,I], y and add [M,Y], Y >= count.
+ * A `w` of u32 [O,I/2] holds pairs of f16 (I a multiple of 4, no `add`); the arithmetic is f32 all the same.
+ */
 export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor } = {}): void {
   const args = { first: o.first ?? 0, count: o.count ?? size(t.w, 0) };
   const vec4 = by4(size(t.x, 1));
-  if (o.add) run(p, kernels.ntAdd, { vec4, lanes: vec4 }, { ...t, add: o.add }, args);
+  if (t.w.type === 'u32') {
+    if (!vec4 || o.add || size(t.w, 1) * 2 !== size(t.x, 1)) throw new EdpoError(`${t.w.describe()} as f16 pairs does not fit ${t.x.describe()}`);
+    run(p, kernels.ntHalf, { vec4, lanes: vec4 }, t, args);
+  } else if (o.add) run(p, kernels.ntAdd, { vec4, lanes: vec4 }, { ...t, add: o.add }, args);
   else run(p, kernels.nt, { vec4, lanes: vec4 }, t, args);
 }
 
