@@ -2,7 +2,7 @@
 export const ALIASES: Record<string, string> = {
   torch_dtype: 'dtype', revision: 'model_revision', model: 'model_name_or_path', base_model: 'model_name_or_path', pretrained_model_name_or_path: 'model_name_or_path',
   ref_model: 'ref_model_name_or_path', reference_model_path: 'ref_model_name_or_path', chat_template_path: 'chat_template', dataset: 'dataset_name',
-  pref_loss: 'loss_type', pref_beta: 'beta', rl_beta: 'beta', dpo_beta: 'beta', dpo_label_smoothing: 'label_smoothing',
+  pref_loss: 'loss_type', pref_beta: 'beta', rl_beta: 'beta', dpo_beta: 'beta', dpo_label_smoothing: 'label_smoothing', sft_weight: 'rpo_alpha',
   cutoff_len: 'max_length', sequence_len: 'max_length', max_seq_length: 'max_length', micro_batch_size: 'per_device_train_batch_size',
   num_epochs: 'num_train_epochs', n_epochs: 'num_train_epochs', lr: 'learning_rate', lr_scheduler: 'lr_scheduler_type', lr_schedule: 'lr_scheduler_type', optimizer: 'optim',
   evaluation_strategy: 'eval_strategy', train_split: 'dataset_train_split', eval_split: 'dataset_test_split', name: 'dataset_name',
@@ -26,7 +26,7 @@ export const IGNORED: Record<string, string> = {
   bf16: 'arithmetic is float32; weights are written in the base’s format', fp16: 'arithmetic is float32', tf32: 'arithmetic is float32', use_liger_kernel: 'edpo’s kernels never hold all logits anyway',
   gradient_checkpointing_kwargs: 'edpo’s checkpointing has no options', per_device_eval_batch_size: 'evaluation packs by token_budget', eval_batch_size: 'evaluation packs by token_budget', precompute_ref_batch_size: 'precompute packs by token_budget',
   precompute_ref_log_probs: 'ref_mode decides: cache precomputes (also for epsilon_dpo), live does not', disable_dropout: 'edpo has no dropout', padding_free: NO_PADDING, label_pad_token_id: NO_PADDING, padding_value: NO_PADDING, pad_token: NO_PADDING, pad_to_multiple_of: NO_PADDING, group_by_length: NO_PADDING,
-  report_to: 'edpo writes trainer_log.jsonl', logging_first_step: 'the first step is always logged', logging_strategy: 'by logging_steps', logging_dir: 'logs are written into output_dir', log_level: 'progress goes to stderr', log_level_replica: ONE_GPU, disable_tqdm: '--quiet does that', wandb_entity: 'edpo uploads no logs', wandb_project: 'edpo uploads no logs', wandb_run_group: 'edpo uploads no logs', project: 'edpo uploads no logs', trackio_space_id: 'edpo uploads no logs',
+  logging_first_step: 'the first step is always logged', logging_strategy: 'by logging_steps', logging_dir: 'logs are written into output_dir', log_level: 'progress goes to stderr', log_level_replica: ONE_GPU, disable_tqdm: '--quiet does that', wandb_entity: 'edpo uploads no logs', wandb_project: 'edpo uploads no logs', wandb_run_group: 'edpo uploads no logs', project: 'edpo uploads no logs', trackio_space_id: 'edpo uploads no logs',
   push_to_hub: NO_UPLOAD, hub_model_id: NO_UPLOAD, hub_strategy: NO_UPLOAD, hub_model_revision: NO_UPLOAD, hub_private_repo: NO_UPLOAD, hub_always_push: NO_UPLOAD, hub_token: 'HF_TOKEN is the token edpo uses, for downloads', push_to_hub_token: NO_UPLOAD, push_to_hub_model_id: NO_UPLOAD, push_to_hub_organization: NO_UPLOAD, overwrite_hub_revision: NO_UPLOAD, push_to_hub_revision: NO_UPLOAD,
   deepspeed: ONE_GPU, fsdp: ONE_GPU, fsdp_config: ONE_GPU, ddp_timeout: ONE_GPU, ddp_find_unused_parameters: ONE_GPU, ddp_backend: ONE_GPU, local_rank: ONE_GPU,
   dataloader_num_workers: 'reading is streamed', dataloader_prefetch_factor: 'reading is streamed', dataloader_persistent_workers: 'reading is streamed', streaming: 'reading is streamed', dataset_streaming: 'reading is streamed', dataloader_pin_memory: 'reading is streamed', dataset_num_proc: 'tokenisation is one pass', dataloader_drop_last: 'a short last batch is a step', remove_unused_columns: 'only known columns are read', preprocessing_num_workers: 'tokenisation is one pass',
@@ -46,15 +46,11 @@ export const UNAVAILABLE: Record<string, { why: string; neutral?: unknown[] }> =
   load_in_4bit: { why: 'quantised weights are not available yet' },
   load_in_8bit: { why: 'quantised weights are not available yet' },
   reference_free: { why: 'a method without a reference has a loss_type of its own; see loss_type' },
-  rpo_alpha: { why: 'the added NLL term is not available yet' },
   use_weighting: { why: 'WPO weights are not available yet' },
   ld_alpha: { why: 'length desensitisation is not available yet' },
-  loss_weights: { why: 'one loss_type a run; mixtures are not available yet' },
-  f_divergence_type: { why: 'only reverse KL is available', neutral: ['reverse_kl'] },
   neftune_noise_alpha: { why: 'noise on embeddings is not available' },
   label_smoothing_factor: { why: 'this is transformers’ smoothing of token labels; DPO’s is label_smoothing' },
   dataset_config: { why: 'say data_dir: the folder of that configuration (or data_files)', neutral: ['default'] },
-  sft_weight: { why: 'the added NLL term is not available yet' },
   tokenizer_name_or_path: { why: 'the tokenizer is the model folder’s; put the other one’s files there' },
   auto_insert_empty_system_msg: { why: 'say it in chat_template (a Jinja file that begins with an empty system message)' },
   system_prompt: { why: 'say it in chat_template' },
@@ -84,6 +80,9 @@ export const REFUSED_VALUES: Record<string, Record<string, string>> = {
   truncation_mode: { keep_end: 'is refused: prompts always keep their end (max_prompt_length); say what happens to a row over max_length: drop, keep_start or error' },
   adapter: { lora: 'names no GPU: here adapter chooses the graphics adapter, and LoRA is not available yet', qlora: 'names no GPU: here adapter chooses the graphics adapter, and LoRA is not available yet' },
 };
+
+/** Trackers that `report_to` names elsewhere: edpo talks to no service. */
+export const TRACKERS = ['wandb', 'trackio', 'mlflow', 'comet_ml', 'clearml', 'neptune', 'swanlab', 'azure_ml', 'codecarbon', 'dagshub', 'dvclive', 'flyte'];
 
 interface Difference {
   why: string;

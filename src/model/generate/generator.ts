@@ -30,6 +30,17 @@ export interface Generation {
   stopId?: number;
 }
 
+/** A reference whose logits are mixed into the policy's. */
+export interface Realignment {
+  reference: Parameters;
+  lambda: number;
+}
+
+/** λ f + (1 - λ) r in place on f; at λ = 1 the bits of f. */
+function realigned(f: Float32Array, r: Float32Array, lambda: number): void {
+  for (let j = 0; j < f.length; j++) f[j] = lambda * f[j]! + (1 - lambda) * r[j]!;
+}
+
 /**
  * Batched generation with a KV cache on the GPU. `slots` answers run at a time; each row's arithmetic is its own, so neither the
  * batch nor its order changes an answer.
@@ -44,8 +55,15 @@ export class Generator {
   private readonly logits: Tensor[];
   private readonly ring: ReadbackRing;
 
-  /** @param length tokens of a slot: prompt and answer. @param rows token rows of one pass (prefill). */
-  constructor(private readonly gpu: Gpu, private readonly parameters: Parameters, private readonly slots: number, private readonly length: number, private readonly rows: number) {
+  private readonly reference: Generator | undefined;
+
+  /**
+   * @param length tokens of a slot: prompt and answer. @param rows token rows of one pass (prefill).
+   * @param realign decodes the policy whose logits are λ f + (1 - λ) r at every position, both models together (ε-DPO paper, Proposition 1;
+   *   Liu et al. 2024, arXiv 2402.02992): what training at β/λ would come to
+   */
+  constructor(private readonly gpu: Gpu, private readonly parameters: Parameters, private readonly slots: number, private readonly length: number, private readonly rows: number, private readonly realign?: Realignment) {
+    this.reference = realign && new Generator(gpu, realign.reference, slots, length, rows);
     const { spec } = parameters;
     const { D, H, G, C, F, L, names, block } = spec;
     const N = new Dyn('N', rows);
@@ -98,7 +116,7 @@ export class Generator {
   }
 
   async ready(): Promise<this> {
-    await this.program.ready();
+    await Promise.all([this.program.ready(), this.reference?.ready()]);
     this.gpu.check();
     return this;
   }
@@ -127,7 +145,8 @@ export class Generator {
         src.push(rows.length - 1);
         members.push(slot);
       });
-      const logits = await this.pass(rows, src);
+      const [logits, other] = await Promise.all([this.pass(rows, src), this.reference?.pass(rows, src)]);
+      if (other) logits.forEach((f, m) => realigned(f, other[m]!, this.realign!.lambda));
       members.forEach((slot, m) => {
         const a = active[slot]!;
         const token = sampleToken(logits[m]!, o, a.request.index, a.ids.length);
