@@ -46,8 +46,8 @@ t.test('hidden states and scores equal transformers’; neither batch mates nor 
     const encoder = await DebertaEncoder.open(gpu, spec, weights, BACKBONE, rows);
     const program = new Program(gpu, 'test');
     encoder.record(program);
-    const { starts } = encoder.write(model.hidden.map((h) => h.ids));
-    await program.submit({ N: rows });
+    const { starts, values } = encoder.write(model.hidden.map((h) => h.ids));
+    await program.submit(values);
     const states = await debugRead(encoder.states);
     const offs = model.hidden.map((h, i) => Math.max(...h.rows.map((r, n) => worst(states.subarray((starts[i]! + r) * spec.D, (starts[i]! + r + 1) * spec.D), h.states[n]!))));
     offs.forEach((off, i) => t.ok(off <= 1e-4, `${name}, ${model.hidden[i]!.ids.length} tokens: ${off}`));

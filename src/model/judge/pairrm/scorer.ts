@@ -77,10 +77,10 @@ export class PairScorer {
     };
     for (const members of plan) {
       const batch = members.map((m) => inputs[m]!);
-      const { starts, rows } = this.encoder.write(batch.map((b) => b.ids));
+      const { starts, values } = this.encoder.write(batch.map((b) => b.ids));
       this.places.write(Uint32Array.from(batch.flatMap((b, i) => [b.source, b.first, b.source, b.second].map((at) => starts[i]! + at))));
       const encoder = this.gpu.device.createCommandEncoder({ label: 'pairrm' });
-      this.program.encode(encoder, { N: rows, P: batch.length });
+      this.program.encode(encoder, { ...values, P: batch.length });
       const read = this.ring.capture(encoder, [this.scores]);
       this.gpu.device.queue.submit([encoder.finish()]);
       reads.push({ members, read });
