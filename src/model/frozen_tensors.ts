@@ -18,14 +18,14 @@ export class FrozenTensors {
 
   /**
    * @param read rows [first, first + rows) of a tensor as f32.
-   * @param half matrices whose rows are a multiple of 4 long are kept in f16, rounded to nearest where they were wider; tables and vectors stay f32
+   * @param half matrices of linear layers whose rows are a multiple of 4 long are kept in f16, rounded to nearest where they were wider; embeddings and vectors stay f32
    */
   static async load(gpu: Gpu, list: ParameterSpec[], label: string, read: (p: ParameterSpec, first: number, rows: number) => Float32Array, half = false): Promise<FrozenTensors> {
     const tensors = new FrozenTensors();
     for (const p of list) {
       const [rows, width] = [p.shape[0]!, p.shape[1] ?? 1];
       const split = p.table ? splitRows(rows, width, gpu.limits.tableSplitBytes) : [{ first: 0, rows }];
-      const packed = half && !p.table && p.shape.length === 2 && width % 4 === 0;
+      const packed = half && !p.table && p.shape.length === 2 && width % 4 === 0 && !p.name.includes('embeddings');
       const pieces = split.map(({ first, rows }) => ({ first, table: packed ? new Tensor(gpu, `${label}.${p.name}`, [rows, width / 2], 'u32') : new Tensor(gpu, `${label}.${p.name}`, p.shape.length === 2 ? [rows, width] : [rows]) }));
       tensors.pieces.set(p.name, pieces);
       for (const { first, table } of pieces) {

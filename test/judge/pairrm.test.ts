@@ -6,6 +6,7 @@ import { Program } from '../../src/gpu/program.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import { DebertaEncoder } from '../../src/model/deberta/encoder.js';
 import { logBucket, relativeRows } from '../../src/model/deberta/positions.js';
+import { decode16, encode16 } from '../../src/model/files/float_formats.js';
 import { SafetensorsFile } from '../../src/model/files/safetensors.js';
 import { FrozenTensors } from '../../src/model/frozen_tensors.js';
 import { comparison } from '../../src/model/judge/pairrm/conversation.js';
@@ -93,6 +94,24 @@ t.test('weights in f16 and bf16 are read exactly; an index buffer is passed by',
   t.equal(text.length, length);
   writeFileSync(path, Buffer.concat([bytes.subarray(0, 8), text, bytes.subarray(8 + length)]));
   t.same(await scores(old), await scores(await pairRmFolder(join(dir, 'new'))));
+});
+
+t.test('judge_dtype float16: matrices in half the memory, scores to the bit those of the rounded weights in f32', async (t) => {
+  const gpu = await testGpu();
+  for (const name of MODELS) {
+    const pairs = golden.models[name]!.pairs.map(pairInput);
+    const round = (x: Stored): Stored => (x.shape.length === 2 && !x.name.includes('embeddings') ? { ...x, values: decode16(encode16(x.values, 'F16'), 'F16') } : x);
+    const plain = openPairRmFolder(await pairRmFolder(join(dir, 'wide'), name));
+    const before = gpu.bytesNow;
+    const want = await (await PairScorer.open(gpu, openPairRmFolder(await pairRmFolder(join(dir, 'rounded'), name, { edit: (all) => all.map(round) })), 256)).score(pairs);
+    const middle = gpu.bytesNow;
+    const half = await PairScorer.open(gpu, plain, 256, 'float16');
+    const linear = pairRmWeights(name).filter((x) => x.shape.length === 2 && !x.name.includes('embeddings')).reduce((n, x) => n + x.values.length, 0);
+    t.equal(middle - before - (gpu.bytesNow - middle), 2 * linear, `${name}: two bytes less a weight`);
+    t.same(await half.score(pairs), want, name);
+  }
+  const large = openPairRmFolder(await pairRmFolder(join(dir, 'large'), MODELS[0], { edit: (all) => all.map((x, i) => (i === all.findIndex((y) => y.name.endsWith('query_proj.weight')) ? { ...x, values: x.values.map(() => 7e4) } : x)) }));
+  await t.rejects(PairScorer.open(gpu, large, 256, 'float16'), { message: /query_proj\.weight holds 70000, which float16 cannot/, exitCode: 2 });
 });
 
 t.test('inputs equal transformers’ tokenize_pair: pieces, budgets, right truncation; tokens are found by name', async (t) => {
