@@ -13,6 +13,8 @@ export interface PromptText {
   index: number;
   /** As the user gave it. */
   prompt: string | Message[];
+  /** The dialogue that `prompt` shows as text, where the data have one. */
+  turns?: Message[];
   ids: number[];
 }
 

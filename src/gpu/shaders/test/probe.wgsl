@@ -1,6 +1,7 @@
 // y = probed(x): the test gives probed; it may use the shared functions.
 // #use lib/expm1
 // #use lib/log1p
+// #use lib/erf
 // #use lib/grid
 @compute @workgroup_size(WG)
 fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
