@@ -52,10 +52,17 @@ for (const [M, I, O] of [[1, 4, 1], [67, 20, 37], [33, 172, 18]] as const) {
     const [xs, ws] = [normals(M, M * I), normals(O, O * I)];
     const bits = encode16(ws, 'F16');
     const y = output(gpu, 'y', [M, O + 3], 7);
-    await runOnce(gpu, (p) => matmulNT(p, { x: upload(gpu, 'x', [M, I], xs), w: upload(gpu, 'w', [O, I / 2], new Uint32Array(bits.buffer)), y }));
+    const added = output(gpu, 'y+', [M, O], 7);
+    const dy = normals(3, M * O);
+    await runOnce(gpu, (p) => {
+      const [x, w] = [upload(gpu, 'x', [M, I], xs), upload(gpu, 'w', [O, I / 2], new Uint32Array(bits.buffer))];
+      matmulNT(p, { x, w, y });
+      matmulNT(p, { x, w, y: added }, { add: upload(gpu, 'add', [M, O], dy) });
+    });
     const got = await read(y);
     const want = twin.nt(xs, decode16(bits, 'F16'), M, I, O);
     close(t, 'nt', got.filter((_, i) => i % (O + 3) < O), want, reduce(I), [M, O]);
+    close(t, 'nt + add', await read(added), want.map((v, i) => v + dy[i]!), reduce(I), [M, O]);
     t.ok(got.every((v, i) => i % (O + 3) < O || v === 7), 'columns past O are not touched');
     t.throws(() => matmulNT(new Program(gpu, 'odd'), { x: upload(gpu, 'x', [M, 6], normals(1, 6 * M)), w: upload(gpu, 'w', [O, 3], new Uint32Array(3 * O)), y }), /as f16 pairs does not fit/);
   });

@@ -84,7 +84,9 @@ const forms = <T>(make: (form: Form) => T): Record<Form, T> => ({ scalar: make('
 const kernels = {
   nt: forms((form) => nt(form, false)),
   ntAdd: forms((form) => nt(form, true)),
+  // The scalar form has no f16: rows are a multiple of 4 long.
   ntHalf: forms((form) => nt(form, false, form === 'scalar' ? 'f32' : 'f16')),
+  ntAddHalf: forms((form) => nt(form, true, form === 'scalar' ? 'f32' : 'f16')),
   nn: forms((form) => nn(form, false)),
   nnAcc: forms((form) => nn(form, true)),
   tn: forms(tn),
@@ -110,14 +112,15 @@ export interface RowRange {
 
 /**
  * y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] for c < count. x [M,I], w [O,I], y and add [M,Y], Y >= count.
- * A `w` of u32 [O,I/2] holds pairs of f16 (I a multiple of 4, no `add`); the arithmetic is f32 all the same.
+ * A `w` of u32 [O,I/2] holds pairs of f16 (I a multiple of 4); the arithmetic is f32 all the same.
  */
 export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor } = {}): void {
   const args = { first: o.first ?? 0, count: o.count ?? size(t.w, 0) };
   const vec4 = by4(size(t.x, 1));
   if (t.w.type === 'u32') {
-    if (!vec4 || o.add || size(t.w, 1) * 2 !== size(t.x, 1)) throw new EdpoError(`${t.w.describe()} as f16 pairs does not fit ${t.x.describe()}`);
-    run(p, kernels.ntHalf, { vec4, lanes: vec4 }, t, args);
+    if (!vec4 || size(t.w, 1) * 2 !== size(t.x, 1)) throw new EdpoError(`${t.w.describe()} as f16 pairs does not fit ${t.x.describe()}`);
+    if (o.add) run(p, kernels.ntAddHalf, { vec4, lanes: vec4 }, { ...t, add: o.add }, args);
+    else run(p, kernels.ntHalf, { vec4, lanes: vec4 }, t, args);
   } else if (o.add) run(p, kernels.ntAdd, { vec4, lanes: vec4 }, { ...t, add: o.add }, args);
   else run(p, kernels.nt, { vec4, lanes: vec4 }, t, args);
 }
