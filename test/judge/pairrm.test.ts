@@ -100,14 +100,17 @@ t.test('judge_dtype float16: matrices in half the memory, scores to the bit thos
   const gpu = await testGpu();
   for (const name of MODELS) {
     const pairs = golden.models[name]!.pairs.map(pairInput);
-    const round = (x: Stored): Stored => (x.shape.length === 2 && !x.name.includes('embeddings') ? { ...x, values: decode16(encode16(x.values, 'F16'), 'F16') } : x);
+    // Rows that are no multiple of 4 long stay f32 (F = 37 of the first model).
+    const packs = (x: Stored): boolean => x.shape.length === 2 && x.shape[1]! % 4 === 0 && !x.name.includes('embeddings');
+    const round = (x: Stored): Stored => (packs(x) ? { ...x, values: decode16(encode16(x.values, 'F16'), 'F16') } : x);
     const plain = openPairRmFolder(await pairRmFolder(join(dir, 'wide'), name));
     const before = gpu.bytesNow;
     const want = await (await PairScorer.open(gpu, openPairRmFolder(await pairRmFolder(join(dir, 'rounded'), name, { edit: (all) => all.map(round) })), 256)).score(pairs);
     const middle = gpu.bytesNow;
     const half = await PairScorer.open(gpu, plain, 256, 'float16');
-    const linear = pairRmWeights(name).filter((x) => x.shape.length === 2 && !x.name.includes('embeddings')).reduce((n, x) => n + x.values.length, 0);
-    t.equal(middle - before - (gpu.bytesNow - middle), 2 * linear, `${name}: two bytes less a weight`);
+    const buffer = (bytes: number): number => Math.ceil(bytes / 16) * 16;
+    const less = pairRmWeights(name).filter(packs).reduce((n, { values: { length } }) => n + buffer(4 * length) - buffer(2 * length), 0);
+    t.equal(middle - before - (gpu.bytesNow - middle), less, `${name}: two bytes less a weight, each buffer a multiple of 16`);
     t.same(await half.score(pairs), want, name);
   }
   const large = openPairRmFolder(await pairRmFolder(join(dir, 'large'), MODELS[0], { edit: (all) => all.map((x, i) => (i === all.findIndex((y) => y.name.endsWith('query_proj.weight')) ? { ...x, values: x.values.map(() => 7e4) } : x)) }));
