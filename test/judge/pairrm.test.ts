@@ -16,7 +16,7 @@ import { PairScorer, type PairScore } from '../../src/model/judge/pairrm/scorer.
 import type { Question } from '../../src/model/judge/types.js';
 import { loadTokenizer } from '../../src/model/text/tokenizer.js';
 import { testGpu } from '../helpers/gpu.js';
-import { golden, MODELS, pairRmFolder, pairRmWeights, writeWeights } from '../helpers/pairrm_folder.js';
+import { golden, MODELS, pairRmFolder, pairRmWeights, writeWeights, type Stored } from '../helpers/pairrm_folder.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-pairrm-'));
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));
