@@ -15,6 +15,7 @@ import { pack, type BatchCapacity, type Document, type PackedBatch } from './bat
 import { batchAxes, BatchTensors, type BatchAxes } from './batch/tensors.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
 import { clearNow, type Parameters } from './parameters.js';
+import { longFrom } from './rotary.js';
 import { backward, forward, type TransformerParts } from './transformer.js';
 
 /** Where the reference's quantities come from. */
@@ -103,7 +104,7 @@ export class Engine {
     const { spec } = policy;
     this.axes = batchAxes(capacity);
     const { S, Q, P } = this.axes;
-    this.batch = new BatchTensors(gpu, this.axes);
+    this.batch = new BatchTensors(gpu, this.axes, longFrom(spec, this.axes.N.capacity));
     const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing ? 'checkpoint' : 'train';
     this.acts = new Activations(gpu, spec, this.axes, keep);
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);

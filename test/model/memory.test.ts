@@ -31,7 +31,7 @@ t.test('the plan is what is allocated for every family', async (t) => {
   const gpu = await testGpu();
   const { families } = JSON.parse(readFileSync('test/goldens/families.json', 'utf8')) as { families: Record<string, { config: Record<string, unknown> }> };
   for (const [name, { config }] of Object.entries(families)) {
-    const spec = modelSpec({ ...config, hidden_size: 96, intermediate_size: 200, head_dim: 32, vocab_size: 500 }, name);
+    const spec = modelSpec({ ...config, hidden_size: 96, intermediate_size: 200, head_dim: 32, n_embd: 96, n_inner: 200, vocab_size: 500 }, name);
     for (const gradientCheckpointing of [false, true]) {
       const before = gpu.bytesNow;
       const policy = await loadParameters(gpu, spec, Object.fromEntries(parameterSpecs(spec).map((p) => [p.name, new Float32Array(p.shape.reduce((a, b) => a * b, 1))])), true);

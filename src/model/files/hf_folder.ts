@@ -4,10 +4,11 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { EdpoError, InputError, InputErrors } from '../../errors.js';
 import { modelSpec, type ModelSpec } from '../families/index.js';
-import { parameterSpecs, type ParameterSpec } from '../families/spec.js';
+import type { ParameterSpec } from '../families/spec.js';
 import { writeAtomic } from './atomic.js';
 import { bytesPer, type FloatFormat } from './float_formats.js';
 import { SafetensorsFile, writeSafetensors, type TensorSource } from './safetensors.js';
+import { joinStored, readStored, storedSpecs } from './stored.js';
 
 /** Files that travel with weights unchanged. */
 const AUXILIARY = /^(tokenizer.*|special_tokens_map\.json|generation_config\.json|chat_template.*|added_tokens\.json|vocab\.(json|txt)|merges\.txt|.*\.model)$/;
@@ -52,7 +53,7 @@ export class ModelFolder {
 
   private checkShapes(): void {
     const problems: string[] = [];
-    for (const p of parameterSpecs(this.spec)) {
+    for (const p of storedSpecs(this.spec)) {
       const entry = this.where.get(p.name)?.tensors.get(p.name);
       if (!entry) problems.push(`${p.name}: missing, expected [${p.shape.join(', ')}]`);
       else if (entry.shape.join() !== p.shape.join()) problems.push(`${p.name}: expected [${p.shape.join(', ')}] from config.json, got [${entry.shape.join(', ')}]`);
@@ -64,6 +65,10 @@ export class ModelFolder {
 
   /** Rows of a parameter as f32; NaN or infinity in the file is an error that names the tensor. */
   readF32(p: ParameterSpec, first = 0, rows?: number): Float32Array {
+    return readStored(this.spec, p, (q, from, n) => this.readTensor(q, from, n), first, rows);
+  }
+
+  private readTensor(p: ParameterSpec, first = 0, rows?: number): Float32Array {
     const file = this.where.get(p.name)!;
     const values = file.readF32(p.name, first, rows);
     for (let i = 0; i < values.length; i++) {
@@ -153,7 +158,7 @@ export interface WriteModelOptions {
 
 /** Writes config, weights (names and order of the base) and tokenizer files into an existing folder. */
 export async function writeModelFolder(dir: string, o: WriteModelOptions): Promise<void> {
-  const specs = new Map(parameterSpecs(o.base.spec).map((p) => [p.name, p]));
+  const specs = new Map(storedSpecs(o.base.spec).map((p) => [p.name, p]));
   const dtype: FloatFormat = o.dtype === 'auto' ? o.base.dtype : WRITTEN_DTYPES[o.dtype];
   const order = o.base.files.flatMap((f) => [...f.tensors.keys()]).filter((name) => specs.has(name));
   const shards: TensorSource[][] = [[]];
@@ -171,7 +176,7 @@ export async function writeModelFolder(dir: string, o: WriteModelOptions): Promi
     shards.at(-1)!.push({
       name, dtype, shape,
       read: async (first, rows) => {
-        held ??= o.read(name);
+        held ??= joinStored(o.base.spec, name, o.read);
         const values = (await held).subarray(first * width, (first + rows) * width);
         if (first + rows >= (shape[0] ?? 1)) held = undefined;
         return values;

@@ -9,6 +9,7 @@ import { batchAxes, BatchTensors } from '../../batch/tensors.js';
 import { InputError } from '../../../errors.js';
 import { ModelFolder } from '../../files/hf_folder.js';
 import { Parameters } from '../../parameters.js';
+import { longFrom } from '../../rotary.js';
 import { sequenceCapacity } from '../../session.js';
 import { forward } from '../../transformer.js';
 
@@ -37,7 +38,7 @@ export class RewardDecoder {
 
   private constructor(private readonly gpu: Gpu, parameters: Parameters, score: Tensor, private readonly capacity: { rows: number; sequences: number }) {
     const axes = batchAxes(capacity);
-    this.batch = new BatchTensors(gpu, axes);
+    this.batch = new BatchTensors(gpu, axes, longFrom(parameters.spec, axes.N.capacity));
     const acts = new Activations(gpu, parameters.spec, axes, 'forward', 'reward');
     this.scores = new Tensor(gpu, 'scores', [axes.S, 1]);
     this.program = new Program(gpu, 'reward');
