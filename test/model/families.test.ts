@@ -124,7 +124,7 @@ t.test('the parity table', async (t) => {
 t.test('options that edpo lacks are refused by name', async (t) => {
   const llama = golden.families['llama']!.config;
   for (const [over, message] of [
-    [{ model_type: 'mamba' }, /model_type "mamba" is not one edpo knows; expected llama, mistral, qwen2, qwen3, gemma, gemma2, gpt_neox, gpt2/],
+    [{ model_type: 'mamba' }, /model_type "mamba" is not one edpo knows; expected llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, gpt_neox, gpt2/],
     [{ hidden_act: 'relu' }, /hidden_act: edpo offers "silu" here, got "relu"/],
     [{ attention_bias: true }, /attention_bias: edpo has no attention biases/],
     [{ rope_parameters: { rope_type: 'yarn', factor: 2 } }, /rope_scaling of type "yarn" is not one edpo has; it has default, linear, dynamic, llama3, longrope/],
