@@ -29,8 +29,8 @@ export const ndjson = (rows: unknown[]): string => rows.map((r) => `${JSON.strin
  */
 export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, folder: string, name: 'answers' | 'baseline', format: AnswerFile['format'], asked: Map<string, BenchmarkQuestion> | AnswerFile): Promise<AnswerFile> {
   // Another seed: a model against itself must not be a comparison of equal answers.
-  const config = name === 'answers' ? s.config : { ...s.config, seed: s.config.seed + 1, model_name_or_path: folder };
-  const inputs = await openInputs({ ...config, ref_model_name_or_path: undefined }, s.io);
+  const config = name === 'answers' ? s.config : { ...s.config, seed: s.config.seed + 1, model_name_or_path: folder, realign: undefined };
+  const inputs = await openInputs(config.realign === undefined ? { ...config, ref_model_name_or_path: undefined } : config, s.io);
   const model = name === 'answers' ? inputs.policy : ModelFolder.open(await localModel(folder, { offline: config.offline }, s.io));
   const questions: Array<Pick<Answer, 'id' | 'prompts' | 'category'>> = asked instanceof Map ? [...asked.values()] : asked.answers;
   if (questions.some((q) => q.prompts.length === 0)) throw new InputError(`${(asked as AnswerFile).path} holds answers without what was asked`, '--questions question.jsonl of the benchmark');

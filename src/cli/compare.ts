@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { readGrid, shardOf, type Grid, type GridRun } from '../compare/grid.js';
 import { markdown, resultOf, type RunResult } from '../compare/results.js';
 import { EdpoError, InputError } from '../errors.js';
-import { losses, type LossName } from '../model/losses/index.js';
+import { lossNames } from '../model/losses/modifiers/compose.js';
+import { lossOf } from '../model/session.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import type { CliIo } from './io.js';
 
@@ -55,11 +56,11 @@ type Edpo = (args: string[]) => Promise<void>;
 
 /** One cache for all: with hidden states if any method wants them, since those hold the sums too. */
 async function fillCache(grid: Grid, runs: GridRun[], edpo: Edpo, io: CliIo): Promise<void> {
-  const cached = runs.filter((r) => r.config.ref_mode === 'cache' && losses[r.config.loss_type as LossName].needs.reference !== 'none');
-  const r = cached.find((x) => losses[x.config.loss_type as LossName].needs.reference === 'hidden') ?? cached[0];
+  const cached = runs.filter((r) => r.config.ref_mode === 'cache' && lossOf(r.config).needs.reference !== 'none');
+  const r = cached.find((x) => lossOf(x.config).needs.reference === 'hidden') ?? cached[0];
   if (!r) return;
   io.say(`compare: reference cache for ${cached.length} of ${runs.length} runs`);
-  await edpo(['precompute-ref', '--config', grid.base, '--loss_type', r.config.loss_type, '--ref_cache', grid.refCache]);
+  await edpo(['precompute-ref', '--config', grid.base, '--loss_type', lossNames(r.config).join(','), '--ref_cache', grid.refCache]);
 }
 
 async function oneRun(grid: Grid, r: GridRun, edpo: Edpo): Promise<void> {

@@ -47,7 +47,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     }
     const hidden = plan.kind === 'live' || (plan.kind === 'cache' && plan.head !== undefined);
     const capacity = { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) };
-    const engine = await new Engine({ gpu, policy, loss, settings, reference: plan, capacity, training: false }).ready();
+    const engine = await new Engine({ gpu, policy, loss, settings, reference: plan, capacity, training: false, realign: config.realign }).ready();
     engine.setState(settings.beta);
     mkdirSync(dir, { recursive: true });
     const path = join(dir, 'pairs.ndjson');
@@ -61,7 +61,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     };
     const { metrics, rows: run, scored } = await evaluate(engine, source, rows, { step: 0, reference: plan.kind !== 'none', hidden, each: (r) => each(ledgerLine(r)), progress: new Progress(io, 'eval', source.count) });
     closeSync(fd);
-    const result = { pairs: store.count, beta: settings.beta, epsilon_check: settings.epsilonCheck, criterion: settings.criterion, ...metrics, rows: run, scored_rows: scored };
+    const result = { pairs: store.count, ...(config.realign === undefined ? {} : { realign: config.realign }), beta: settings.beta, epsilon_check: settings.epsilonCheck, criterion: settings.criterion, ...metrics, rows: run, scored_rows: scored };
     writeAtomic(join(dir, 'eval.json'), `${JSON.stringify(result, null, 2)}\n`);
     io.out(JSON.stringify(result));
     gpu.close();

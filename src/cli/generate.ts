@@ -37,11 +37,11 @@ export interface Answer {
   ids: number[];
 }
 
-/** Samples answers to prompts with the model on the GPU; `stopped` is asked now and then. */
-export async function sampleAnswers(gpu: Gpu, weights: Parameters, prompts: PromptText[], config: RunConfig, inputs: Inputs, done: (answer: Answer) => void, stopped?: () => boolean): Promise<void> {
+/** Samples answers to prompts with the model on the GPU; `stopped` is asked now and then. With `reference` the model is realigned by the configuration's λ. */
+export async function sampleAnswers(gpu: Gpu, weights: Parameters, prompts: PromptText[], config: RunConfig, inputs: Inputs, done: (answer: Answer) => void, stopped?: () => boolean, reference?: Parameters): Promise<void> {
   const requests: GenerationRequest[] = prompts.map(({ index, ids }) => ({ index, prompt: ids }));
   const { slots, length, rows: passRows } = generatorSizes(prompts, config);
-  const generator = await new Generator(gpu, weights, slots, length, passRows).ready();
+  const generator = await new Generator(gpu, weights, slots, length, passRows, reference && { reference, lambda: config.realign! }).ready();
   const options = { temperature: config.temperature, topP: config.top_p, topK: config.top_k, seed: config.seed, maxNewTokens: config.max_new_tokens, stopIds: new Set(inputs.tokenizer.eosIds) };
   await generator.run(requests, options, (g) =>
     done({ index: g.index, output: inputs.tokenizer.decode(g.ids, { skipSpecial: true }), tokens: g.ids.length, finish: g.finish, ids: g.stopId === undefined ? g.ids : [...g.ids, g.stopId] }), stopped);
@@ -71,6 +71,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const prompts = given.map((prompt, index) => ({ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length) }));
   const gpu = await openDevice(config, io);
   const policy = await loadWeights(gpu, inputs.policy, false, 'policy');
+  const reference = config.realign === undefined ? undefined : await loadWeights(gpu, inputs.reference, false, 'reference');
   const progress = new Progress(io, 'generate', prompts.length);
   const answers: string[] = [];
   let count = 0;
@@ -78,7 +79,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     answers[index] = JSON.stringify({ index, prompt: prompts[index]!.prompt, output, tokens, finish });
     if (config.prompt !== undefined && process.stdout.isTTY) answers[index] = output;
     progress.update(++count);
-  });
+  }, undefined, reference);
   for (const a of answers) io.out(a);
   gpu.close();
   return 0;

@@ -23,6 +23,6 @@ export function run(options: { json?: boolean }, io: CliIo): number {
     io.out(`    of the reference: ${REFERENCE[l.needs.reference]}; semantics: ${SEMANTICS[l.name] ?? 'TRL since 0.29'}`);
     for (const [key, { default: value, about }] of Object.entries(l.params)) io.out(`    ${key}: ${value}  ${about}`);
   }
-  io.out('\nu, v: log-ratios of policy and reference summed over the chosen and the rejected response; h = u - v; a, b: the policy\u2019s sums; n_w, n_l: their tokens.');
+  io.out('\nThese compose: loss_type with several names and loss_weights (a mixture; sft in it is the NLL of chosen responses), rpo_alpha (that NLL beside\nany loss of pairs), f_divergence_type (forward_kl, js_divergence, alpha_divergence: the score s(u) in place of u).\n\nu, v: log-ratios of policy and reference summed over the chosen and the rejected response; h = u - v; a, b: the policy\u2019s sums; n_w, n_l: their tokens.');
   return 0;
 }

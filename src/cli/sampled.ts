@@ -22,7 +22,7 @@ export interface Sampling {
 }
 
 /** What an answer depends on besides model and prompt. */
-export const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.temperature, top_p: c.top_p, top_k: c.top_k, max_new_tokens: c.max_new_tokens, seed });
+export const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.temperature, top_p: c.top_p, top_k: c.top_k, max_new_tokens: c.max_new_tokens, seed, ...(c.realign === undefined ? {} : { realign: c.realign }) });
 
 export const interruption = (dir: string): EdpoError => new EdpoError(`interrupted; answers and verdicts so far are in ${dir}`, { exitCode: 130, hint: 'the same command goes on with the rest' });
 
@@ -33,7 +33,8 @@ export function interruptedBy(s: Pick<Sampling, 'stopped' | 'dir'>): void {
 /** Samples what is not in `<name>.ndjson` yet; every finished answer is a line, so a killed run goes on. */
 export async function sampled(s: Sampling, name: string, folder: ModelFolder, each: (a: Answer) => void): Promise<Map<number, Answer>> {
   const { config, io, prompts } = s;
-  const { log, lines } = openKeptLines(join(s.dir, `${name}.ndjson`), { weights: folder.weightsHash(), sampling: samplingOf(config) }, (t) => io.say(`note: ${t}`));
+  const aligned = config.realign !== undefined;
+  const { log, lines } = openKeptLines(join(s.dir, `${name}.ndjson`), { weights: folder.weightsHash(), sampling: samplingOf(config), ...(aligned ? { reference: s.inputs.reference.weightsHash() } : {}) }, (t) => io.say(`note: ${t}`));
   const answers = new Map<number, Answer>();
   const wanted = new Set(prompts.map((p) => p.index));
   for (const line of lines.filter((l) => wanted.has(l['index'] as number))) {
@@ -45,14 +46,16 @@ export async function sampled(s: Sampling, name: string, folder: ModelFolder, ea
   if (left.length > 0) {
     const gpu = await s.device();
     const weights = await loadWeights(gpu, folder, false, name);
+    const reference = aligned ? await loadWeights(gpu, s.inputs.reference, false, 'reference') : undefined;
     const progress = new Progress(io, name, prompts.length, answers.size);
     await sampleAnswers(gpu, weights, left, config, s.inputs, (answer) => {
       answers.set(answer.index, answer);
       log.append(`${JSON.stringify(answer)}\n`);
       each(answer);
       progress.update(answers.size);
-    }, s.stopped);
+    }, s.stopped, reference);
     weights.destroy();
+    reference?.destroy();
   }
   log.close();
   return answers;

@@ -78,7 +78,7 @@ async function baselineAnswers(s: Sampling): Promise<Map<number, string>> {
   if (!isHubId(config.baseline) && !(existsSync(config.baseline) && statSync(config.baseline).isDirectory())) return fileAnswers(config.baseline, s.prompts);
   const folder = ModelFolder.open(await localModel(config.baseline, { offline: config.offline }, s.io));
   // Another seed: a model against itself must not be a comparison of equal answers.
-  const answers = await sampled({ ...s, config: { ...config, seed: config.seed + 1 } }, 'baseline', folder, () => undefined);
+  const answers = await sampled({ ...s, config: { ...config, seed: config.seed + 1, realign: undefined } }, 'baseline', folder, () => undefined);
   interruptedBy(s);
   return new Map([...answers].map(([i, a]) => [i, a.output]));
 }
@@ -140,7 +140,7 @@ async function klOfSamples(s: Sampling, answers: Map<number, Answer>): Promise<S
   const policy = await loadWeights(gpu, s.inputs.policy, false, 'policy');
   const reference = await loadWeights(gpu, s.inputs.reference, false, 'reference');
   const samples = s.prompts.map((p) => ({ id: p.index, prompt: p.ids, answer: answers.get(p.index)!.ids }));
-  return sampleKl(gpu, policy, reference, samples, s.config.token_budget);
+  return sampleKl(gpu, policy, reference, samples, s.config.token_budget, s.config.realign);
 }
 
 function summary(s: Sampling, judge: Judge, answers: Map<number, Answer>, baseline: Map<number, string>, verdicts: Map<string, Verdict>, kl: SampleKl | undefined) {

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { lossNames } from '../model/losses/modifiers/compose.js';
 import type { GridRun } from './grid.js';
 
 /** One finished run of a comparison: what `edpo eval` says of it on held-out pairs, its win rate, its cost. */
@@ -37,7 +38,7 @@ export function resultOf(run: GridRun, minutes: number | null): RunResult | unde
   const win = existsSync(winPath) ? (read(winPath) as Record<string, number>) : undefined;
   const logged = readFileSync(join(run.folder, 'trainer_log.jsonl'), 'utf8').trim().split('\n').map((l) => JSON.parse(l) as Record<string, number>);
   return {
-    name: run.name, loss_type: run.config.loss_type, seed: run.seed, accuracy: e['rewards/accuracies']!, accuracy_se: e['rewards/accuracies_se']!, margin: e['margin']!, loss_dpo: e['loss_dpo']!,
+    name: run.name, loss_type: lossNames(run.config).join('+'), seed: run.seed, accuracy: e['rewards/accuracies']!, accuracy_se: e['rewards/accuracies_se']!, margin: e['margin']!, loss_dpo: e['loss_dpo']!,
     kl_policy_ref: e['kl/policy_ref_chosen']!, kl_ref_policy: e['kl/ref_policy_chosen']!, logps_chosen: e['logps/chosen']!, logps_rejected: e['logps/rejected']!,
     final_beta: Number(read(runPath)['beta'] ?? run.config.beta), minutes, gpu_bytes: Math.max(0, ...logged.map((l) => l['gpu_bytes'] ?? 0)) || null,
     ...(win ? { win_rate: win['win_rate']!, win_rate_se: win['standard_error']!, mean_length: win['mean_length']!, ...(win['kl'] === undefined ? {} : { sample_kl: win['kl'] }) } : {}),

@@ -1,4 +1,5 @@
-import { losses, type LossName } from '../model/losses/index.js';
+import { losses } from '../model/losses/index.js';
+import { composeLoss, compositionProblem, lossNames } from '../model/losses/modifiers/compose.js';
 import type { LossDefinition } from '../model/losses/types.js';
 import { isEnvironment } from './environment.js';
 import { defaultOf } from './expect.js';
@@ -42,21 +43,26 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     for (const name of EPSILON_KEYS) {
       if (!given.has(name)) continue;
       // A baseline run on a config of ours (--loss_type sigmoid) is fine; epsilon with the loss left out is a slip.
-      if (given.has('loss_type') || isEnvironment(given.get(name)!.where)) notes.push(`${name}: not used (belongs to loss_type epsilon_dpo, the run has ${c.loss_type})`);
-      else if (purpose === 'train' || purpose === 'config') add([name], `belongs to loss_type: epsilon_dpo; loss_type was not given and is ${c.loss_type} by default`);
+      if (given.has('loss_type') || isEnvironment(given.get(name)!.where)) notes.push(`${name}: not used (belongs to loss_type epsilon_dpo, the run has ${lossNames(c).join(', ')})`);
+      else if (purpose === 'train' || purpose === 'config') add([name], `belongs to loss_type: epsilon_dpo; loss_type was not given and is ${lossNames(c).join(', ')} by default`);
     }
   }
-  const loss: LossDefinition | undefined = bad.has('loss_type') ? undefined : losses[c.loss_type as LossName];
+  const composing = (['loss_type', 'loss_weights', 'rpo_alpha', 'f_divergence_type', 'f_alpha_divergence_coef'] as const).some((k) => bad.has(k));
+  const misfit = composing ? undefined : compositionProblem(c);
+  if (misfit && purpose !== 'sft') add([misfit.key, 'loss_type'], misfit.what);
+  const loss: LossDefinition | undefined = composing || misfit ? undefined : composeLoss(c);
+  const chosen = lossNames(c).join(', ');
+  if (given.has('f_alpha_divergence_coef') && c.f_divergence_type !== 'alpha_divergence' && c.f_alpha_divergence_coef !== defaultOf('f_alpha_divergence_coef')) add(['f_alpha_divergence_coef', 'f_divergence_type'], `belongs to f_divergence_type: alpha_divergence, got ${c.f_divergence_type}`);
   for (const key of METHOD_KEYS) {
     // A resolved configuration names every key; its default asks for nothing.
     if (!loss || key in loss.params || !given.has(key) || c[key] === defaultOf(key as KeyName)) continue;
     const owners = Object.values<LossDefinition>(losses).filter((l) => key in l.params && l.name !== 'epsilon_dpo').map((l) => l.name).join(', ');
-    if (given.has('loss_type') && key !== 'label_smoothing') add([key], `belongs to loss_type ${owners}, got loss_type: ${c.loss_type}`);
-    else notes.push(`${key}: not used (belongs to loss_type ${owners}, the run has ${c.loss_type})`);
+    if (given.has('loss_type') && key !== 'label_smoothing') add([key], `belongs to loss_type ${owners}, got loss_type: ${chosen}`);
+    else notes.push(`${key}: not used (belongs to loss_type ${owners}, the run has ${chosen})`);
   }
-  if (c.loss_type === 'exo_pair' && c.label_smoothing === 0) add(['label_smoothing', 'loss_type'], 'exo_pair needs label_smoothing > 0 (the paper: 0.001), got 0');
+  if (lossNames(c).includes('exo_pair') && c.label_smoothing === 0) add(['label_smoothing', 'loss_type'], 'exo_pair needs label_smoothing > 0 (the paper: 0.001), got 0');
   if (c.loss_type === 'sft' && purpose === 'train') add(['loss_type'], 'sft is the command edpo sft');
-  if (given.has('loss_type') && c.loss_type !== 'sft' && purpose === 'sft') notes.push(`loss_type: not used (edpo sft always trains with sft, got ${c.loss_type})`);
+  if (given.has('loss_type') && c.loss_type !== 'sft' && purpose === 'sft') notes.push(`loss_type: not used (edpo sft always trains with sft, got ${chosen})`);
   if (c.max_length > 0 && c.max_prompt_length >= c.max_length && given.has('max_prompt_length')) add(['max_prompt_length', 'max_length'], `max_prompt_length ${c.max_prompt_length} leaves no room for a response within max_length ${c.max_length}`);
 
   for (const name of ['load_best_model_at_end', 'early_stopping_patience'] as const) {
@@ -81,8 +87,14 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (c.max_steps > 0 && given.has('num_train_epochs')) notes.push(`num_train_epochs: not used (max_steps ${c.max_steps} wins, as in transformers)`);
   if (c.overwrite_output_dir && c.resume_from_checkpoint !== undefined && c.resume_from_checkpoint !== false) notes.push('overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)');
   if (c.sync_ref_model) {
-    if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `sync_ref_model moves the reference, and loss_type ${c.loss_type} has none`);
+    if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `sync_ref_model moves the reference, and loss_type ${chosen} has none`);
     else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `sync_ref_model moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);
+  }
+  if (c.realign !== undefined) {
+    if (c.ref_model_name_or_path === undefined && (purpose === 'generate' || purpose === 'eval-winrate')) add(['realign', 'ref_model_name_or_path'], 'mixes the policy with a reference: give ref_model_name_or_path');
+    if (c.outputs !== undefined) add(['realign', 'outputs'], 'changes how answers are sampled, and outputs are already sampled');
+    if (purpose === 'eval' && loss?.needs.reference === 'none') add(['realign', 'loss_type'], `mixes the policy with a reference, and loss_type ${chosen} has none; epsilon_dpo reports all columns`);
+    if (purpose === 'eval' && loss?.needs.reference === 'logps' && c.ref_cache !== undefined && c.ref_mode === 'cache') add(['realign', 'ref_mode'], `needs the reference’s whole distribution, and loss_type ${chosen} caches sums: ref_mode: live, or loss_type: epsilon_dpo`);
   }
   if (c.ref_mode === 'live' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push('ref_cache: not used (ref_mode is live)');
   if (c.shard) {
@@ -120,7 +132,7 @@ function winRateNeeds(c: RunConfig): Array<Array<keyof RunConfig>> {
 /** Keys a command cannot do without, and flags it does not use (keys of a shared YAML may belong to other commands). */
 function needs(c: RunConfig, given: Places, bad: ReadonlySet<string>, command: Command): Problem[] {
   const found: Problem[] = [];
-  for (const group of [...REQUIRED[command], ...(command === 'eval-winrate' ? winRateNeeds(c) : [])]) {
+  for (const group of [...(command === 'eval-winrate' ? winRateNeeds(c) : []), ...REQUIRED[command]]) {
     // Judgments already made need nobody to make them.
     if (command === 'eval-winrate' && c.judgments !== undefined) continue;
     // Merging shards reads nothing but the cache folder.

@@ -21,9 +21,14 @@ export const defaultOf = (name: KeyName): unknown => {
   return parsed.success ? parsed.data : undefined;
 };
 /** Values a key chooses from, if it does. */
-export const choicesOf = (name: KeyName): string[] | undefined => jsonOf(name).enum as string[] | undefined;
+export const choicesOf = (name: KeyName): string[] | undefined => {
+  const j = jsonOf(name);
+  return (j.enum ?? j.anyOf?.find((one) => one.enum)?.enum) as string[] | undefined;
+};
 /** Does a key take numbers (and no text)? */
 export const takesNumber = (name: KeyName): boolean => ['number', 'integer'].includes(jsonOf(name).type ?? '');
+/** Does a key take a list of numbers? */
+export const takesNumbers = (name: KeyName): boolean => jsonOf(name).items?.type === 'number';
 export const takesList = (name: KeyName): boolean => jsonOf(name).anyOf?.some((j) => j.type === 'array') ?? false;
 
 function range(j: Json, noun: string): string {
@@ -46,7 +51,7 @@ function words(j: Json): string {
     case 'boolean':
       return 'true or false';
     case 'array':
-      return 'a list of text';
+      return j.items?.enum ? 'a list of those' : j.items?.type === 'number' ? 'a list of numbers' : 'a list of text';
     case 'object':
       return `a mapping with ${Object.keys(j.properties ?? {}).join(', ')}`;
     default:

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { LOSS_NAMES } from '../model/losses/index.js';
+import { DIVERGENCE_TYPES } from '../model/losses/modifiers/divergence.js';
 import { DATASET_FORMATS } from '../model/data/formats.js';
 import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
@@ -40,7 +41,7 @@ const steps = z.number().min(0).refine((v) => v < 1 || Number.isInteger(v), 'exp
 export const shape = {
   model_name_or_path: key('model_name_or_path', 'model', MODEL, text.optional(), 'policy: a folder with config.json, *.safetensors, tokenizer.json; or a hub id, ORG/NAME or ORG/NAME@REVISION'),
   model_revision: key('model_revision', 'model', MODEL, text.optional(), 'branch, tag or commit of a model_name_or_path from the hub; main where absent'),
-  ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'plan'], text.optional(), 'folder or hub id of the reference; the policy as it starts where absent'),
+  ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'generate', 'plan'], text.optional(), 'folder or hub id of the reference; the policy as it starts where absent'),
   chat_template: key('chat_template', 'model', [...DATA, 'generate'], text.optional(), 'Jinja file (or text) instead of the tokenizer’s own chat template'),
   save_dtype: key('save_dtype', 'model', ['train', 'sft'], z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'format of written weights; auto: as the base stores them'),
   dtype: key('dtype', 'model', MODEL, z.enum(['float32']).default('float32'), 'arithmetic of the run'),
@@ -62,14 +63,19 @@ export const shape = {
   max_train_samples: key('max_train_samples', 'data', DATA, count.default(0), 'use the first usable rows only; 0: all'),
   max_eval_samples: key('max_eval_samples', 'data', DATA, count.default(0), 'the same for the evaluation split'),
 
-  loss_type: key('loss_type', 'method', ['train', 'precompute-ref', 'eval', 'plan'], z.enum(LOSS_NAMES).default('sigmoid'), 'the method: sigmoid is DPO, epsilon_dpo is ε-DPO; edpo methods lists them'),
+  loss_type: key('loss_type', 'method', ['train', 'precompute-ref', 'eval', 'plan'], z.union([z.enum(LOSS_NAMES), z.array(z.enum(LOSS_NAMES)).min(2)]).default('sigmoid'), 'the method: sigmoid is DPO, epsilon_dpo is ε-DPO; edpo methods lists them; several with loss_weights are a mixture (MPO)'),
+  loss_weights: key('loss_weights', 'method', PAIRS, z.array(z.number().min(0)).optional(), 'weight of each loss of a mixture; 1 each where absent'),
+  rpo_alpha: key('rpo_alpha', 'method', PAIRS, z.number().min(0).default(0), 'weight of the chosen responses’ negative log-likelihood (a mean over the step’s tokens), added to any loss of pairs (RPO)'),
+  f_divergence_type: key('f_divergence_type', 'method', PAIRS, z.enum(DIVERGENCE_TYPES).default('reverse_kl'), 'divergence from the reference that the score of a response comes from'),
+  f_alpha_divergence_coef: key('f_alpha_divergence_coef', 'method', PAIRS, z.number().default(0.5), 'α of alpha_divergence, as TRL counts it since 0.29'),
   beta: key('beta', 'method', PAIRS, z.number().positive().default(0.1), 'KL penalty β; for epsilon_dpo the β the run starts with (the paper: 0.01)'),
   label_smoothing: key('label_smoothing', 'method', PAIRS, z.number().min(0).lt(0.5).default(0), 'λ of conservative DPO: the assumed share of flipped labels'),
   discopop_tau: key('discopop_tau', 'method', PAIRS, z.number().positive().default(0.05), 'discopop: temperature τ of its mixture'),
   rdpo_alpha: key('rdpo_alpha', 'method', PAIRS, z.number().min(0).default(0.05), 'r_dpo: penalty α per token of difference in length'),
   tdpo_alpha: key('tdpo_alpha', 'method', PAIRS, z.number().min(0).default(0.5), 'tdpo2: weight α of the difference of sequence KLs'),
-  simpo_gamma: key('simpo_gamma', 'method', PAIRS, z.number().min(0).default(0.5), 'simpo: target reward margin γ (SimPO’s own configs give γ/β)'),
-  cpo_alpha: key('cpo_alpha', 'method', PAIRS, z.number().min(0).default(1), 'cpo: weight of the NLL of chosen responses'),
+  simpo_gamma: key('simpo_gamma', 'method', PAIRS, z.number().min(0).default(0.5), 'simpo, cpo_simpo, alphapo: target reward margin γ (SimPO’s own configs give γ/β)'),
+  alphapo_alpha: key('alphapo_alpha', 'method', PAIRS, z.number().default(0.25), 'alphapo: α of its reward; 0 is SimPO'),
+  cpo_alpha: key('cpo_alpha', 'method', PAIRS, z.number().min(0).default(1), 'cpo, cpo_simpo: weight of the NLL of chosen responses'),
   slic_delta: key('slic_delta', 'method', PAIRS, z.number().positive().default(1), 'slic_hf: margin δ of the hinge, nats'),
   slic_lambda: key('slic_lambda', 'method', PAIRS, z.number().min(0).default(0.1), 'slic_hf: weight λ of the likelihood of the chosen response'),
   rrhf_lambda: key('rrhf_lambda', 'method', PAIRS, z.number().min(0).default(1), 'rrhf: weight λ of the likelihood of the chosen response'),
@@ -148,6 +154,7 @@ export const shape = {
   n_prompts: key('n_prompts', 'generation', SAMPLING, count.default(0), 'use the first prompts only; 0: all'),
   max_new_tokens: key('max_new_tokens', 'generation', SAMPLING, z.int().positive().default(1024), 'tokens at most'),
   temperature: key('temperature', 'generation', SAMPLING, z.number().min(0).default(1), '0: greedy'),
+  realign: key('realign', 'generation', ['generate', 'eval', 'eval-winrate'], z.number().min(0).optional(), 'λ: runs the policy with logits λ f + (1 − λ) r, policy and reference together; previews training at β/λ'),
   top_p: key('top_p', 'generation', SAMPLING, z.number().gt(0).max(1).default(1), 'smallest set of tokens with this probability'),
   top_k: key('top_k', 'generation', SAMPLING, count.default(0), 'most likely tokens only; 0: all'),
   batch_size: key('batch_size', 'generation', SAMPLING, z.int().positive().default(16), 'answers made at a time; never changes them'),

@@ -41,7 +41,10 @@ export function valueProblems(name: KeyName, value: unknown, where: string): Pro
     if (issue.code === 'unrecognized_keys') return { key, what: issue.keys.map((k) => `${k}: ${unknownKey(k, [])}`).join('; ') + `; expected ${expectation(name, path)}`, where };
     const got = path.reduce<unknown>((v, p) => (v as Record<string, unknown> | undefined)?.[p], value);
     const expected = issue.code === 'custom' || issue.code === 'invalid_format' ? issue.message : `expected ${expectation(name, Array.isArray(value) ? [] : path)}`;
-    const near = typeof got === 'string' ? nearest(got, choicesOf(name) ?? []) : undefined;
+    const choices = choicesOf(name) ?? [];
+    // Of a list, the first word that is none of the choices.
+    const odd: unknown = Array.isArray(got) ? got.find((x) => !choices.includes(x as string)) : got;
+    const near = typeof odd === 'string' ? nearest(odd, choices) : undefined;
     return { key, what: `${expected}, got ${gotText(got)}${near ? `; did you mean ${near}?` : ''}`, where };
   });
 }

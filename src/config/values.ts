@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { REFUSED_VALUES, VALUE_ALIASES } from './foreign.js';
-import { defaultOf, takesList, takesNumber } from './expect.js';
+import { defaultOf, takesList, takesNumber, takesNumbers } from './expect.js';
 import { shape, type KeyName } from './keys.js';
 
 /** A value ready for the schema under the key it ends up in, with what was made of it; or why it is refused. */
@@ -31,6 +31,7 @@ export function readValue(name: KeyName, given: unknown, label: string): Reading
     return { name: 'save_dtype', value: given, notes: [`${label}: ${given} is taken as save_dtype (written weights); arithmetic is float32`] };
   }
   let value = given;
+  if (name === 'loss_type' && typeof value === 'string' && value.includes(',')) value = value.split(',').map((part) => part.trim());
   if (name === 'loss_type' && Array.isArray(value) && value.length === 1) value = value[0];
   if (typeof value === 'string') {
     const same = VALUE_ALIASES[name]?.[value];
@@ -51,6 +52,7 @@ export function readValue(name: KeyName, given: unknown, label: string): Reading
 export function fromText(name: KeyName, text: string): unknown {
   const type = shape[name] as z.ZodType;
   if (takesNumber(name)) return text.trim() !== '' && !Number.isNaN(Number(text)) ? Number(text) : text;
+  if (takesNumbers(name)) return text.split(',').map((part) => (part.trim() === '' || Number.isNaN(Number(part)) ? part : Number(part)));
   if (takesList(name)) return text;
   if ((text === 'true' || text === 'false') && type.safeParse(true).success) return text === 'true';
   if (text.startsWith('{') && type.safeParse({}).success) {

@@ -116,10 +116,7 @@ export class Program {
         else encoder.copyBufferToBuffer(step.from.buffer, 0, step.to.buffer, 0, step.from.bytes);
         continue;
       }
-      const inputs: Record<string, number> = { ...step.constants };
-      for (const [name, extent] of step.letters) inputs[name] = this.value(step.label, extent, values);
-      for (const { name, value } of step.args) inputs[name] = this.value(step.label, value, values);
-      const groups = step.grid(inputs);
+      const { inputs, groups } = this.sizes(step, values);
       if (groups === 0) continue;
       if (profile) pass = encoder.beginComputePass({ label: step.label, timestampWrites: profile.next(step.label, inputs) });
       else pass ??= encoder.beginComputePass({ label: this.label });
@@ -144,6 +141,22 @@ export class Program {
     pass?.end();
   }
 
+  private sizes(step: Dispatch, values: StepValues): { inputs: Record<string, number>; groups: number } {
+    const inputs: Record<string, number> = { ...step.constants };
+    for (const [name, extent] of step.letters) inputs[name] = this.value(step.label, extent, values);
+    for (const { name, value } of step.args) inputs[name] = this.value(step.label, value, values);
+    return { inputs, groups: step.grid(inputs) };
+  }
+
+  /** What a replay with these values would dispatch, in order: labels, workgroups and all sizes. Nothing runs. */
+  dispatches(values: StepValues): DispatchSizes[] {
+    return this.steps.flatMap((step) => {
+      if (step.kind !== 'dispatch') return [];
+      const { inputs, groups } = this.sizes(step, values);
+      return groups === 0 ? [] : [{ label: step.label, groups, inputs }];
+    });
+  }
+
   private value(label: string, extent: Extent, values: StepValues): number {
     if (typeof extent === 'number') return extent;
     const given = values[extent.name];
@@ -163,6 +176,17 @@ export class Program {
     this.gpu.device.queue.submit([encoder.finish()]);
   }
 }
+
+/** One dispatch of a replay. */
+export interface DispatchSizes {
+  label: string;
+  groups: number;
+  inputs: Record<string, number>;
+}
+
+/** Multiply-adds of the matrix products among these, times two; all three forms do M · I · count. Attention and the rest are not counted. */
+export const matmulFlops = (list: DispatchSizes[]): number =>
+  list.reduce((sum, { label, inputs }) => sum + (/(^| )matmul\./.test(label) ? 2 * inputs['M']! * inputs['I']! * inputs['count']! : 0), 0);
 
 /** Hands out timestamp slots, one pair per dispatch; see `profile.ts`. */
 export interface ProfileSink {

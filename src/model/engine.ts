@@ -1,3 +1,4 @@
+import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { adamw } from '../gpu/ops/adamw.js';
 import { betaUpdate } from '../gpu/ops/beta_update.js';
@@ -7,7 +8,7 @@ import { Head, type HeadMode } from '../gpu/ops/head.js';
 import { seqSum } from '../gpu/ops/seq_sum.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
 import type { DispatchTime, Profiler } from '../gpu/profile.js';
-import { Program, scalar, type StepValues } from '../gpu/program.js';
+import { Program, scalar, type DispatchSizes, type StepValues } from '../gpu/program.js';
 import { debugRead, ReadbackRing } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
 import { Activations, BackwardScratch, type KeepMode } from './activations.js';
@@ -37,6 +38,8 @@ export interface EngineOptions {
   gradientCheckpointing?: boolean;
   /** Columns of a vocabulary tile. */
   tile?: number;
+  /** λ of decoding-time realignment: the policy scored is λ f + (1 - λ) r (evaluation with the reference's whole distribution). */
+  realign?: number | undefined;
 }
 
 /** Cached reference rows of a micro-batch, in the order of its scored rows. */
@@ -131,6 +134,7 @@ export class Engine {
       softCap: spec.logitSoftCap,
       epsilon: settings.epsilonCheck,
       klGradient: loss.needs.klGradient !== undefined,
+      realign: options.realign,
       ...(options.tile ? { tile: options.tile } : {}),
     });
 
@@ -170,6 +174,8 @@ export class Engine {
   private recordReference(p: Program, parameters: Parameters): void {
     const { gpu } = this.options;
     const { spec } = parameters;
+    const rows = this.axes.N.capacity;
+    if (longFrom(spec, rows) !== longFrom(this.options.policy.spec, rows)) throw new InputError('policy and reference turn long documents by other rotary angles from different lengths on', '--ref_mode cache');
     const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference');
     const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, softCap: spec.logitSoftCap, ...(this.options.tile ? { tile: this.options.tile } : {}) });
     forward(p, { spec, parameters, batch: this.batch, acts });
@@ -236,6 +242,13 @@ export class Engine {
     const data = read();
     data.catch(() => undefined); // reported where it is awaited
     return async () => ({ documents, batch, table: new Float32Array(await data).subarray(0, batch.values.P * PAIR_COLUMNS.length) });
+  }
+
+  /** What a training micro-batch of these documents dispatches, forward and backward; nothing runs (tests, benchmarks). */
+  dispatches(documents: Document[]): DispatchSizes[] {
+    const { values } = pack(documents, this.options.loss.needs.scored === 'all');
+    const all: StepValues = { ...values, invCount: 1, perToken: 0, training: 1 };
+    return [...this.forwardProgram.dispatches(all), ...(this.backwardProgram?.dispatches(all) ?? [])];
   }
 
   /** Submits clipping, AdamW and the β update; the returned function waits for the record. */

@@ -6,7 +6,7 @@ import type { CliIo } from '../cli/io.js';
 import { describeReport, TokenStore } from './data/store.js';
 import { ModelFolder } from './files/hf_folder.js';
 import { localDataset, localModel } from './hub/index.js';
-import { losses, type LossName } from './losses/index.js';
+import { composeLoss } from './losses/modifiers/compose.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
 import { Parameters } from './parameters.js';
 import { chatTemplate, type ChatTemplate } from './text/template.js';
@@ -88,7 +88,7 @@ export async function loadWeights(gpu: Gpu, folder: ModelFolder, trainable: bool
   return parameters;
 }
 
-export const lossOf = (config: RunConfig): LossDefinition => losses[config.loss_type as LossName];
+export const lossOf = (config: RunConfig): LossDefinition => composeLoss(config);
 
 export const settingsOf = (c: RunConfig, criterionColumns = false): LossSettings => ({
   beta: c.beta, epsilonCheck: c.epsilon_check ?? c.epsilon, epsilonSize: c.epsilon_size ?? c.epsilon, criterion: c.criterion, deadzone: c.criterion_deadzone,

@@ -152,11 +152,17 @@ t.test('nothing changes silently', async (t) => {
 });
 
 t.test('effects edpo does not have are refused, their absence is noted', async (t) => {
-  t.match(problemsOf('use_peft: true\nload_in_4bit: true\nref_mode: adapter_off\nf_divergence_type: js_divergence\n'), [
-    /^use_peft LoRA is not available yet.*line 1$/, /^load_in_4bit quantised.*line 2$/, /^ref_mode adapter_off is for LoRA, which is not available yet.*line 3$/, /^f_divergence_type only reverse KL.*line 4$/,
+  t.match(problemsOf('use_peft: true\nload_in_4bit: true\nref_mode: adapter_off\nuse_weighting: true\n'), [
+    /^use_peft LoRA is not available yet.*line 1$/, /^load_in_4bit quantised.*line 2$/, /^ref_mode adapter_off is for LoRA, which is not available yet.*line 3$/, /^use_weighting WPO weights.*line 4$/,
   ]);
-  const { notes } = load('use_peft: false\nf_divergence_type: reverse_kl\nrpo_alpha: null\ndeepspeed: zero3.json\nbf16: true\n');
-  t.same(notes.map((n) => n.split(':')[0]), ['use_peft', 'f_divergence_type', 'rpo_alpha', 'deepspeed', 'bf16']);
+  t.match(problemsOf('loss_type: [sigmoid, ipo]\nloss_weights: [1]\n'), [/^loss_weights has 1 numbers for 2 losses/]);
+  t.match(problemsOf('loss_type: simpo\nf_divergence_type: js_divergence\n'), [/^f_divergence_type js_divergence is defined for sigmoid, .*; not for simpo line 2$/]);
+  t.match(problemsOf('loss_type: [sigmoid, simpoo]\n'), [/^loss_type expected one of .* or a list of those, got \["sigmoid","simpoo"\] \(list\); did you mean simpo\? line 1$/]);
+  t.match(problemsOf('f_alpha_divergence_coef: 0.3\n'), [/belongs to f_divergence_type: alpha_divergence, got reverse_kl/]);
+  t.same(load('', { loss_type: 'sigmoid,bco_pair,sft', loss_weights: '0.8,0.2,1' }).config.loss_weights, [0.8, 0.2, 1]);
+  t.match(load('loss_type: simpo\nsft_weight: 0.5\n').config, { loss_type: 'simpo', rpo_alpha: 0.5 });
+  const { notes } = load('use_peft: false\nf_divergence_type: reverse_kl\nld_alpha: null\ndeepspeed: zero3.json\nbf16: true\n');
+  t.same(notes.map((n) => n.split(':')[0]), ['use_peft', 'ld_alpha', 'deepspeed', 'bf16']);
 });
 
 t.test('the official ε-DPO form', async (t) => {

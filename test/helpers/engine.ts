@@ -2,7 +2,7 @@ import { Engine, type EngineOptions, type ReferencePlan } from '../../src/model/
 import type { Gpu } from '../../src/gpu/device.js';
 import type { ModelSpec } from '../../src/model/families/index.js';
 import { losses, type LossName } from '../../src/model/losses/index.js';
-import type { LossSettings } from '../../src/model/losses/types.js';
+import type { LossDefinition, LossSettings } from '../../src/model/losses/types.js';
 import { Parameters } from '../../src/model/parameters.js';
 
 export const settings = (over: Partial<LossSettings> = {}): LossSettings => ({
@@ -23,13 +23,13 @@ export async function loadParameters(gpu: Gpu, spec: ModelSpec, weights: Record<
 export async function makeEngine(
   gpu: Gpu,
   policy: Parameters,
-  loss: LossName,
+  loss: LossName | LossDefinition,
   reference: ReferencePlan,
   options: Partial<EngineOptions> & { rows?: number; over?: Partial<LossSettings> } = {},
 ): Promise<Engine> {
   const { rows = 256, over, ...rest } = options;
   const engine = new Engine({
-    gpu, policy, loss: losses[loss], settings: settings(over), reference, capacity: { rows, sequences: 32 }, training: true, ...rest,
+    gpu, policy, loss: typeof loss === 'string' ? losses[loss] : loss, settings: settings(over), reference, capacity: { rows, sequences: 32 }, training: true, ...rest,
   });
   await engine.ready();
   engine.setState(settings(over).beta);

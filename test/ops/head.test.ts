@@ -62,6 +62,29 @@ for (const [V, cuts, tile, epsilon] of [[1, [0, 1], 512, 0.01], [5, [0, 5], 512,
   });
 }
 
+t.test('realigned: the statistics are those of the logits λ f + (1 - λ) r; λ = 1 changes no bit, λ = 0 is the reference', async (t) => {
+  const stats = async (realign: number | undefined): Promise<{ rows: number[][]; f: number[][]; r: number[][]; labels: Uint32Array }> => {
+    const x = await setup(1100, [0, 300, 1000, 1100], { tile: 512, epsilon: 0.5, realign });
+    const { gpu, S, labels, f, r, head } = x;
+    const refLogps = upload(gpu, 'ref_logps', [S], Float32Array.from(labels, (y, s) => twin.token(f[s]!, r[s]!, y, 0.5).refLogp));
+    await runOnce(gpu, (p) => head.forward(p, { hidden: x.hidden, labels: x.labelTensor, refLogps, refHidden: x.refHidden }));
+    return { rows: rows(await read(head.stats), STATS.length), f, r, labels };
+  };
+  const plain = await stats(undefined);
+  t.same((await stats(1)).rows, plain.rows);
+  for (const λ of [1.7, 0.4, 0]) {
+    const { rows: got, f, r, labels } = await stats(λ);
+    const want = labels.reduce((list, y, s) => [...list, twin.token(f[s]!.map((z, j) => λ * z + (1 - λ) * r[s]![j]!), r[s]!, y, 0.5)], [] as twin.TokenTwin[]);
+    const column = (name: (typeof STATS)[number]): number[] => got.map((row) => row[STATS.indexOf(name)]!);
+    close(t, `λ = ${λ}, logp`, column('logp'), want.map((k) => k.logp), { atol: 4e-6, rtol: 4e-6, name: 'head' });
+    for (const [name, key, limit] of [['delta_plus', 'deltaPlus', 3e-6], ['delta_minus', 'deltaMinus', 3e-6], ['kl_policy_ref', 'klPolicyRef', 1e-5], ['kl_ref_policy', 'klRefPolicy', 1e-5]] as const) {
+      const worst = Math.max(...column(name).map((g, i) => Math.abs(g - want[i]![key])));
+      t.ok(worst < limit, `λ = ${λ}, ${name}: off by ${worst}`);
+    }
+    if (λ === 0) t.ok(column('kl_policy_ref').every((k) => k === 0), 'no distance from the reference');
+  }
+});
+
 t.test('the canonical logit gradient equals finite differences', async (t) => {
   const [f, r] = [[...normals(1, 9)], [...normals(2, 9)]];
   const value = (x: Float64Array): number => { const k = twin.token([...x], r, 4, 0.01); return 0.3 * k.logp - 0.8 * k.klRefPolicy; };

@@ -47,7 +47,7 @@ export function documentLoss(
     },
     {
       tune: { K: loss.needs.branches, HIDDEN: o.hidden ? 1 : 0, ADAPTIVE: loss.adaptiveBeta ? 1 : 0, CRITERION: CRITERIA[settings.criterion] },
-      prelude: [...constants, reward, body].join('\n'),
+      prelude: [...constants, reward, loss.functions ?? '', body].join('\n'),
     },
   );
 }

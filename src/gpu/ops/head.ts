@@ -3,6 +3,7 @@ import type { Program } from '../program.js';
 import { Tensor, type Extent } from '../tensor.js';
 import { headBf16, headCriterion, headGrad, headGradKl, headStats, labelOffset, roundF16, STATS, tokenStats } from './head_kernels.js';
 import { matmulNN, matmulNT, matmulTN } from './matmul.js';
+import { mix } from './mix.js';
 import { softCap } from './soft_cap.js';
 
 /** What of the reference the head works with: nothing, its label log-probs, or its hidden states too. */
@@ -34,6 +35,8 @@ export interface HeadOptions {
   epsilon?: number;
   /** Logits are softCap·tanh(z/softCap) (Gemma 2); 0: as they are. */
   softCap?: number;
+  /** Decoding-time realignment (mode `hidden`, forward only): the policy's logits are λ f + (1 - λ) r at every position (ε-DPO paper, Proposition 1). */
+  realign?: number | undefined;
 }
 
 interface Range { piece: number; first: number; v0: number; count: number }
@@ -94,7 +97,7 @@ export class Head {
    * `refHidden` [S, D] (already rounded if `rounded`). Fills `stats`.
    */
   forward(p: Program, t: { hidden: Tensor; labels: Tensor; refLogps?: Tensor; refHidden?: Tensor }): void {
-    const { mode, pieces, refPieces, rounded, epsilon = 0.01, softCap: cap = 0 } = this.options;
+    const { mode, pieces, refPieces, rounded, epsilon = 0.01, softCap: cap = 0, realign } = this.options;
     const { tile, state, criterion, offset, refTile, mixed } = this;
     const criterionHidden = rounded ? this.roundedHidden : t.hidden;
     const criterionTile = rounded ? this.roundedTile : tile;
@@ -102,21 +105,25 @@ export class Head {
       if (rounded) p.run(roundF16, { x: t.hidden.flat(), y: this.roundedHidden!.flat() });
       let first = 0;
       pieces.forEach((w, i) => {
-        p.run(labelOffset, { hidden: criterionHidden!, ref_hidden: t.refHidden!, w, ref_w: refPieces![i]!, labels: t.labels, offset: offset! }, { first, soft_cap: cap });
+        p.run(labelOffset, { hidden: criterionHidden!, ref_hidden: t.refHidden!, w, ref_w: refPieces![i]!, labels: t.labels, offset: offset! }, { first, soft_cap: cap, scale: realign ?? 1 });
         first += w.shape[0] as number;
       });
     }
     for (const { piece, first, v0, count } of this.ranges) {
       matmulNT(p, { x: t.hidden, w: pieces[piece]!, y: tile }, { first, count });
       softCap(p, tile, cap);
+      if (mode === 'hidden') {
+        matmulNT(p, { x: t.refHidden!, w: refPieces![piece]!, y: refTile! }, { first, count });
+        softCap(p, refTile!, cap);
+      }
+      if (realign !== undefined) mix(p, { x: refTile!, y: tile }, 1 - realign);
       p.run(headStats, { tile, labels: t.labels, state }, { v0, count });
       if (mode !== 'hidden') continue;
       if (rounded) {
         matmulNT(p, { x: criterionHidden!, w: pieces[piece]!, y: criterionTile! }, { first, count });
         softCap(p, criterionTile!, cap);
+        if (realign !== undefined) mix(p, { x: refTile!, y: criterionTile! }, 1 - realign);
       }
-      matmulNT(p, { x: t.refHidden!, w: refPieces![piece]!, y: refTile! }, { first, count });
-      softCap(p, refTile!, cap);
       p.run(headCriterion, { tile: criterionTile!, ref_tile: refTile!, offset: offset!, criterion: criterion! }, { v0, count, epsilon });
       if (mixed) p.run(headBf16, { tile: criterionTile!, ref_tile: refTile!, labels: t.labels, mixed }, { v0, count, epsilon });
     }

@@ -23,7 +23,7 @@ export const labelOffset = defineKernel({
   name: 'label_offset',
   read: { hidden: 'S D', ref_hidden: 'S D', w: 'R D', ref_w: 'R D', labels: 'S :u32' },
   update: { offset: 'S' },
-  args: { S: 'u32', D: 'u32', R: 'u32', first: 'u32', soft_cap: 'f32' },
+  args: { S: 'u32', D: 'u32', R: 'u32', first: 'u32', soft_cap: 'f32', scale: 'f32' },
   tune: { WG: 64 },
   grid: rowGrid,
 });

@@ -1,4 +1,4 @@
-// offset[s] = h[s].w[y] - r[s].wr[y]: the label's f - r, for rows whose label lies in this piece; exactly 0 when the bits agree.
+// offset[s] = scale (h[s].w[y] - r[s].wr[y]): the label's f - r (a realigned policy's at scale lambda), for rows whose label lies in this piece; exactly 0 when the bits agree.
 // hidden, ref_hidden [S,D], w, ref_w [R,D], labels [S], offset [S].   One subgroup per row.
 // #use lib/rows
 // #use lib/soft_cap
@@ -16,5 +16,5 @@ fn row_main(row: u32, lane: u32, lanes: u32) {
   }
   f = lane_sum(f);
   r = lane_sum(r);
-  if (lane == 0u) { offset[row] = soft_capped(f, args.soft_cap) - soft_capped(r, args.soft_cap); }
+  if (lane == 0u) { offset[row] = args.scale * (soft_capped(f, args.soft_cap) - soft_capped(r, args.soft_cap)); }
 }

@@ -29,12 +29,23 @@ export interface Generation {
   stopId?: number;
 }
 
-/** A token row of one pass. */
+/** A token row of one pass; `tokens` its sequence has with it. */
 interface Row {
   id: number;
   position: number;
   slot: number;
-  long: boolean;
+  tokens: number;
+}
+
+/** A reference whose logits are mixed into the policy's. */
+export interface Realignment {
+  reference: Parameters;
+  lambda: number;
+}
+
+/** λ f + (1 - λ) r in place on f; at λ = 1 the bits of f. */
+function realigned(f: Float32Array, r: Float32Array, lambda: number): void {
+  for (let j = 0; j < f.length; j++) f[j] = lambda * f[j]! + (1 - lambda) * r[j]!;
 }
 
 /**
@@ -54,8 +65,15 @@ export class Generator {
   private readonly logits: Tensor[];
   private readonly ring: ReadbackRing;
 
-  /** @param length tokens of a slot: prompt and answer. @param rows token rows of one pass (prefill). */
-  constructor(private readonly gpu: Gpu, private readonly parameters: Parameters, private readonly slots: number, private readonly length: number, private readonly rows: number) {
+  private readonly reference: Generator | undefined;
+
+  /**
+   * @param length tokens of a slot: prompt and answer. @param rows token rows of one pass (prefill).
+   * @param realign decodes the policy whose logits are λ f + (1 - λ) r at every position, both models together (ε-DPO paper, Proposition 1;
+   *   Liu et al. 2024, arXiv 2402.02992): what training at β/λ would come to
+   */
+  constructor(private readonly gpu: Gpu, private readonly parameters: Parameters, private readonly slots: number, private readonly length: number, private readonly rows: number, private readonly realign?: Realignment) {
+    this.reference = realign && new Generator(gpu, realign.reference, slots, length, rows);
     const { spec } = parameters;
     const { D, H, G, C, F, L, names, block } = spec;
     const N = new Dyn('N', rows);
@@ -112,7 +130,7 @@ export class Generator {
   }
 
   async ready(): Promise<this> {
-    await this.program.ready();
+    await Promise.all([this.program.ready(), this.reference?.ready()]);
     this.gpu.check();
     return this;
   }
@@ -135,15 +153,16 @@ export class Generator {
         if (!a) return;
         const all = [...a.request.prompt, ...a.ids];
         // Grown long, a sequence is turned by other angles from its start: the cache is made again, as transformers does for Phi-3.
-        if (all.length > this.longFrom && a.fed <= this.longFrom) a.fed = 0;
+        if ([this.longFrom, this.reference?.longFrom ?? Infinity].some((from) => all.length > from && a.fed <= from)) a.fed = 0;
         const fresh = all.slice(a.fed);
         if (rows.length + fresh.length > this.rows) return;
-        fresh.forEach((id, i) => rows.push({ id, position: a.fed + i, slot, long: all.length > this.longFrom }));
+        fresh.forEach((id, i) => rows.push({ id, position: a.fed + i, slot, tokens: all.length }));
         a.fed = all.length;
         src.push(rows.length - 1);
         members.push(slot);
       });
-      const logits = await this.pass(rows, src);
+      const [logits, other] = await Promise.all([this.pass(rows, src), this.reference?.pass(rows, src)]);
+      if (other) logits.forEach((f, m) => realigned(f, other[m]!, this.realign!.lambda));
       members.forEach((slot, m) => {
         const a = active[slot]!;
         const token = sampleToken(logits[m]!, o, a.request.index, a.ids.length);
@@ -162,7 +181,7 @@ export class Generator {
     const column = (f: (r: Row) => number): Uint32Array => Uint32Array.from(rows, f);
     this.ids.write(column((r) => r.id));
     this.position.write(column((r) => r.position));
-    if (this.rotary !== this.position) this.rotary.write(column((r) => r.position + (r.long ? this.length : 0)));
+    if (this.rotary !== this.position) this.rotary.write(column((r) => r.position + (r.tokens > this.longFrom ? this.length : 0)));
     this.dst.write(column((r) => r.slot * this.length + r.position));
     // Keys of a row: its slot's cache up to itself; the second range of a span is left empty.
     this.span.write(Uint32Array.from(rows.flatMap((r, i) => [r.slot * this.length, r.slot * this.length + r.position + 1, i + 1, 0])));

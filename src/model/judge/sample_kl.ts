@@ -31,8 +31,11 @@ export interface SampleKl {
 const scoring: LossDefinition = { ...sft, name: 'sample_kl', needs: { ...sft.needs, reference: 'hidden' } };
 const settings: LossSettings = { beta: 1, epsilonCheck: 0.01, epsilonSize: 0.01, criterion: 'exact', deadzone: 0, betaUpdate: 'harmonic', betaMin: 0, params: {}, criterionColumns: true };
 
-/** @param tokenBudget token rows of a micro-batch; grown to the longest sample where that is longer. */
-export async function sampleKl(gpu: Gpu, policy: Parameters, reference: Parameters, samples: Sample[], tokenBudget: number): Promise<SampleKl> {
+/**
+ * @param tokenBudget token rows of a micro-batch; grown to the longest sample where that is longer.
+ * @param realign λ of the realigned policy that sampled
+ */
+export async function sampleKl(gpu: Gpu, policy: Parameters, reference: Parameters, samples: Sample[], tokenBudget: number, realign?: number): Promise<SampleKl> {
   const used = samples.filter((s) => s.answer.length > 0);
   const length = (s: Sample): number => s.prompt.length + s.answer.length;
   const rows = Math.max(tokenBudget, ...used.map(length));
@@ -44,7 +47,7 @@ export async function sampleKl(gpu: Gpu, policy: Parameters, reference: Paramete
     chosenTokens: (i) => used[i]!.answer.length,
     document: (i) => ({ id: used[i]!.id, prompt: used[i]!.prompt, branches: [used[i]!.answer] }),
   };
-  const engine = await new Engine({ gpu, policy, loss: scoring, settings, reference: { kind: 'live', parameters: reference }, capacity: { rows, sequences: sequenceCapacity(rows) }, training: false }).ready();
+  const engine = await new Engine({ gpu, policy, loss: scoring, settings, reference: { kind: 'live', parameters: reference }, capacity: { rows, sequences: sequenceCapacity(rows) }, training: false, realign }).ready();
   engine.setState(1);
   const differences: number[] = [];
   const forward: number[] = [];

@@ -48,6 +48,8 @@ export interface LossDefinition {
   gradients(d: DocumentScalars, p: Record<string, number>): DocumentGradients;
   /** The implicit reward of one response, where it is not β (log π − log ρ); in WGSL an expression of the Side `s` and `beta`. */
   reward?: { value(logp: number, refLogp: number, tokens: number, beta: number): number; wgsl: string };
+  /** WGSL functions that the body calls. */
+  functions?: string;
   /** Body of `fn loss_document(w: Side, l: Side, beta: f32) -> Loss`; params are constants F_<key>, perToken is args.per_token. */
   wgsl: string;
 }
