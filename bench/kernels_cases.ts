@@ -1,9 +1,12 @@
 import { adamw } from '../src/gpu/ops/adamw.js';
 import { attention, attentionBackward } from '../src/gpu/ops/attention.js';
+import { biasActivation } from '../src/gpu/ops/bias_activation.js';
+import { disentangledAttention } from '../src/gpu/ops/disentangled_attention.js';
 import { embed, embedBackward } from '../src/gpu/ops/embed.js';
 import { gatherRows, gatherRowsBackward } from '../src/gpu/ops/gather_rows.js';
 import { gradNorm, PARTIAL_SLOTS } from '../src/gpu/ops/grad_norm.js';
 import { headGrad, headStats } from '../src/gpu/ops/head_kernels.js';
+import { layerNorm } from '../src/gpu/ops/layer_norm.js';
 import { matmulNN, matmulNT, matmulTN } from '../src/gpu/ops/matmul.js';
 import { GAIN_ROWS, rmsNorm, rmsNormBackward } from '../src/gpu/ops/rms_norm.js';
 import { rope, ropeTable } from '../src/gpu/ops/rope.js';
@@ -11,6 +14,7 @@ import { swiglu, swigluBackward } from '../src/gpu/ops/swiglu.js';
 import type { Program } from '../src/gpu/program.js';
 import { Tensor, type Extent } from '../src/gpu/tensor.js';
 import { pack } from '../src/model/batch/pack.js';
+import { relativeRows } from '../src/model/deberta/positions.js';
 
 /** One op at one shape. */
 export interface KernelCase {
@@ -138,10 +142,39 @@ export function stepCases(N: number, D: number, F: number, H: number, G: number,
   ];
 }
 
+/**
+ * Multiplications and additions of disentangled attention over one sequence of `n` tokens in `heads` heads together `D` wide, as the kernel does it:
+ * 4D a pair of rows, and 3D wherever the position's bucket changes along a row.
+ */
+export function disentangledFlops(n: number, D: number, heads: number, buckets: number, maxDistance: number): number {
+  const table = relativeRows(n, buckets, maxDistance);
+  let changes = n;
+  for (let i = 0; i < n; i++) for (let j = 1; j < n; j++) if (table[n - 1 + i - j] !== table[n + i - j]) changes++;
+  return n * n * (4 * D + 4 * heads) + changes * 3 * D;
+}
+
+/** The ops of an encoder alone: N rows in sequences of n, width D, feed-forward F, H heads. */
+function encoderCases(N: number, n: number, D: number, F: number, H: number, buckets: number): KernelCase[] {
+  const spans = Uint32Array.from({ length: 2 * N }, (_, i) => (Math.floor((i >> 1) / n) + (i & 1)) * n);
+  const relative = relativeRows(n, buckets, 512);
+  return [
+    {
+      kernel: 'disentangled attention', shape: `N=${N} n=${n} H=${H} C=${D / H}`, flops: (N / n) * disentangledFlops(n, D, H, buckets, 512), bytes: 4 * (4 * N * D + 4 * buckets * D),
+      record: (p, make) => disentangledAttention(p, {
+        q: make([N, D]), k: make([N, D]), v: make([N, D]), pos_key: make([2 * buckets, D]), pos_query: make([2 * buckets, D]), relative: make([relative.length], relative), span: make([N, 2], spans), o: make([N, D]),
+      }, { H, C: D / H, scale: 1 / Math.sqrt((3 * D) / H) }),
+    },
+    { kernel: 'layer_norm', shape: `[${N}, ${D}]`, flops: 10 * N * D, bytes: 8 * N * D, record: (p, make) => layerNorm(p, { x: make([N, D]), b: make([D]), gain: make([D]), bias: make([D]), y: make([N, D]) }, 1e-7) },
+    // The polynomial of erf: 12 multiply-adds at most.
+    { kernel: 'bias and gelu', shape: `[${N}, ${F}]`, flops: 28 * N * F, bytes: 8 * N * F, record: (p, make) => biasActivation(p, { y: make([N, F]), b: make([F]) }, 'gelu') },
+  ];
+}
+
 /** Everything `npm run bench -- kernels` measures. */
 export const kernelCases = (): KernelCase[] => [
   ...MATMULS.flatMap((shape) => (['nt', 'nn', 'tn'] as const).map((form) => matmulCase(form, ...shape))),
   ...stepCases(2048, 64, 172, 8, 4, 8, 512),
   ...stepCases(1024, 896, 2432, 14, 2, 64, 2048).filter((c) => !/^(adamw|grad_norm)/.test(c.kernel)),
+  ...encoderCases(1024, 256, 256, 1024, 4, 64),
 ];
 

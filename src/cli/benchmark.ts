@@ -91,7 +91,8 @@ async function compare(s: Session, outputs: AnswerFile, baseline: AnswerFile, qu
   const matches = matchAnswers(outputs, baseline, { allowEmpty: sampled });
   const blind = matches.find((m) => m.prompt === undefined);
   if (blind) throw new InputError(`neither ${outputs.path} nor ${baseline.path} says what was asked (question ${blind.key})`, '--questions question.jsonl of the benchmark');
-  if (endpoint === undefined && matches.some((m) => m.turn > 1)) throw new InputError(`judge ${config.judge}: answers of several turns need the turns before them, which only judge: openai:MODEL is shown`, '--judge openai:MODEL');
+  const turns = endpoint !== undefined || config.judge!.startsWith('pairrm:');
+  if (!turns && matches.some((m) => m.turn > 1)) throw new InputError(`judge ${config.judge}: answers of several turns need the turns before them, which only judge: openai:MODEL and pairrm:FOLDER are shown`, '--judge openai:MODEL');
   const games = gamesOf(matches, config.judge_order, questions);
   if (config.estimate) {
     io.out(JSON.stringify(await estimate(openaiOptions(endpoint!, config, io), games)));

@@ -4,6 +4,7 @@ import type { Gpu } from '../gpu/device.js';
 import { rows } from '../model/data/rows.js';
 import { Generator, type GenerationRequest } from '../model/generate/generator.js';
 import type { Parameters } from '../model/parameters.js';
+import { requirePositions } from '../model/position_limit.js';
 import { loadWeights, openDevice, openInputs, type Inputs } from '../model/session.js';
 import type { Message } from '../model/text/template.js';
 import type { CliIo } from './io.js';
@@ -13,6 +14,8 @@ export interface PromptText {
   index: number;
   /** As the user gave it. */
   prompt: string | Message[];
+  /** The dialogue that `prompt` shows as text, where the data have one. */
+  turns?: Message[];
   ids: number[];
 }
 
@@ -41,6 +44,7 @@ export interface Answer {
 export async function sampleAnswers(gpu: Gpu, weights: Parameters, prompts: PromptText[], config: RunConfig, inputs: Inputs, done: (answer: Answer) => void, stopped?: () => boolean, reference?: Parameters): Promise<void> {
   const requests: GenerationRequest[] = prompts.map(({ index, ids }) => ({ index, prompt: ids }));
   const { slots, length, rows: passRows } = generatorSizes(prompts, config);
+  requirePositions(weights.spec, length, 'the longest prompt with max_new_tokens has', `a smaller --max_new_tokens (${config.max_new_tokens}) or --max_prompt_length`);
   const generator = await new Generator(gpu, weights, slots, length, passRows, reference && { reference, lambda: config.realign! }).ready();
   const options = { temperature: config.temperature, topP: config.top_p, topK: config.top_k, seed: config.seed, maxNewTokens: config.max_new_tokens, stopIds: new Set(inputs.tokenizer.eosIds) };
   await generator.run(requests, options, (g) =>

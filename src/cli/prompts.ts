@@ -2,11 +2,13 @@ import { existsSync, statSync } from 'node:fs';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Example } from '../model/data/formats.js';
+import { hhDialogue } from '../model/data/hh.js';
 import { rows } from '../model/data/rows.js';
 import { isHubId, localDataset } from '../model/hub/index.js';
 import { readAnswers } from '../model/judge/answers.js';
 import { singleTurnPrompts } from '../model/judge/single_turn.js';
 import { openSplit, type Inputs } from '../model/session.js';
+import type { Message } from '../model/text/template.js';
 import { promptIds, type PromptText } from './generate.js';
 import type { CliIo } from './io.js';
 
@@ -18,6 +20,11 @@ export interface Prompts {
 
 const promptText = (e: Example): string =>
   typeof e.prompt === 'string' ? e.prompt : e.prompt.map((m) => (typeof m === 'number' ? String(m) : m.role === 'user' && e.prompt.length === 1 ? m.content : `${m.role}: ${m.content}`)).join(e.kind === 'ids' ? ' ' : '\n');
+/** An Anthropic-HH prompt is a dialogue also where a model without a chat template reads it as text. */
+function turnsOf(e: Example): Message[] | undefined {
+  if (e.kind === 'chat') return e.prompt;
+  return e.kind === 'text' && e.prompt.startsWith('\n\nHuman:') && e.prompt.endsWith('\n\nAssistant:') ? hhDialogue(e.prompt) : undefined;
+}
 const answerText = (e: Example): string => (typeof e.chosen === 'string' ? e.chosen : e.chosen.map((m) => (typeof m === 'number' ? String(m) : m.content)).join('\n')).trim();
 
 /** Does the data set have a test split? A file is taken whole. */
@@ -34,7 +41,10 @@ export async function openPrompts(config: RunConfig, inputs: Inputs, io: CliIo):
 
 async function pairs(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', io: CliIo): Promise<Prompts> {
   const store = await openSplit(config, inputs, split, 2, io, true);
-  const prompts = Array.from({ length: store.count }, (_, i) => ({ index: store.ids[i]!, prompt: promptText(store.texts[i]!), ids: [...store.get(i).prompt] }));
+  const prompts = Array.from({ length: store.count }, (_, i) => {
+    const turns = turnsOf(store.texts[i]!);
+    return { index: store.ids[i]!, prompt: promptText(store.texts[i]!), ...(turns ? { turns } : {}), ids: [...store.get(i).prompt] };
+  });
   const chosen = new Map(prompts.map((p, i) => [p.index, answerText(store.texts[i]!)]));
   store.close();
   return { prompts, chosen };

@@ -99,7 +99,7 @@ async function playGames(s: Sampling, judge: Judge, baseline: Map<number, string
   const kept = new KeptVerdicts(join(s.dir, 'annotations.ndjson'), judge.identity, (t) => io.say(`note: ${t}`));
   const verdicts = new Map<string, Verdict>();
   const answers = new Map<number, Answer>();
-  const texts = new Map(prompts.map((p) => [p.index, p.prompt as string]));
+  const asked = new Map(prompts.map((p) => [p.index, { prompt: p.prompt as string, ...(p.turns ? { turns: p.turns } : {}) }]));
   const questions = new Queue<Question>();
   const answered = (answer: Answer): void => {
     const { index, output: mine } = answer;
@@ -108,7 +108,7 @@ async function playGames(s: Sampling, judge: Judge, baseline: Map<number, string
     for (const [id, a, b] of [[`${index}:ab`, mine, theirs], [`${index}:ba`, theirs, mine]] as const) {
       const old = kept.find(id, mine, theirs);
       if (old) verdicts.set(id, old.winner);
-      else questions.push({ id, prompt: texts.get(index)!, a, b });
+      else questions.push({ id, ...asked.get(index)!, a, b });
     }
   };
   let failure: { error: unknown } | undefined;

@@ -139,7 +139,7 @@ export const shape = {
   prompts_file: key('prompts_file', 'generation', ['generate'], text.optional(), 'data file whose rows give prompts'),
   outputs: key('outputs', 'generation', ['eval-winrate'], text.optional(), 'answers already made instead of sampling: AlpacaEval, Arena-Hard, MT-Bench, or NDJSON with prompt and output'),
   baseline: key('baseline', 'generation', ['eval-winrate'], text.default('chosen'), 'chosen: the data’s answers; or the folder of a model, or a file of answers'),
-  judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model; openai:MODEL asks an OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY)'),
+  judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model; pairrm:FOLDER is PairRM; openai:MODEL asks an OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY)'),
   judge_protocol: key('judge_protocol', 'generation', ['eval-winrate'], z.enum(JUDGE_PROTOCOLS).optional(), 'judge openai: how it is asked and how its reply is read; by the format of outputs where absent, else alpaca-eval'),
   judge_template: key('judge_template', 'generation', ['eval-winrate'], text.optional(), 'judge openai: a file with your own prompt instead of the built-in one'),
   judge_order: key('judge_order', 'generation', ['eval-winrate'], z.enum(['both', 'hashed']).default('both'), 'both: each comparison twice, places changed; hashed: once, as AlpacaEval places them (judge openai)'),

@@ -22,9 +22,23 @@ t.test('kernels: a line per case with rates, a ceiling from the same run, a tabl
   t.match(stderr, /kernel +shape +ms +GFLOP\/s +GB\/s +share\nrms_norm/);
 });
 
+t.test('pairrm: a line per length with rates and their share of the matmul', async (t) => {
+  const { status, stdout, stderr } = bench('pairrm', '--hidden', '16', '--layers', '2', '--heads', '2', '--ff', '32', '--buckets', '8', '--vocab', '40', '--lengths', '9,20', '--budget', '64', '--runs', '1');
+  t.equal(status, 0, stderr);
+  const lines = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
+  t.same(lines.map((l) => [l['length'], l['comparisons'], l['tokens']]), [[9, 7, 63], [20, 3, 60]]);
+  for (const l of lines) {
+    t.ok(l['tokens_per_second']! > 0 && l['ceiling_gflops']! > 0 && Math.abs(l['share_of_matmul']! / (l['gflops']! / l['ceiling_gflops']!) - 1) < 1e-12);
+    // By hand: 2 layers, 4 D^2 + 2 D F weights a token.
+    const dense = l['tokens']! * 2 * 2 * (4 * 16 * 16 + 2 * 16 * 32);
+    t.ok(Math.abs((l['gflops']! * l['ms']! * 1e6 * (1 - l['attention_share']!)) / dense - 1) < 1e-9);
+  }
+  t.match(stderr, /tokens\/s/);
+});
+
 t.test('usage errors leave with 2 and a hint', async (t) => {
   for (const [args, message] of [
-    [['kernel'], /no benchmark "kernel"/], [['kernels', '--run', '3'], /--run/], [['kernels', '--runs', '0'], /--runs 0/],
+    [['pairrm', '--lengths', '5'], /--lengths 5/], [['kernel'], /no benchmark "kernel"/], [['kernels', '--run', '3'], /--run/], [['kernels', '--runs', '0'], /--runs 0/],
     [['kernels', '--filter', 'no such op'], /fits no kernel/], [['kernels', '--toggles', 'fast'], /--toggles fast/],
   ] as const) {
     const { status, stdout, stderr } = bench(...args);

@@ -1,82 +1,79 @@
-import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { copyFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { EdpoError, InputError, InputErrors } from '../../errors.js';
+import { EdpoError, InputError } from '../../errors.js';
 import { modelSpec, type ModelSpec } from '../families/index.js';
 import type { ParameterSpec } from '../families/spec.js';
-import { writeAtomic } from './atomic.js';
 import { bytesPer, type FloatFormat } from './float_formats.js';
-import { SafetensorsFile, writeSafetensors, type TensorSource } from './safetensors.js';
-import { joinStored, readStored, storedSpecs } from './stored.js';
+import { writeSafetensors, type TensorSource } from './safetensors.js';
+import { joinStored, readStored, storedSpecs, withoutPrefix } from './stored.js';
+import { readConfig, WeightFiles } from './weight_files.js';
 
 /** Files that travel with weights unchanged. */
 const AUXILIARY = /^(tokenizer.*|special_tokens_map\.json|generation_config\.json|chat_template.*|added_tokens\.json|vocab\.(json|txt)|merges\.txt|.*\.model)$/;
 export const WRITTEN_DTYPES = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const;
 
-/** A checkpoint folder in the Hugging Face layout: config.json and one or many safetensors files. */
-export class ModelFolder {
-  private constructor(
-    readonly path: string,
-    readonly config: Record<string, unknown>,
-    readonly spec: ModelSpec,
-    /** Tensor name → file, in the order of the files. */
-    private readonly where: Map<string, SafetensorsFile>,
-    readonly files: SafetensorsFile[],
-  ) {}
+/** Masks and angles that older checkpoints hold, some as booleans; they follow from config.json. */
+const BUFFERS = /\.(attn|attention)\.(bias|masked_bias)$|rotary_emb\.inv_freq$/;
 
-  /**
-   * Opens and checks everything that needs no weight to be read. Throws InputError(s).
-   * @param adapt what of the model is wanted, where that is not the whole of it (a reward model has no language head).
-   */
-  static open(path: string, adapt: (spec: ModelSpec, config: Record<string, unknown>) => ModelSpec = (spec) => spec): ModelFolder {
-    const hint = 'a model folder holds config.json, *.safetensors and tokenizer.json';
-    if (!existsSync(path)) throw new InputError(`model folder ${path} does not exist`, hint);
-    if (!statSync(path).isDirectory()) throw new InputError(`${path} is a file; a model folder was expected`, hint);
-    const configPath = join(path, 'config.json');
-    if (!existsSync(configPath)) throw new InputError(`${path} has no config.json`, hint);
-    let config: Record<string, unknown>;
-    try {
-      config = JSON.parse(readFileSync(configPath, 'utf8')) as Record<string, unknown>;
-    } catch (cause) {
-      throw new InputError(`${configPath} is no JSON: ${(cause as Error).message}`, 'copy or download the file again');
-    }
-    const spec = adapt(modelSpec(config, configPath), config);
-    const names = weightFiles(path);
-    const files = names.map((f) => SafetensorsFile.open(join(path, f)));
-    const where = new Map<string, SafetensorsFile>();
-    for (const file of files) for (const name of file.tensors.keys()) where.set(name, file);
-    const folder = new ModelFolder(path, config, spec, where, files);
-    folder.checkShapes();
-    return folder;
+function refuseQuantised(config: Record<string, unknown>, where: string): void {
+  const quantisation = config['quantization_config'] as Record<string, unknown> | null | undefined;
+  if (!quantisation) return;
+  const { quant_method: method, bits } = quantisation;
+  throw new InputError(
+    `${where}: quantization_config says the weights are quantised (${String(method ?? 'by an unnamed method')}${bits === undefined ? '' : `, ${String(bits)} bits`}); edpo reads float32, float16 and bfloat16`,
+    'take the checkpoint that the quantised one was made from',
+  );
+}
+
+/** A checkpoint folder in the Hugging Face layout: config.json and one or many safetensors files. */
+export class ModelFolder extends WeightFiles {
+  readonly spec: ModelSpec;
+
+  private constructor(path: string, readonly config: Record<string, unknown>, spec: ModelSpec, beside: string[]) {
+    super(path, BUFFERS);
+    const bare = spec.prefix !== undefined && !this.names.some((name) => name.startsWith(spec.prefix!));
+    this.spec = bare ? withoutPrefix(spec) : spec;
+    this.checkHead();
+    const others = [this.spec.names.head, ...beside].filter((name) => this.shapeOf(name)).map((name): ParameterSpec => ({ name, shape: this.shapeOf(name)!, table: false }));
+    this.check([...others, ...storedSpecs(this.spec)], true);
   }
 
-  private checkShapes(): void {
-    const problems: string[] = [];
-    for (const p of storedSpecs(this.spec)) {
-      const entry = this.where.get(p.name)?.tensors.get(p.name);
-      if (!entry) problems.push(`${p.name}: missing, expected [${p.shape.join(', ')}]`);
-      else if (entry.shape.join() !== p.shape.join()) problems.push(`${p.name}: expected [${p.shape.join(', ')}] from config.json, got [${entry.shape.join(', ')}]`);
+  /** A head of its own or the embedding: config.json and the files must say the same. */
+  private checkHead(): void {
+    const { tied, names, V, D } = this.spec;
+    const [head, embed] = [names.head, names.embed].map((name) => this.shapeOf(name)?.join());
+    if (!tied && embed && !head) {
+      throw new InputError(`${this.path} has no ${names.head}, and its config.json does not say that the head is the embedding`, 'if it is, put "tie_word_embeddings": true into config.json; if not, these weights are not whole');
     }
-    if (problems.length > 0) {
-      throw new InputErrors(`${this.path}: ${problems.length} tensors do not fit config.json`, problems.slice(0, 20), 'is this config.json the one these weights were saved with?');
+    if (!tied || !head || embed !== head || embed !== `${V},${D}`) return;
+    const part = Math.max(1, Math.floor((16 << 20) / (4 * D)));
+    for (let first = 0; first < V; first += part) {
+      const [a, b] = [names.head, names.embed].map((name) => this.readTensor({ name, shape: [V, D], table: true }, first, Math.min(part, V - first))) as [Float32Array, Float32Array];
+      const at = a.findIndex((v, i) => v !== b[i]);
+      if (at >= 0) throw new InputError(`${this.path}: config.json says tie_word_embeddings, but ${names.head} is not ${names.embed} (row ${first + Math.floor(at / D)} differs)`, 'put "tie_word_embeddings": false into config.json if the head is one of its own');
     }
   }
 
   /** Rows of a parameter as f32; NaN or infinity in the file is an error that names the tensor. */
-  readF32(p: ParameterSpec, first = 0, rows?: number): Float32Array {
+  override readF32(p: ParameterSpec, first = 0, rows?: number): Float32Array {
     return readStored(this.spec, p, (q, from, n) => this.readTensor(q, from, n), first, rows);
   }
 
-  private readTensor(p: ParameterSpec, first = 0, rows?: number): Float32Array {
-    const file = this.where.get(p.name)!;
-    const values = file.readF32(p.name, first, rows);
-    for (let i = 0; i < values.length; i++) {
-      if (!Number.isFinite(values[i]!)) {
-        throw new InputError(`${file.path}: tensor ${p.name} holds ${values[i]} (element ${i + first * (p.shape[1] ?? 1)})`, 'these weights are broken; use another checkpoint');
-      }
-    }
-    return values;
+  /** The same of a tensor as the files have it. */
+  private readTensor(p: ParameterSpec, first?: number, rows?: number): Float32Array {
+    return super.readF32(p, first, rows);
+  }
+
+  /**
+   * Opens and checks everything that needs no weight to be read. Throws InputError(s).
+   * @param adapt what of the model is wanted, where that is not the whole of it (a reward model has no language head).
+   * @param beside tensors that may be there beside the model's.
+   */
+  static open(path: string, adapt: (spec: ModelSpec, config: Record<string, unknown>) => ModelSpec = (spec) => spec, beside: string[] = []): ModelFolder {
+    const config = readConfig(path);
+    const where = join(path, 'config.json');
+    refuseQuantised(config, where);
+    return new ModelFolder(path, config, adapt(modelSpec(config, where), config), beside);
   }
 
   /** The format most weights are stored in. */
@@ -84,69 +81,9 @@ export class ModelFolder {
     return this.files[0]!.tensors.values().next().value!.dtype;
   }
 
-  /**
-   * SHA-256 over names, formats, shapes and bytes of the weights in name order. Remembered in the user's cache by size,
-   * time and inode of the files, because hashing gigabytes at every start is slow.
-   */
-  weightsHash(): string {
-    const stamp = this.files.map((f) => {
-      const s = statSync(f.path, { bigint: true });
-      return `${f.path}:${s.size}:${s.mtimeNs}:${s.ino}`;
-    });
-    const key = createHash('sha256').update(stamp.join('\n')).digest('hex');
-    const memory = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'edpo', 'hashes', key);
-    try {
-      // A file that a kill left empty or torn is no hash.
-      const known = readFileSync(memory, 'utf8');
-      if (/^[0-9a-f]{64}$/.test(known)) return known;
-    } catch {
-      // Not hashed yet.
-    }
-    const hash = createHash('sha256');
-    for (const name of [...this.where.keys()].sort()) {
-      const file = this.where.get(name)!;
-      const { dtype, shape } = file.tensors.get(name)!;
-      hash.update(`${name} ${dtype} ${shape.join()}\n`);
-      for (const chunk of file.rawChunks(name)) hash.update(chunk);
-    }
-    const digest = hash.digest('hex');
-    try {
-      mkdirSync(join(memory, '..'), { recursive: true });
-      writeAtomic(memory, digest);
-    } catch {
-      // Without a writable cache the hash is made again next time.
-    }
-    return digest;
-  }
-
   get auxiliary(): string[] {
     return readdirSync(this.path).filter((f) => AUXILIARY.test(f));
   }
-
-  close(): void {
-    for (const file of this.files) file.close();
-  }
-}
-
-function weightFiles(path: string): string[] {
-  const index = join(path, 'model.safetensors.index.json');
-  if (existsSync(index)) {
-    let map: { weight_map?: Record<string, string> };
-    try {
-      map = JSON.parse(readFileSync(index, 'utf8')) as typeof map;
-    } catch (cause) {
-      throw new InputError(`${index} is no JSON: ${(cause as Error).message}`, 'copy or download the file again');
-    }
-    const names = [...new Set(Object.values(map.weight_map ?? {}))];
-    const missing = names.filter((f) => !existsSync(join(path, f)));
-    if (missing.length > 0) throw new InputErrors(`${path}: files named by model.safetensors.index.json are missing`, missing);
-    return names;
-  }
-  const names = readdirSync(path).filter((f) => f.endsWith('.safetensors') && !f.startsWith('edpo_')).sort();
-  if (names.length === 0) {
-    throw new InputError(`${path} has no weights: no *.safetensors file${readdirSync(path).some((f) => f.endsWith('.bin')) ? ' (PyTorch .bin files are not read)' : ''}`, 'save the model with safe_serialization=True');
-  }
-  return names;
 }
 
 export interface WriteModelOptions {

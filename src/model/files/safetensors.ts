@@ -23,8 +23,11 @@ export class SafetensorsFile {
     private readonly fd: number,
   ) {}
 
-  /** Reads and checks the header. Throws InputError for a truncated file or a header that does not fit it. */
-  static open(path: string): SafetensorsFile {
+  /**
+   * Reads and checks the header. Throws InputError for a truncated file or a header that does not fit it.
+   * @param passBy names of tensors that may be of any type and are not among `tensors`.
+   */
+  static open(path: string, passBy?: RegExp): SafetensorsFile {
     let fd: number;
     try {
       fd = openSync(path, 'r');
@@ -51,6 +54,7 @@ export class SafetensorsFile {
           metadata = entry as unknown as Record<string, string>;
           continue;
         }
+        if (passBy?.test(name)) continue;
         if (!(entry.dtype in bytesPer)) throw bad(`tensor ${name} has dtype ${entry.dtype}; edpo reads F32, F16 and BF16`);
         const dtype = entry.dtype as FloatFormat;
         const [from, to] = entry.data_offsets ?? [NaN, NaN];

@@ -59,6 +59,7 @@ export class Generator {
   /** Rows of the rotary tables: the positions, but for answers that have grown long where that makes a difference. */
   private readonly rotary: Tensor;
   private readonly longFrom: number;
+  private readonly rows: number;
   private readonly span: Tensor;
   private readonly dst: Tensor;
   private readonly src: Tensor;
@@ -72,11 +73,13 @@ export class Generator {
    * @param realign decodes the policy whose logits are λ f + (1 - λ) r at every position, both models together (ε-DPO paper, Proposition 1;
    *   Liu et al. 2024, arXiv 2402.02992): what training at β/λ would come to
    */
-  constructor(private readonly gpu: Gpu, private readonly parameters: Parameters, private readonly slots: number, private readonly length: number, private readonly rows: number, private readonly realign?: Realignment) {
-    this.reference = realign && new Generator(gpu, realign.reference, slots, length, rows);
+  constructor(private readonly gpu: Gpu, private readonly parameters: Parameters, private readonly slots: number, private readonly length: number, rows: number, private readonly realign?: Realignment) {
+    // An answer that grows long is fed again from its start, in one pass.
+    this.rows = Math.max(rows, ...[parameters, realign?.reference].map((m) => (m ? (longFrom(m.spec, length) ?? -1) + 1 : 0)));
+    this.reference = realign && new Generator(gpu, realign.reference, slots, length, this.rows);
     const { spec } = parameters;
     const { D, H, G, C, F, L, names, block } = spec;
-    const N = new Dyn('N', rows);
+    const N = new Dyn('N', this.rows);
     const S = new Dyn('S', slots);
     const make = (label: string, ...shape: Extent[]): Tensor => new Tensor(gpu, `generate.${label}`, shape);
     const u32 = (label: string, ...shape: Extent[]): Tensor => new Tensor(gpu, `generate.${label}`, shape, 'u32');

@@ -40,7 +40,9 @@ export const commandJudge = (program: string): Judge => ({
       next = items.next();
       open.add(item.value.id);
       asked++;
-      if (child.stdin.write(`${JSON.stringify(item.value)}\n`)) continue;
+      // A program is shown the prompt's text.
+      const { turns: _, ...shown } = item.value;
+      if (child.stdin.write(`${JSON.stringify(shown)}\n`)) continue;
       await Promise.race([end, new Promise((r) => child.stdin.once('drain', r)), new Promise((r) => child.stdin.once('close', r))]);
     }
     child.stdin.end();

@@ -7,6 +7,7 @@ import { localModel } from '../hub/index.js';
 import { commandJudge } from './command.js';
 import { openaiJudge } from './openai/judge.js';
 import type { OpenAIOptions } from './openai/options.js';
+import { pairrmJudge } from './pairrm/judge.js';
 import { rewardJudge } from './reward/judge.js';
 import type { Judge } from './types.js';
 
@@ -22,6 +23,7 @@ export const openaiOptions = (model: string, config: RunConfig, io: CliIo): Open
 const KINDS: Record<string, Opener> = {
   command: (program) => commandJudge(program),
   openai: (model, config, _device, io, signal) => openaiJudge({ ...openaiOptions(model, config, io), signal }),
+  pairrm: async (model, config, device, io) => pairrmJudge(await localModel(model, { offline: config.offline }, io), device, config.token_budget),
   reward: async (model, config, device, io) => rewardJudge(await localModel(model, { offline: config.offline }, io), device, config.token_budget),
 };
 

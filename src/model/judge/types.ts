@@ -1,9 +1,12 @@
+import type { Message } from '../text/template.js';
 import type { Queue } from './queue.js';
 
 /** One comparison for a judge: the prompt as text, and two answers. */
 export interface Question {
   id: string;
   prompt: string;
+  /** The prompt's dialogue where the data have one; it ends with the user. */
+  turns?: Message[];
   a: string;
   b: string;
 }

@@ -62,6 +62,10 @@ export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   if (typeof json.model !== 'object' || json.model === null) throw new InputError(`${path} has no "model" entry, so it is no tokenizer file`, 'copy or download the file again');
   const optional = (name: string): Record<string, unknown> => (existsSync(join(dir, name)) ? readJson(join(dir, name)) : {});
   const config: Record<string, unknown> = { ...optional('special_tokens_map.json'), ...optional('tokenizer_config.json') };
+  // As transformers does: tokens that were added beside the file, ordinary ones.
+  const known = new Set(json.added_tokens?.map((t) => t.content));
+  const beside = Object.entries(optional('added_tokens.json') as Record<string, number>).filter(([content]) => !known.has(content));
+  json.added_tokens = [...(json.added_tokens ?? []), ...beside.map(([content, id]) => ({ id, content, special: false, normalized: true }))];
   normaliseTokenizerJson(json);
   const hash = createHash('sha256').update(JSON.stringify([json.model, json.added_tokens, json.normalizer, json.pre_tokenizer])).digest('hex');
 

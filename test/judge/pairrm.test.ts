@@ -1,0 +1,233 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { Program } from '../../src/gpu/program.js';
+import { debugRead } from '../../src/gpu/readback.js';
+import { DebertaEncoder } from '../../src/model/deberta/encoder.js';
+import { logBucket, relativeRows } from '../../src/model/deberta/positions.js';
+import { SafetensorsFile } from '../../src/model/files/safetensors.js';
+import { FrozenTensors } from '../../src/model/frozen_tensors.js';
+import { comparison } from '../../src/model/judge/pairrm/conversation.js';
+import { BACKBONE, openPairRmFolder } from '../../src/model/judge/pairrm/folder.js';
+import { PairInputs } from '../../src/model/judge/pairrm/inputs.js';
+import { pairrmJudge } from '../../src/model/judge/pairrm/judge.js';
+import { PairScorer, type PairScore } from '../../src/model/judge/pairrm/scorer.js';
+import { Queue } from '../../src/model/judge/queue.js';
+import type { Question } from '../../src/model/judge/types.js';
+import { loadTokenizer } from '../../src/model/text/tokenizer.js';
+import { edpo, tinyFolder } from '../helpers/cli.js';
+import { testGpu } from '../helpers/gpu.js';
+import { golden, MODELS, pairRmFolder, pairRmWeights, writeWeights, type Stored } from '../helpers/pairrm_folder.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'edpo-pairrm-'));
+t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+const pairInput = (p: { ids: number[]; source: number; first: number; second: number }) => ({ ...p, truncated: false });
+const worst = (a: ArrayLike<number>, b: ArrayLike<number>): number => Math.max(...Array.from(a, (v, i) => Math.abs(v - b[i]!)));
+
+t.test('log buckets equal transformers’ table, every entry', async (t) => {
+  for (const { buckets, max, runs } of golden.buckets) {
+    const want = runs.flatMap(([bucket, n]) => new Array<number>(n).fill(bucket));
+    const got = want.map((_, i) => logBucket(i - golden.far, buckets, max));
+    t.strictSame(got.map((v) => v + 0), want, `${buckets} buckets to ${max}`);
+    t.strictSame([...relativeRows(golden.far + 1, buckets, max)], want.map((v) => Math.min(2 * buckets - 1, Math.max(0, v + buckets))), 'as rows of the relative embeddings');
+  }
+});
+
+t.test('hidden states and scores equal transformers’; neither batch mates nor order nor budget change a bit', async (t) => {
+  const gpu = await testGpu();
+  t.comment('model | hidden states, worst (allowed 1e-4) | scores, worst (allowed 1e-4) | bucket entries off (allowed 0)');
+  for (const [m, name] of MODELS.entries()) {
+    const model = golden.models[name]!;
+    const folder = openPairRmFolder(await pairRmFolder(join(dir, `model${m}`), name, { ranker: m === 1 }));
+    const { spec } = folder;
+    const weights = await FrozenTensors.load(gpu, folder.tensors, 'test', folder.read);
+    const rows = model.hidden.reduce((n, h) => n + h.ids.length, 0);
+    const encoder = await DebertaEncoder.open(gpu, spec, weights, BACKBONE, rows);
+    const program = new Program(gpu, 'test');
+    encoder.record(program);
+    const { starts } = encoder.write(model.hidden.map((h) => h.ids));
+    await program.submit({ N: rows });
+    const states = await debugRead(encoder.states);
+    const offs = model.hidden.map((h, i) => Math.max(...h.rows.map((r, n) => worst(states.subarray((starts[i]! + r) * spec.D, (starts[i]! + r + 1) * spec.D), h.states[n]!))));
+    offs.forEach((off, i) => t.ok(off <= 1e-4, `${name}, ${model.hidden[i]!.ids.length} tokens: ${off}`));
+
+    const all = model.pairs.map(pairInput);
+    const scorer = await PairScorer.open(gpu, folder, 256);
+    const scores = await scorer.score(all);
+    const off = Math.max(...model.pairs.map((p, i) => Math.max(Math.abs(p.left - scores[i]!.left), Math.abs(p.right - scores[i]!.right))));
+    t.ok(off <= 1e-4, `${name}: scores ${off}`);
+    const bits = (s: PairScore[]): number[] => s.flatMap(({ left, right }) => [left, right]);
+    t.same(bits((await scorer.score([...all].reverse())).reverse()), bits(scores), 'in reverse order');
+    const alone = await PairScorer.open(gpu, folder, Math.max(...all.map((p) => p.ids.length)));
+    t.same(bits(await alone.score(all)), bits(scores), 'at a budget for one at a time');
+    for (const [i, p] of all.entries()) t.same(bits(await scorer.score([p])), bits([scores[i]!]), 'alone');
+    await t.rejects(alone.score([{ ...all[0]!, ids: new Array<number>(300).fill(1) }]), { message: /a comparison has 300 tokens, token_budget is/, exitCode: 2 });
+    const { buckets, max, runs } = golden.buckets.find((b) => b.buckets === spec.buckets && b.max === spec.maxDistance)!;
+    const table = runs.flatMap(([bucket, n]) => new Array<number>(n).fill(bucket));
+    const wrong = table.filter((v, i) => v !== logBucket(i - golden.far, buckets, max)).length;
+    t.comment(`${name} | ${Math.max(...offs).toExponential(1)} | ${off.toExponential(1)} | ${wrong} of ${table.length}`);
+  }
+});
+
+t.test('weights in f16 and bf16 are read exactly; an index buffer is passed by', async (t) => {
+  const gpu = await testGpu();
+  const pairs = golden.models[MODELS[0]!]!.pairs.map(pairInput);
+  const scores = async (path: string): Promise<PairScore[]> => (await PairScorer.open(gpu, openPairRmFolder(path), 256)).score(pairs);
+  for (const dtype of ['F16', 'BF16'] as const) {
+    const half = await pairRmFolder(join(dir, dtype));
+    await writeWeights(half, pairRmWeights(MODELS[0]!), dtype);
+    const file = SafetensorsFile.open(join(half, 'model.safetensors'));
+    const whole = await pairRmFolder(join(dir, `${dtype}-as-f32`), MODELS[0], { edit: (tensors) => tensors.map((x) => ({ ...x, values: file.readF32(x.name) })) });
+    t.same(await scores(half), await scores(whole));
+    file.close();
+  }
+  const old = await pairRmFolder(join(dir, 'old'), MODELS[0], { edit: (tensors) => [...tensors, { name: 'pretrained_model.embeddings.position_ids', shape: [1, 32], values: new Float32Array(32) }] });
+  // As transformers saved it: 64-bit integers.
+  const path = join(old, 'model.safetensors');
+  const bytes = readFileSync(path);
+  const length = Number(bytes.readBigUInt64LE());
+  const header = JSON.parse(bytes.subarray(8, 8 + length).toString()) as Record<string, { dtype: string; shape: number[] }>;
+  Object.assign(header['pretrained_model.embeddings.position_ids']!, { dtype: 'I64', shape: [1, 16] });
+  const text = Buffer.from(JSON.stringify(header).padEnd(length));
+  t.equal(text.length, length);
+  writeFileSync(path, Buffer.concat([bytes.subarray(0, 8), text, bytes.subarray(8 + length)]));
+  t.same(await scores(old), await scores(await pairRmFolder(join(dir, 'new'))));
+});
+
+t.test('inputs equal transformers’ tokenize_pair: pieces, budgets, right truncation; tokens are found by name', async (t) => {
+  const path = await pairRmFolder(join(dir, 'inputs'));
+  const inputs = new PairInputs(await loadTokenizer(path), golden.limits, 45, path);
+  for (const { source, a, b, ids, lengths } of golden.texts) {
+    const pair = inputs.pair(source, a, b);
+    t.strictSame(pair.ids, ids, `${source} | ${a} | ${b}`);
+    t.strictSame([pair.source, pair.first, pair.second], [1, lengths[0]! + 1, lengths[0]! + lengths[1]! + 1]);
+    t.ok(pair.ids.length <= 36);
+  }
+  t.strictSame(golden.texts.map((x) => inputs.pair(x.source, x.a, x.b).truncated), golden.texts.map((x) => x.truncated), 'what was cut is known');
+  t.strictSame(inputs.pair('a[SEP]b', 'hi[SEP]', '').ids, inputs.pair('a b', 'hi ', '').ids, 'a literal [SEP] is a space');
+  // The prefixes in added_tokens.json alone, under other ids.
+  const { tokenizer } = golden.tokenizer;
+  const added = tokenizer['added_tokens'] as Array<{ content: string }>;
+  writeFileSync(join(path, 'tokenizer.json'), JSON.stringify({ ...tokenizer, added_tokens: added.filter((x) => !x.content.startsWith('<|')) }));
+  await t.rejects(async () => new PairInputs(await loadTokenizer(path), golden.limits, 45, path), /the tokenizer has no token <\|source\|>/);
+  writeFileSync(join(path, 'added_tokens.json'), JSON.stringify({ '[MASK]': 38, '<|source|>': 42, '<|candidate1|>': 39, '<|candidate2|>': 41, '<|candidate|>': 40 }));
+  const moved = new PairInputs(await loadTokenizer(path), golden.limits, 45, path).pair('hello!', 'hi!', 'o');
+  t.strictSame([moved.source, moved.first, moved.second].map((at) => moved.ids[at]), [42, 39, 41]);
+  await t.rejects(async () => new PairInputs(await loadTokenizer(path), golden.limits, 40, path), /the tokenizer gives <\|source\|> the id 42, the model has 40 embeddings/);
+});
+
+t.test('a comparison’s texts: one turn raw, several as compare_conversations', async (t) => {
+  const q = { id: '0', prompt: 'user: hi', a: 'A', b: 'B' };
+  t.same(comparison(q), { source: 'user: hi', a: 'A', b: 'B' });
+  t.same(comparison({ ...q, turns: [{ role: 'user', content: 'hi' }] }), { source: 'hi', a: 'A', b: 'B' });
+  t.same(comparison({ ...q, turns: [{ role: 'system', content: 'Be kind.' }, { role: 'user', content: 'hi' }] }), { source: 'Be kind.\nhi', a: 'A', b: 'B' });
+  const source = 'Finish the following coversation in each i-th turn by filling in <Response i> with your response.USER: hi\nAssistant: <Response 1>\nUSER: why?\nAssistant: <Response 2>';
+  t.same(comparison({ ...q, turns: [{ role: 'user', content: 'hi' }, { role: 'assistant', content: 'hello' }, { role: 'user', content: 'why?' }] }), { source, a: '<Response 1>: hello\n<Response 2>: A', b: '<Response 1>: hello\n<Response 2>: B' });
+  t.same(comparison({ ...q, prompt: 'why?', earlier: [{ prompt: 'hi', a: 'one', b: 'other' }] } as Question), { source, a: '<Response 1>: one\n<Response 2>: A', b: '<Response 1>: other\n<Response 2>: B' });
+  for (const turns of [[], [{ role: 'assistant', content: 'x' }], [{ role: 'user', content: 'x' }, { role: 'assistant', content: 'y' }], [{ role: 'user', content: 'x' }, { role: 'user', content: 'y' }, { role: 'user', content: 'z' }]] as Array<NonNullable<Question['turns']>>) {
+    t.equal(comparison({ ...q, turns }), undefined);
+  }
+});
+
+t.test('as a judge: d(a,b) − d(b,a) decides and is antisymmetric to the bit; equal answers tie; what is no dialogue is invalid', async (t) => {
+  const path = await pairRmFolder(join(dir, 'judge'));
+  const judge = await pairrmJudge(path, testGpu, 128);
+  const answers = ['hi!', 'the end', 'no', 'a longer answer than the other ones', '', 'well well'];
+  const questions: Question[] = answers.flatMap((a, i) => answers.map((b, j) => ({ id: `${i}-${j}`, prompt: `hello ${(i + j) % 3}`, a, b })));
+  questions.push({ id: 'broken', prompt: 'x', a: 'a', b: 'b', turns: [{ role: 'assistant', content: 'x' }] });
+  const said = new Map<string, { verdict: string; decision: number }>();
+  await judge.ask(Queue.of(questions), (id, verdict, detail) => said.set(id, { verdict, ...(detail as { decision: number }) }));
+  t.equal(said.size, 37);
+  t.equal(said.get('broken')!.verdict, 'invalid');
+  for (const [i] of answers.entries()) for (const [j] of answers.entries()) {
+    const [one, other] = [said.get(`${i}-${j}`)!, said.get(`${j}-${i}`)!];
+    if (i === j) t.ok(one.verdict === 'tie' && one.decision === 0);
+    else t.ok(one.decision === -other.decision && one.decision !== 0 && one.verdict === (one.decision > 0 ? 'a' : 'b'), `${one.decision}`);
+  }
+});
+
+t.test('other folders are refused, with what is wrong named', async (t) => {
+  const broken = (name: string, o: Parameters<typeof pairRmFolder>[2]): Promise<string> => pairRmFolder(join(dir, name), MODELS[0], o);
+  const without = (part: string) => (tensors: Stored[]): Stored[] => tensors.filter((x) => !x.name.includes(part));
+  for (const [path, message] of [
+    [join(dir, 'nowhere'), /does not exist/],
+    [await tinyFolder(join(dir, 'llama')), /is a llama; a PairRM/],
+    [await broken('reranker', { config: { architectures: ['DebertaV2ForSequenceClassification'] } }), /is a DebertaV2ForSequenceClassification; a PairRM/],
+    [await broken('roberta', { ranker: true, config: { model_type: 'roberta' } }), /is a pairranker on roberta; a PairRM/],
+    [await broken('tasks', { config: { n_tasks: 3 } }), /n_tasks is 3/],
+    [await broken('length', { config: { source_maxlength: 2 } }), /source_maxlength is 2/],
+    [await broken('options', { config: { conv_kernel_size: 3, share_att_key: false, pos_att_type: 'c2p', position_biased_input: true, type_vocab_size: 2, hidden_act: 'gelu_new' } }), /share_att_key:[^]*pos_att_type:[^]*position_biased_input:[^]*type_vocab_size:[^]*hidden_act:[^]*conv_kernel_size:/],
+    [await broken('silent', { config: { norm_rel_ebd: undefined, position_buckets: undefined } }), /norm_rel_ebd: edpo has layer_norm alone, got nothing \(transformers takes "none"\)[^]*position_buckets:/],
+    [await broken('missing', { edit: without('head_layer.4.bias') }), /head_layer\.4\.bias: missing, expected \[1\]/],
+    [await broken('extra', { edit: (x) => [...x, { name: 'lm_head.bias', shape: [2], values: new Float32Array(2) }] }), /lm_head\.bias: not a tensor of this model, \[2\]/],
+    [await broken('shape', { config: { intermediate_size: 31 } }), /layer\.0\.intermediate\.dense\.weight: expected \[31, 24\] from config\.json, got \[30, 24\]/],
+    [await broken('named', { ranker: true, config: { hidden_size: undefined, num_attention_heads: undefined, num_hidden_layers: undefined, intermediate_size: undefined } }), /word_embeddings\.weight: expected \[45, 1024\] from config\.json, got \[45, 24\]/],
+  ] as const) t.throws(() => openPairRmFolder(path), { message, exitCode: 2 }, String(message));
+  const spm = await broken('spm', {});
+  rmSync(join(spm, 'tokenizer.json'));
+  writeFileSync(join(spm, 'spm.model'), '');
+  t.throws(() => openPairRmFolder(spm), { message: /only spm\.model, which edpo does not read/, hint: /save_pretrained/, exitCode: 2 });
+});
+
+t.test('eval-winrate --judge pairrm:FOLDER: two answer files; a data set with dialogues', async (t) => {
+  const judge = await pairRmFolder(join(dir, 'cli'), MODELS[1], { ranker: true, config: { source_maxlength: 200, candidate_maxlength: 60 } });
+  const rows = ['hello!', 'the end', 'why?', 'a', 'tell me', 'hello again'].map((instruction, i) => ({ instruction, mine: i === 3 ? 'same' : `mine ${'abc'.repeat(i)}`, theirs: i === 3 ? 'same' : `theirs ${i % 2 ? '' : 'and more'}` }));
+  const file = (name: string, of: 'mine' | 'theirs'): string => {
+    const path = join(dir, `${name}.json`);
+    writeFileSync(path, JSON.stringify(rows.map((r) => ({ instruction: r.instruction, output: r[of], generator: name, dataset: 'test' }))));
+    return path;
+  };
+  const out = join(dir, 'win');
+  const run = edpo(['eval-winrate', '--outputs', file('model', 'mine'), '--baseline', file('base', 'theirs'), '--judge', `pairrm:${judge}`, '--output_dir', out]);
+  t.equal(run.code, 0, run.err);
+  const win = JSON.parse(readFileSync(join(out, 'winrate.json'), 'utf8')) as { wins: number; ties: number; losses: number; position_consistency: number; judge: string };
+  t.equal(win.wins + win.ties + win.losses, 6);
+  t.equal(win.ties, 1, 'equal answers');
+  t.equal(win.position_consistency, 1);
+  t.match(win.judge, /^pairrm:[0-9a-f]{64}$/);
+  const lines = readFileSync(join(out, 'annotations.ndjson'), 'utf8').trim().split('\n').slice(1).map((l) => JSON.parse(l) as { id: string; decision: number });
+  t.equal(lines.length, 12);
+  const of = new Map(lines.map((l) => [l.id, l.decision]));
+  for (const [id, decision] of of) t.ok(of.get(id.endsWith(':ab') ? id.replace(':ab', ':ba') : id.replace(':ba', ':ab')) === 0 - decision);
+
+  const policy = await tinyFolder(join(dir, 'policy'));
+  const tokenizer = join(policy, 'tokenizer.json');
+  const letters = JSON.parse(readFileSync(tokenizer, 'utf8')) as { model: { vocab: Record<string, number> } };
+  Object.assign(letters.model.vocab, { Ċ: 34, H: 35, A: 36 });
+  writeFileSync(tokenizer, JSON.stringify(letters));
+  const data = join(dir, 'hh.jsonl');
+  writeFileSync(data, ['\n\nHuman: hello\n\nAssistant: hi\n\nHuman: why?\n\nAssistant:', '\n\nHuman: the end\n\nAssistant:'].map((p) => JSON.stringify({ chosen: `${p} a b c`, rejected: `${p} d` })).join('\n') + '\n');
+  const outputs = join(dir, 'answers.jsonl');
+  writeFileSync(outputs, ['well', 'no end'].map((output, index) => JSON.stringify({ index, output })).join('\n') + '\n');
+  const dialogues = edpo(['eval-winrate', '--model_name_or_path', policy, '--dataset_name', data, '--outputs', outputs, '--judge', `pairrm:${judge}`, '--output_dir', join(dir, 'dialogues')]);
+  t.equal(dialogues.code, 0, dialogues.err);
+  const asked: Question[] = [
+    { id: '0:ab', prompt: '', turns: [{ role: 'user', content: 'hello' }, { role: 'assistant', content: 'hi' }, { role: 'user', content: 'why?' }], a: 'well', b: 'a b c' },
+    { id: '1:ab', prompt: 'the end', a: 'no end', b: 'a b c' },
+  ];
+  const want = new Map<string, unknown>();
+  await (await pairrmJudge(judge, testGpu, 512)).ask(Queue.of(asked), (id, winner, detail) => want.set(id, { winner, decision: detail!['decision'] }));
+  for (const line of readFileSync(join(dir, 'dialogues', 'annotations.ndjson'), 'utf8').trim().split('\n').slice(1)) {
+    const { id, winner, decision } = JSON.parse(line) as { id: string; winner: string; decision: number };
+    if (want.has(id)) t.same({ winner, decision }, want.get(id), id);
+    t.not(decision, 0);
+  }
+  // MT-Bench's pairs: the second turn is asked with the first, each side's own.
+  const bench = (name: string, rows: object[]): string => {
+    const path = join(dir, name);
+    writeFileSync(path, rows.map((r) => JSON.stringify(r)).join('\n') + '\n');
+    return path;
+  };
+  const answersOf = (id: string, turns: string[]): string => bench(`${id}.jsonl`, [{ question_id: 81, answer_id: id, model_id: id, choices: [{ index: 0, turns }], tstamp: 1 }]);
+  const mt = edpo(['eval-winrate', '--outputs', answersOf('mine', ['hi', 'well']), '--baseline', answersOf('base', ['no', 'a b c']), '--questions', bench('question.jsonl', [{ question_id: 81, category: 'writing', turns: ['hello', 'why?'] }]),
+    '--judge', `pairrm:${judge}`, '--judge_protocol', 'mt-bench', '--output_dir', join(dir, 'mt')]);
+  t.equal(mt.code, 0, mt.err);
+  want.clear();
+  await (await pairrmJudge(judge, testGpu, 512)).ask(Queue.of<Question>([{ id: 'x', prompt: 'why?', a: 'well', b: 'a b c', earlier: [{ prompt: 'hello', a: 'hi', b: 'no' }] } as Question]), (id, winner, detail) => want.set(id, { winner, decision: detail!['decision'] }));
+  const second = readFileSync(join(dir, 'mt', 'annotations.ndjson'), 'utf8').trim().split('\n').slice(1).map((l) => JSON.parse(l) as { id: string; winner: string; decision: number }).find((l) => l.id === '81#2:ab')!;
+  t.same({ winner: second.winner, decision: second.decision }, want.get('x'));
+  const wrong = edpo(['eval-winrate', '--outputs', file('model', 'mine'), '--baseline', file('base', 'theirs'), '--judge', `pairrm:${policy}`, '--output_dir', join(dir, 'wrong')]);
+  t.equal(wrong.code, 2);
+  t.match(wrong.err, /is a llama; a PairRM \(DebertaV2PairRM/);
+});
