@@ -34,7 +34,8 @@ failed = []
 for name in sys.argv[1:] or families:
     with tempfile.TemporaryDirectory() as folder:
         path = lambda *parts: os.path.join(folder, *parts)
-        config = dict(families[name]["config"])
+        # JSON writes 6.0 as 6, and transformers insists on a float.
+        config = {k: float(v) if k.endswith("softcapping") and v is not None else v for k, v in families[name]["config"].items()}
         torch.manual_seed(1)
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
         with torch.no_grad():
