@@ -26,6 +26,7 @@ edpo('reference log-probabilities and hidden states, once', 'precompute-ref', '-
 edpo('ε-DPO from the cache', 'train', '--config', config, '--ref_cache', `${run}/ref_cache`);
 const before = winRate('win rate of the model as it was, against itself', model, 'runs/quickstart-before');
 const after = winRate('win rate of the trained model against it', run, 'runs/quickstart-after');
+edpo('the report, win rates included', 'report', run);
 
 const samples = (folder) => JSON.parse(readFileSync(`${folder}/model_outputs.json`, 'utf8'));
 console.log('\n== held-out prompts, before and after');
@@ -37,4 +38,5 @@ show('before', before);
 show('after', after);
 const apart = after.wilson_low > before.wilson_high;
 console.log(`${apart ? 'The intervals do not overlap: ε-DPO changed the model.' : 'The intervals overlap: something is wrong, please report it.'} (${Math.round((Date.now() - started) / 1000)} s)`);
+console.log(`The report: ${run}/report.html`);
 process.exit(apart ? 0 : 1);

@@ -36,7 +36,7 @@ function details(key: KeyName): string {
 }
 
 /** Options that are no keys. */
-const OTHERS = ['config', 'debug', 'quiet', 'verbose', 'resume', 'json', 'explain', 'schema', 'for'];
+const OTHERS = ['config', 'debug', 'quiet', 'verbose', 'resume', 'json', 'explain', 'schema', 'for', 'output', 'pairs'];
 
 /** Keys among commander's options, as typed. */
 export function flagsOf(options: Record<string, string | boolean>): Record<string, string> {

@@ -9,6 +9,7 @@ import { EdpoError } from '../errors.js';
 import { completionScript, SHELLS } from './completion.js';
 import { addKeyFlags, flagNames, flagsOf, normalise } from './flags.js';
 import { createIo, type CliIo, type Loudness } from './io.js';
+import type { ReportFlags } from './report.js';
 
 type Runner = { run(config: RunConfig, io: CliIo): Promise<number> };
 
@@ -69,6 +70,10 @@ function build(finish: (code: number) => void): Command {
   withCommon(program.command('methods').description('list the losses: formula, paper, what each needs of the reference, its parameters').option(...jsonFlag))
     .addHelpText('after', examples('edpo methods --json'))
     .action(async (o: { json?: boolean }) => finish((await import('./methods.js')).run(o, io)));
+  withCommon(program.command('report <runs...>').description('one offline page about runs: plots, pairs, evaluations, win rates, configuration').option('--output <file>', 'report.html in the run; of several runs, report.html here'))
+    .option('--pairs <n>', 'pairs (with their texts) in each list; 0: none', '10')
+    .addHelpText('after', `\nA RUN is the --output_dir of edpo train, sft or eval; folders of edpo eval-winrate may stand beside them.\n${examples('edpo report runs/hh', 'edpo report runs/dpo runs/edpo runs/edpo-winrate --output compare.html')}`)
+    .action(async (folders: string[], o: ReportFlags) => finish(await (await import('./report.js')).run(folders, o, io)));
   const config = withCommon(program.command('config [file]').description('print a configuration in full, explain a key, or another trainer’s file').option('--config <file>', 'the same as FILE'))
     .option('--explain <key|file>', 'what a key means; of a file, what becomes of each key').option('--schema', 'JSON Schema of the configuration').option('--for <command>', 'check it as this command would').option(...jsonFlag)
     .addHelpText('after', `\nEvery key is a flag here too; configs/reference.yaml lists them.\n${examples('edpo config configs/hh.yaml --beta 0.05', 'edpo config configs/hh.yaml --for train', 'edpo config --explain epsilon', 'edpo config --explain trl.yaml --json')}\n\n${ENVIRONMENT}`);

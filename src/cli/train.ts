@@ -17,8 +17,10 @@ import { AppendLog } from '../model/train/append_log.js';
 import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import { stepPlan } from '../model/train/plan.js';
 import { ReferenceSync } from '../model/train/reference_sync.js';
+import { openSinks } from '../model/train/sinks/index.js';
 import { Trainer, type Ending } from '../model/train/trainer.js';
 import { noReferenceRows, type ReferenceSource } from '../model/train/types.js';
+import { LiveReport } from '../report/live.js';
 import type { CliIo } from './io.js';
 
 /** `edpo train` and `edpo sft`. */
@@ -108,16 +110,19 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined);
     const ledger = new AppendLog(join(dir, 'pairs.ndjson'), state.offsets.ledger);
     const log = new AppendLog(join(dir, 'trainer_log.jsonl'), state.offsets.log);
+    const report = config.report_html ? new LiveReport(dir, (text) => io.warn(text)) : undefined;
+    const sinks = openSinks(config.report_to, dir, { step: state.step, resumed: from !== undefined }, report ? [report] : []);
     const save = async (s: TrainState): Promise<void> => {
       s.stepState = [...(await engine.readStepState())];
       ledger.sync();
       log.sync();
+      sinks.sync();
       const path = await writeCheckpoint(dir, s, { base: inputs.policy, policy, dtype: config.save_dtype, reference: sync?.reference });
       rotate(dir, config.save_total_limit, s.best?.step);
       io.log.info({ path }, 'checkpoint');
     };
     trainer = new Trainer({
-      config, io, engine, plan, sync, train: source, trainReference: trainRows, state, ledger, log, save,
+      config, io, engine, plan, sync, train: source, trainReference: trainRows, state, ledger, log, sinks, save,
       evaluation: evalStore ? { source: documentsOf(evalStore), reference: evalRows } : undefined,
       columns: { reference: needs !== 'none', hidden: needs === 'hidden' },
     });
@@ -130,9 +135,11 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     } finally {
       ledger.close();
       log.close();
+      sinks.close();
     }
     if (ending === 'interrupted') {
       const last = listCheckpoints(dir).at(-1)!;
+      await report?.finish();
       throw new EdpoError(`interrupted after step ${state.step}; checkpoint ${last.path}`, { exitCode: 130, hint: 'the same command with --resume continues' });
     }
     io.say(ending === 'early_stop' ? `stopped early at step ${state.step}: no better ${config.metric_for_best_model} in ${config.early_stopping_patience} evaluations` : `done after ${state.step} steps`);
@@ -147,7 +154,9 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     writeAtomic(join(dir, 'run.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     writeAtomic(join(dir, 'trainer_state.json'), trainerState(state));
     writeAtomic(join(dir, 'README.md'), modelCard({ config, loss, state }));
-    io.out(JSON.stringify({ output_dir: dir, steps: state.step, beta: state.beta, ...state.logHistory.findLast((l) => !('eval_loss' in l)), ...state.logHistory.findLast((l) => 'eval_loss' in l) }));
+    const page = await report?.finish();
+    io.out(JSON.stringify({ output_dir: dir, ...(page ? { report: page } : {}), steps: state.step, beta: state.beta, ...state.logHistory.findLast((l) => !('eval_loss' in l)), ...state.logHistory.findLast((l) => 'eval_loss' in l) }));
+    if (page) io.say(`report: ${page}`);
     gpu.close();
     return 0;
   } finally {

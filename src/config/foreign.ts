@@ -26,7 +26,7 @@ export const IGNORED: Record<string, string> = {
   bf16: 'arithmetic is float32; weights are written in the base’s format', fp16: 'arithmetic is float32', tf32: 'arithmetic is float32', use_liger_kernel: 'edpo’s kernels never hold all logits anyway',
   gradient_checkpointing_kwargs: 'edpo’s checkpointing has no options', per_device_eval_batch_size: 'evaluation packs by token_budget', eval_batch_size: 'evaluation packs by token_budget', precompute_ref_batch_size: 'precompute packs by token_budget',
   precompute_ref_log_probs: 'ref_mode decides: cache precomputes (also for epsilon_dpo), live does not', disable_dropout: 'edpo has no dropout', padding_free: NO_PADDING, label_pad_token_id: NO_PADDING, padding_value: NO_PADDING, pad_token: NO_PADDING, pad_to_multiple_of: NO_PADDING, group_by_length: NO_PADDING,
-  report_to: 'edpo writes trainer_log.jsonl', logging_first_step: 'the first step is always logged', logging_strategy: 'by logging_steps', logging_dir: 'logs are written into output_dir', log_level: 'progress goes to stderr', log_level_replica: ONE_GPU, disable_tqdm: '--quiet does that', wandb_entity: 'edpo uploads no logs', wandb_project: 'edpo uploads no logs', wandb_run_group: 'edpo uploads no logs', project: 'edpo uploads no logs', trackio_space_id: 'edpo uploads no logs',
+  logging_first_step: 'the first step is always logged', logging_strategy: 'by logging_steps', logging_dir: 'logs are written into output_dir', log_level: 'progress goes to stderr', log_level_replica: ONE_GPU, disable_tqdm: '--quiet does that', wandb_entity: 'edpo uploads no logs', wandb_project: 'edpo uploads no logs', wandb_run_group: 'edpo uploads no logs', project: 'edpo uploads no logs', trackio_space_id: 'edpo uploads no logs',
   push_to_hub: NO_UPLOAD, hub_model_id: NO_UPLOAD, hub_strategy: NO_UPLOAD, hub_model_revision: NO_UPLOAD, hub_private_repo: NO_UPLOAD, hub_always_push: NO_UPLOAD, hub_token: 'HF_TOKEN is the token edpo uses, for downloads', push_to_hub_token: NO_UPLOAD, push_to_hub_model_id: NO_UPLOAD, push_to_hub_organization: NO_UPLOAD, overwrite_hub_revision: NO_UPLOAD, push_to_hub_revision: NO_UPLOAD,
   deepspeed: ONE_GPU, fsdp: ONE_GPU, fsdp_config: ONE_GPU, ddp_timeout: ONE_GPU, ddp_find_unused_parameters: ONE_GPU, ddp_backend: ONE_GPU, local_rank: ONE_GPU,
   dataloader_num_workers: 'reading is streamed', dataloader_prefetch_factor: 'reading is streamed', dataloader_persistent_workers: 'reading is streamed', streaming: 'reading is streamed', dataset_streaming: 'reading is streamed', dataloader_pin_memory: 'reading is streamed', dataset_num_proc: 'tokenisation is one pass', dataloader_drop_last: 'a short last batch is a step', remove_unused_columns: 'only known columns are read', preprocessing_num_workers: 'tokenisation is one pass',
@@ -80,6 +80,9 @@ export const REFUSED_VALUES: Record<string, Record<string, string>> = {
   truncation_mode: { keep_end: 'is refused: prompts always keep their end (max_prompt_length); say what happens to a row over max_length: drop, keep_start or error' },
   adapter: { lora: 'names no GPU: here adapter chooses the graphics adapter, and LoRA is not available yet', qlora: 'names no GPU: here adapter chooses the graphics adapter, and LoRA is not available yet' },
 };
+
+/** Trackers that `report_to` names elsewhere: edpo talks to no service. */
+export const TRACKERS = ['wandb', 'trackio', 'mlflow', 'comet_ml', 'clearml', 'neptune', 'swanlab', 'azure_ml', 'codecarbon', 'dagshub', 'dvclive', 'flyte'];
 
 interface Difference {
   why: string;

@@ -6,6 +6,7 @@ import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
 import { JUDGE_PROTOCOLS } from '../model/judge/openai/protocols.js';
 import { SCHEDULES } from '../model/train/schedule.js';
+import { SINKS } from '../model/train/sinks/types.js';
 
 /** Commands that read configuration. */
 export const COMMANDS = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'generate', 'plan', 'inspect'] as const;
@@ -34,6 +35,8 @@ function key<T extends z.ZodType>(name: string, group: Group, commands: Command[
 const text = z.string().min(1);
 const list = z.union([text, z.array(text)]).transform((v) => (Array.isArray(v) ? v : v.split(',')));
 const count = z.int().min(0);
+/** Names from a fixed few, one or several. */
+const sinks = z.union([z.enum(SINKS), z.array(z.enum(SINKS))]).transform((v) => [...new Set(Array.isArray(v) ? v : [v])]);
 /** A number of steps, or a share of all steps in (0, 1). */
 const steps = z.number().min(0).refine((v) => v < 1 || Number.isInteger(v), 'expected a whole number of steps or a share in (0, 1)');
 
@@ -121,6 +124,8 @@ export const shape = {
   data_seed: key('data_seed', 'run', ['train', 'sft'], count.optional(), 'data order alone; seed where absent'),
   shuffle: key('shuffle', 'run', ['train', 'sft'], z.boolean().default(true), 'new order each epoch, from (seed, epoch) alone'),
   logging_steps: key('logging_steps', 'run', ['train', 'sft'], steps.default(10), 'optimiser steps, or a share of all'),
+  report_to: key('report_to', 'run', ['train', 'sft'], sinks.default([]), 'tensorboard: event files in output_dir/tensorboard; csv: trainer_log.csv; several with commas; none: trainer_log.jsonl alone, which is always written'),
+  report_html: key('report_html', 'run', ['train', 'sft'], z.boolean().default(true), 'report.html in output_dir, refreshed while the run goes on; it holds texts of some pairs'),
   eval_strategy: key('eval_strategy', 'run', ['train', 'sft'], z.enum(['no', 'steps', 'epoch']).default('no'), 'when to evaluate during training'),
   eval_steps: key('eval_steps', 'run', ['train', 'sft'], steps.default(0), 'optimiser steps, or a share of all; 0: as logging_steps'),
   eval_on_start: key('eval_on_start', 'run', ['train', 'sft'], z.boolean().default(true), 'evaluate at step 0 too, where evaluation is on'),

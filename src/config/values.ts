@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { REFUSED_VALUES, VALUE_ALIASES } from './foreign.js';
+import { SINKS } from '../model/train/sinks/types.js';
+import { REFUSED_VALUES, TRACKERS, VALUE_ALIASES } from './foreign.js';
 import { defaultOf, takesList, takesNumber, takesNumbers } from './expect.js';
 import { shape, type KeyName } from './keys.js';
 
@@ -30,6 +31,7 @@ export function readValue(name: KeyName, given: unknown, label: string): Reading
   if (name === 'dtype' && typeof given === 'string' && STORAGE.includes(given)) {
     return { name: 'save_dtype', value: given, notes: [`${label}: ${given} is taken as save_dtype (written weights); arithmetic is float32`] };
   }
+  if (name === 'report_to') return readReportTo(given, label);
   let value = given;
   if (name === 'loss_type' && typeof value === 'string' && value.includes(',')) value = value.split(',').map((part) => part.trim());
   if (name === 'loss_type' && Array.isArray(value) && value.length === 1) value = value[0];
@@ -46,6 +48,23 @@ export function readValue(name: KeyName, given: unknown, label: string): Reading
   }
   const refused = typeof value === 'string' ? REFUSED_VALUES[name]?.[value] : undefined;
   return { name, value, notes, ...(refused === undefined ? {} : { refused: `${String(value)} ${refused}` }) };
+}
+
+/** `report_to` as Hugging Face's trainers take it: names of services become notes, `all` what edpo has. */
+function readReportTo(given: unknown, label: string): Reading {
+  const asked = (Array.isArray(given) ? (given as unknown[]) : [given]).flatMap((v) => (typeof v === 'string' ? v.split(',').map((w) => w.trim()) : [v]));
+  const notes: string[] = [];
+  const value = asked.flatMap((v): unknown[] => {
+    if (v === 'none' || v === '') return [];
+    if (v === 'all') {
+      notes.push(`${label}: all is read as ${SINKS.join(', ')}`);
+      return [...SINKS];
+    }
+    if (typeof v !== 'string' || !TRACKERS.includes(v)) return [v];
+    notes.push(`${label}: ${v} is not used (edpo talks to no service; docs/logging.md says how to import a run there)`);
+    return [];
+  });
+  return { name: 'report_to', value, notes };
 }
 
 /** A flag's text as the key's type wants it; what does not convert is left for the schema to refuse. */

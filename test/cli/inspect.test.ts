@@ -55,7 +55,7 @@ t.test('a plan beyond gpu_memory is refused by plan and train, with the cheapest
     const r = edpo([...command, ...base, '--ref_mode', 'live', '--gpu_memory', gb(0.3)]);
     t.equal(r.code, 2);
     t.match(r.err, /the plan takes [\d.]+ MB on the GPU, gpu_memory is [\d.]+ [kM]B\nhint: --ref_mode cache: .*; and --token_budget \d+: /);
-    t.notMatch(r.err, 'adapter:', 'before the GPU is touched');
+    t.notMatch(r.err, /^adapter:/m, 'before the GPU is touched');
     const budget = /--token_budget (\d+)/.exec(r.err)![1]!;
     t.equal(edpo(['plan', ...base, '--ref_mode', 'cache', '--token_budget', budget, '--gpu_memory', gb(0.3)]).code, 0, 'the last change makes it fit');
   }

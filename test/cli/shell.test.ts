@@ -143,14 +143,14 @@ t.test('config --explain of a TRL file', async (t) => {
   t.equal(e.runs, true);
   t.same(fates(e), {
     model_name_or_path: 'used', dtype: 'differs', dataset_name: 'used', learning_rate: 'used', per_device_train_batch_size: 'differs', max_length: 'differs', optim: 'used', bf16: 'differs', tf32: 'ignored', hub_token: 'ignored',
-    report_to: 'ignored', seed: 'differs', max_steps: 'used', num_train_epochs: 'ignored',
+    report_to: 'used', seed: 'differs', max_steps: 'used', num_train_epochs: 'ignored',
   });
   t.same(e.keys.map((k) => k.line), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
   t.match(e.keys[1], { as: { save_dtype: 'bfloat16' }, why: /arithmetic is float32/ });
   t.match(e.keys[13], { why: /max_steps 5 wins/ });
   const text = run(['config', '--explain', file]);
   t.match(text.out, /: the form of TRL\n {3}1 {2}used {5}model_name_or_path/);
-  t.match(text.out, /\n5 used, 5 differ, 4 ignored, 0 refused\n$/);
+  t.match(text.out, /\n6 used, 5 differ, 3 ignored, 0 refused\n$/);
   t.notMatch(text.out + JSON.stringify(e), 'hf_secretsecret');
   for (const k of e.keys.filter((k) => k.fate !== 'used')) t.ok(k.why, `${k.key} says why`);
   t.equal(run(['config', file]).code, 0, 'and it runs, as said');

@@ -147,6 +147,17 @@ t.test('as a judge: d(a,b) − d(b,a) decides and is antisymmetric to the bit; e
   }
 });
 
+t.test('an interrupted judge ends with what is under way', async (t) => {
+  const ending = new AbortController();
+  const judge = await pairrmJudge(join(dir, 'judge'), testGpu, 128, ending.signal);
+  let said = 0;
+  await judge.ask(Queue.of(Array.from({ length: 40 }, (_, i) => ({ id: `${i}`, prompt: 'hello', a: 'a', b: 'b' }))), () => {
+    said++;
+    ending.abort();
+  });
+  t.equal(said, 32);
+});
+
 t.test('other folders are refused, with what is wrong named', async (t) => {
   const broken = (name: string, o: Parameters<typeof pairRmFolder>[2]): Promise<string> => pairRmFolder(join(dir, name), MODELS[0], o);
   const without = (part: string) => (tensors: Stored[]): Stored[] => tensors.filter((x) => !x.name.includes(part));

@@ -36,7 +36,10 @@ export function writeAtomic(path: string, data: string | Uint8Array): void {
     renameSync(partial, path);
     syncPath(dirname(path));
   } catch (cause) {
-    rmSync(partial, { force: true });
+    // Where the write could not begin there is nothing to remove, and trying may fail as well.
+    try {
+      rmSync(partial, { force: true });
+    } catch {}
     throw writeFailure(path, cause);
   }
 }

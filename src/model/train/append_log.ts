@@ -16,8 +16,8 @@ export class AppendLog {
     this.bytes = keep;
   }
 
-  append(text: string): void {
-    const data = Buffer.from(text);
+  append(text: string | Buffer): void {
+    const data = typeof text === 'string' ? Buffer.from(text) : text;
     try {
       for (let at = 0; at < data.length; ) at += writeSync(this.fd, data, at, data.length - at, this.bytes + at);
     } catch (cause) {

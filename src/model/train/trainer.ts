@@ -11,6 +11,7 @@ import { evaluate, summarise } from './evaluate.js';
 import { ledgerLine } from './lines.js';
 import { rateAt, type StepPlan } from './plan.js';
 import { pairRecords } from './records.js';
+import type { LogSink } from './sinks/types.js';
 import type { ReferenceSync } from './reference_sync.js';
 import type { DocumentSource, ReferenceSource } from './types.js';
 
@@ -29,6 +30,8 @@ export interface TrainerParts {
   state: TrainState;
   ledger: AppendLog;
   log: AppendLog;
+  /** Where log lines go besides. */
+  sinks: LogSink;
   /** Writes a checkpoint of `state`. */
   save(state: TrainState): Promise<void>;
 }
@@ -156,6 +159,7 @@ export class Trainer {
     const seconds = this.sinceLogMs / 1000;
     const timed = { ...line, tokens_per_second: this.sinceLogTokens / seconds, pairs_per_second: pairs / seconds, gpu_bytes: engine.options.gpu.bytesPeak, rss_bytes: process.memoryUsage.rss() };
     this.p.log.append(`${JSON.stringify(timed)}\n`);
+    this.p.sinks.write(timed);
     state.offsets.log = this.p.log.bytes;
     state.sinceLog = [];
     this.sinceLogMs = 0;
@@ -170,6 +174,7 @@ export class Trainer {
     const line = Object.fromEntries([['step', step], ['epoch', step / plan.stepsPerEpoch], ...Object.entries(metrics).map(([k, v]) => [`eval_${k}`, v])]) as Record<string, number>;
     state.logHistory.push(line);
     this.p.log.append(`${JSON.stringify(line)}\n`);
+    this.p.sinks.write(line);
     state.offsets.log = this.p.log.bytes;
     this.progress.clear();
     const se = metrics['rewards/accuracies_se'];

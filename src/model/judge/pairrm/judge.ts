@@ -12,8 +12,9 @@ const CHUNK = 32;
 /**
  * PairRM as the judge. A comparison is scored in both orders, d(a, b) − d(b, a) decides, and changes its sign to the bit where a and b change places:
  * above 0 `a` wins, below 0 `b`, 0 is a tie (llm-blender counts it against `a`).
+ * @param signal ends it after what is under way
  */
-export async function pairrmJudge(path: string, device: () => Promise<Gpu>, tokenBudget: number): Promise<Judge> {
+export async function pairrmJudge(path: string, device: () => Promise<Gpu>, tokenBudget: number, signal?: AbortSignal): Promise<Judge> {
   const folder = openPairRmFolder(path);
   const tokenizer = await loadTokenizer(path);
   const inputs = new PairInputs(tokenizer, folder.limits, folder.spec.V, path);
@@ -23,7 +24,7 @@ export async function pairrmJudge(path: string, device: () => Promise<Gpu>, toke
     async ask(questions, each) {
       for (;;) {
         const some = await questions.take(CHUNK);
-        if (some.length === 0) return;
+        if (some.length === 0 || signal?.aborted) return;
         // Both games of a prompt are the same two runs.
         const runs = new Map<string, PairInput>();
         const run = (source: string, first: string, second: string): string => {

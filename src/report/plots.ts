@@ -1,0 +1,161 @@
+import type { Mark, Spec } from 'vega';
+
+/** One line of a plot: colour and dash by number, points by rising x. */
+export interface Series {
+  label: string;
+  color: number;
+  dash: number;
+  points: Array<[number, number]>;
+  /** Of a histogram: width of a bin, and the mean, which is marked. */
+  bin?: number;
+  mean?: number;
+}
+
+export interface Plot {
+  id: string;
+  title: string;
+  xTitle: string;
+  /** What y is, with its unit. */
+  yTitle: string;
+  /** `line`, or `steps` for histograms (x is a bin's middle). */
+  kind: 'line' | 'steps';
+  series: Series[];
+  /** A sentence below the plot. */
+  note?: string;
+  /** Range of x; that of the points where absent. */
+  domain?: [number, number];
+  /** y always reaches 0. */
+  zero?: boolean;
+  /** A level of y worth a line across. */
+  level?: number;
+  /** Labels of the y axis, as d3-format has it. */
+  yFormat?: string;
+}
+
+/** A linear axis as drawn: values at its two ends, and where these ends lie in units of the SVG. */
+export interface Axis { from: number; to: number; begin: number; end: number }
+
+/** A plot drawn: its SVG, and its axes for the script that shows values. */
+export interface Drawn {
+  svg: string;
+  x: Axis;
+  y: Axis;
+  width: number;
+}
+
+export const COLORS = 8;
+export const DASHES = ['', '6 3', '2 3', '8 3 2 3'];
+// Small enough that text stays readable where a card is as narrow as a telephone.
+const WIDTH = 340;
+const HEIGHT = 200;
+/** Points of a series at most: a wide run is shown by means over equal stretches of x. */
+export const MOST_POINTS = 160;
+/** Up to so many points of a series are marked one by one. */
+const MARKED = 30;
+
+/** Means over stretches of x, where there are more points than a plot can show. All series of a plot share the stretches. */
+export function thin(series: Series[], most = MOST_POINTS): { series: Series[]; thinned: boolean } {
+  if (Math.max(0, ...series.map((s) => s.points.length)) <= most) return { series, thinned: false };
+  const [from, to] = ends(series.flatMap((s) => s.points.map((p) => p[0])));
+  const width = (to - from) / most;
+  return {
+    thinned: true,
+    series: series.map((s) => {
+      const cells = new Map<number, { last: number; sum: number; n: number }>();
+      for (const [x, y] of s.points) {
+        const i = Math.min(most - 1, Math.floor((x - from) / width));
+        const c = cells.get(i) ?? { last: x, sum: 0, n: 0 };
+        cells.set(i, { last: Math.max(c.last, x), sum: c.sum + y, n: c.n + 1 });
+      }
+      return { ...s, points: [...cells.entries()].sort((a, b) => a[0] - b[0]).map(([, c]): [number, number] => [c.last, c.sum / c.n]) };
+    }),
+  };
+}
+
+const ends = (values: number[]): [number, number] => values.reduce<[number, number]>(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+
+/** Draws a plot as SVG whose colours are the page's variables, so that one drawing serves light, dark and print. Vega is loaded here and nowhere else. */
+export async function draw(plot: Plot): Promise<Drawn> {
+  const vega = await import('vega');
+  const values = plot.series.flatMap((s, i) => s.points.filter((p) => Number.isFinite(p[1])).map(([x, y]) => ({ x, y, s: i })));
+  const domain = plot.domain ?? xRange(plot);
+  if (plot.kind === 'steps') {
+    // A histogram's first and last bins end at the ground.
+    plot.series.forEach((s, i) => {
+      if (s.points.length === 0) return;
+      values.unshift({ x: s.points[0]![0] - (s.bin ?? 0), y: 0, s: i });
+      values.push({ x: s.points.at(-1)![0] + (s.bin ?? 0), y: 0, s: i });
+    });
+  }
+  const view = new vega.View(vega.parse(spec(plot, values, domain)), { renderer: 'none', logLevel: vega.Error });
+  await view.runAsync();
+  const svg = await view.toSVG();
+  // The group inside the padding tells where the plotting area begins.
+  const at = /<g[^>]*transform="translate\(([-\d.]+),([-\d.]+)\)"/.exec(svg);
+  const size = /viewBox="0 0 ([\d.]+) ([\d.]+)"/.exec(svg);
+  if (!at || !size) throw new Error('this version of Vega writes another SVG: no group or no viewBox');
+  const [left, top] = [Number(at[1]), Number(at[2])];
+  const [low, high] = (view.scale('y') as { domain(): [number, number] }).domain();
+  const drawn: Drawn = {
+    svg: clean(svg, plot.id), width: Number(size[1]),
+    x: { from: domain[0], to: domain[1], begin: left, end: left + view.width() },
+    y: { from: low, to: high, begin: top + view.height(), end: top },
+  };
+  view.finalize();
+  return drawn;
+}
+
+/** Where the points lie, whole bins included. */
+function xRange(plot: Plot): [number, number] {
+  const [from, to] = ends(plot.series.flatMap((s) => s.points.flatMap(([x]) => [x - (s.bin ?? 0) / 2, x + (s.bin ?? 0) / 2])));
+  return to > from ? [from, to] : to === from ? [from - 1, to + 1] : [0, 1];
+}
+
+/**
+ * Without what Vega writes for readers of the drawing alone: here the figure around it speaks, and the page gives the size. What the drawing
+ * refers to Vega numbers throughout a process: renamed, so that a page does not depend on the pages before it.
+ */
+function clean(svg: string, id: string): string {
+  const names = [...new Set([...svg.matchAll(/ id="([^"]+)"/g)].map((m) => m[1]!))];
+  return names.reduce((text, name, i) => text.replaceAll(`"${name}"`, `"${id}-${i}"`).replaceAll(`#${name})`, `#${id}-${i})`), svg)
+    .replace(/ (?:role|aria-[a-z]+|class)="[^"]*"/g, '').replace(/^<svg([^>]*?) width="[\d.]+" height="[\d.]+"/, '<svg$1').replace(/ xmlns:xlink="[^"]*"| version="[^"]*"/g, '').replace('<svg', '<svg aria-hidden="true" focusable="false"');
+}
+
+function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x: [number, number]): Spec {
+  const steps = plot.kind === 'steps';
+  const interpolate = { value: steps ? ('step' as const) : ('linear' as const) };
+  const at = { x: { scale: 'x', field: 'x' }, y: { scale: 'y', field: 'y' } };
+  const color = plot.series.map((s) => `var(--c${s.color % COLORS})`);
+  const dash = plot.series.map((s) => DASHES[s.dash % DASHES.length]!.split(' ').filter(Boolean).map(Number));
+  // A line of one point would be invisible.
+  const dot = plot.series.map((s) => (steps || s.points.length > MARKED ? 0 : s.points.length === 1 ? 40 : 16));
+  const of = (list: unknown[]): { signal: string } => ({ signal: `${JSON.stringify(list)}[datum.s]` });
+  const axis = { labelColor: 'var(--muted)', titleColor: 'var(--muted)', domainColor: 'var(--line)', tickColor: 'var(--line)', labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal' as const, labelFont: 'inherit', titleFont: 'inherit' };
+  const across: Mark[] = plot.level === undefined ? [] : [{
+    type: 'rule', clip: true, encode: { enter: { x: { value: 0 }, x2: { signal: 'width' }, y: { scale: 'y', value: plot.level }, stroke: { value: 'var(--muted)' }, strokeDash: { value: [1, 3] } } },
+  }];
+  const means: Mark[] = plot.series.flatMap((s, i): Mark[] => (s.mean === undefined ? [] : [{
+    type: 'rule', clip: true, encode: { enter: { x: { scale: 'x', value: s.mean }, y: { value: 0 }, y2: { signal: 'height' }, stroke: { value: color[i] }, strokeWidth: { value: 1.4 }, strokeDash: { value: [3, 3] } } },
+  }]));
+  return {
+    $schema: 'https://vega.github.io/schema/vega/v5.json', width: WIDTH - 50, height: HEIGHT - 45, padding: 5, autosize: 'pad',
+    data: [{ name: 'points', values }],
+    scales: [
+      { name: 'x', type: 'linear', range: 'width', domain: x, nice: false, zero: false },
+      { name: 'y', type: 'linear', range: 'height', domain: { data: 'points', field: 'y' }, nice: true, zero: plot.zero ?? steps },
+      { name: 'color', type: 'ordinal', domain: [...color.keys()], range: color },
+    ],
+    axes: [
+      { ...axis, orient: 'bottom', scale: 'x', title: plot.xTitle, tickCount: 5, labelOverlap: true, labelFlush: true, ...(steps ? {} : { tickMinStep: 1, format: ',d' }) },
+      { ...axis, orient: 'left', scale: 'y', tickCount: 5, grid: true, gridColor: 'var(--grid)', domain: false, ticks: false, labelPadding: 6, ...(plot.yFormat ? { format: plot.yFormat } : {}) },
+    ],
+    marks: [...across, {
+      type: 'group', clip: steps, encode: { enter: { width: { signal: 'width' }, height: { signal: 'height' } } }, from: { facet: { name: 'one', data: 'points', groupby: 's' } },
+      marks: [
+        ...(steps ? [{ type: 'area' as const, from: { data: 'one' }, encode: { enter: { ...at, y2: { scale: 'y', value: 0 }, interpolate, fill: { scale: 'color', field: 's' }, fillOpacity: { value: 0.16 } } } }] : []),
+        { type: 'line' as const, from: { data: 'one' }, encode: { enter: { ...at, interpolate, stroke: { scale: 'color', field: 's' }, strokeWidth: { value: 1.8 }, strokeJoin: { value: 'round' as const }, strokeDash: of(dash) } } },
+        ...(dot.some((size) => size > 0) ? [{ type: 'symbol' as const, from: { data: 'one' }, encode: { enter: { ...at, size: of(dot), fill: { scale: 'color', field: 's' } } } }] : []),
+      ],
+    }, ...means],
+  };
+}

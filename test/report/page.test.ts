@@ -1,0 +1,131 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Browser, Page } from 'puppeteer-core';
+import t, { type Test } from 'tap';
+import { openChromium } from '../helpers/chromium.js';
+import { edpo, tinyFolder, tinyPairs } from '../helpers/cli.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'edpo-page-'));
+// Screenshots stay for a person where EDPO_SCREENSHOTS names a folder.
+const shots = process.env['EDPO_SCREENSHOTS'] ?? dir;
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const browser = await openChromium();
+t.teardown(async () => {
+  await browser?.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+const skip = browser ? {} : { skip: 'no Chromium for this platform; EDPO_CHROMIUM names one' };
+
+const model = await tinyFolder(join(dir, 'model'));
+const data = tinyPairs(join(dir, 'train.jsonl'), 96);
+const evalData = tinyPairs(join(dir, 'eval.jsonl'), 24, 7);
+const train = (out: string, loss: string): void => {
+  const r = edpo(['train', '--model_name_or_path', model, '--data_files', data, '--eval_data_files', evalData, '--loss_type', loss, '--beta', '0.1', '--total_batch_size', '8', '--num_train_epochs', '2', '--learning_rate', '3e-3', '--token_budget', '128',
+    '--logging_steps', '2', '--eval_strategy', 'steps', '--eval_steps', '0.25', '--save_steps', '12', '--output_dir', out]);
+  if (r.code !== 0) throw new Error(r.err);
+};
+
+/** An expression in the page: a string, because these sources are compiled without the DOM's types. */
+const inPage = async <T>(page: Page, expression: string): Promise<T> => (await page.evaluate(expression)) as T;
+
+interface Seen { page: Page; errors: string[]; requests: string[] }
+async function open(b: Browser, path: string, o: { scheme: 'light' | 'dark'; width: number }): Promise<Seen> {
+  const page = await b.newPage();
+  const seen: Seen = { page, errors: [], requests: [] };
+  page.on('console', (m) => seen.errors.push(`${m.type()}: ${m.text()}`));
+  page.on('pageerror', (e) => seen.errors.push(String(e)));
+  page.on('request', (r) => seen.requests.push(r.url()));
+  await page.setViewport({ width: o.width, height: 900 });
+  await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: o.scheme }]);
+  await page.goto(pathToFileURL(path).href, { waitUntil: 'load' });
+  return seen;
+}
+
+/** One look at the page: silent, self-sufficient, no wider than the window, and axe finds nothing serious. */
+async function look(t: Test, path: string, name: string, o: { scheme: 'light' | 'dark'; width: number }): Promise<void> {
+  const { page, errors, requests } = await open(browser!, path, o);
+  t.same(errors, [], `${name}: no word on the console`);
+  t.same(requests, [pathToFileURL(path).href], `${name}: no request but the page itself`);
+  t.ok((await inPage<number>(page, 'document.documentElement.scrollWidth')) <= o.width, `${name}: no sideways scrolling`);
+  const shot = await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+  t.ok(shot.length > 10_000, `${name}: a picture of ${shot.length} bytes`);
+  // Everything folded is looked at too.
+  await inPage(page, "document.querySelectorAll('details').forEach((d) => { d.open = true; })");
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    const { violations } = await (globalThis as unknown as { axe: { run(): Promise<{ violations: Array<{ id: string; impact: string; nodes: Array<{ html: string }> }> }> } }).axe.run();
+    return violations.map((v) => `${v.impact} ${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200)).join(' | ')}`);
+  });
+  t.same(found.filter((v) => /^(serious|critical)/.test(v)), [], `${name}: axe`);
+  for (const v of found) t.comment(`${name}: ${v}`);
+  await page.close();
+}
+
+t.test('the report of a real run', skip, async (t) => {
+  const run = join(dir, 'epsilon');
+  train(run, 'epsilon_dpo');
+  const r = edpo(['report', run]);
+  t.equal(r.code, 0, r.err);
+  const path = join(run, 'report.html');
+  await look(t, path, 'report-light', { scheme: 'light', width: 1280 });
+  await look(t, path, 'report-dark', { scheme: 'dark', width: 1280 });
+  await look(t, path, 'report-narrow', { scheme: 'light', width: 360 });
+
+  const { page, errors } = await open(browser!, path, { scheme: 'light', width: 1280 });
+  const plots = await page.$$eval('.plot', (all) => all.map((p) => p.getAttribute('data-table')!.slice(2)));
+  for (const id of ['loss', 'accuracy', 'reward-margins', 'beta-path', 'shares', 'margins', 'kl-chosen', 'kl-rejected', 'lengths', 'throughput', 'memory']) t.ok(plots.includes(id), `a plot of ${id}`);
+  const headings = await page.$$eval('h2', (all) => all.map((h) => h.textContent));
+  for (const h of ['At a glance', 'Pairs worth reading', 'Evaluations', 'Configuration and manifest']) t.ok(headings.includes(h), h);
+  // Texts of named pairs come from the data.
+  const text = await page.$eval('.pair .text', (e) => e.textContent);
+  t.ok(readFileSync(data, 'utf8').split('\n').filter(Boolean).some((l) => (JSON.parse(l) as { prompt: string }).prompt === text), `a prompt of the data: ${text}`);
+
+  // The plot's values by keyboard, said aloud, are the log's.
+  const log = readFileSync(join(run, 'trainer_log.jsonl'), 'utf8').trim().split('\n').map((l) => JSON.parse(l) as Record<string, number>);
+  const first = log.find((l) => l['step'] === 2 && 'loss' in l)!;
+  await page.focus('.plot[data-table="t-loss"]');
+  await page.keyboard.press('Home');
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('ArrowRight');
+  t.equal(await page.$eval('#say', (e) => e.textContent), `optimiser step 2, training: ${Number(first['loss']!.toPrecision(4))}`);
+  t.equal(await inPage<boolean>(page, 'document.querySelector("#f-loss .tip").hidden'), false);
+  t.ok(await inPage<number>(page, '[...document.querySelectorAll("#f-loss circle")].filter((c) => c.style.display !== "none").length') >= 1, 'a dot on the line');
+  await page.keyboard.press('Escape');
+  t.equal(await inPage<boolean>(page, 'document.querySelector("#f-loss .tip").hidden'), true);
+  // And by pointer: over the right edge of the plot, the last step.
+  const box = (await (await page.$('.plot[data-table="t-loss"] svg'))!.boundingBox())!;
+  await page.mouse.move(box.x + box.width - 12, box.y + box.height / 2);
+  t.match(await page.$eval('.plot[data-table="t-loss"] .tip', (e) => e.textContent), /^optimiser step 24\n/);
+  t.same(errors, []);
+  await page.close();
+});
+
+t.test('two runs overlaid, with what differs and win rates beside them', skip, async (t) => {
+  const other = join(dir, 'dpo');
+  train(other, 'sigmoid');
+  const wins = join(dir, 'wins');
+  const judge = join(dir, 'judge.mjs');
+  writeFileSync(judge, 'import { createInterface } from "node:readline"; for await (const l of createInterface({ input: process.stdin })) { const { id, a, b } = JSON.parse(l); console.log(JSON.stringify({ id, winner: a < b ? "a" : a > b ? "b" : "tie" })); }');
+  const won = edpo(['eval-winrate', '--model_name_or_path', other, '--dataset_name', evalData, '--judge', `command:${process.execPath} ${judge}`, '--max_new_tokens', '4', '--output_dir', wins]);
+  t.equal(won.code, 0, won.err);
+  const path = join(dir, 'two.html');
+  const r = edpo(['report', join(dir, 'epsilon'), other, wins, '--output', path]);
+  t.equal(r.code, 0, r.err);
+  await look(t, path, 'report-two-light', { scheme: 'light', width: 1280 });
+  await look(t, path, 'report-two-dark', { scheme: 'dark', width: 1280 });
+  const { page } = await open(browser!, path, { scheme: 'light', width: 1280 });
+  t.same(await page.$$eval('#f-loss .legend li', (all) => all.map((l) => l.textContent)), ['epsilon: training', 'epsilon: evaluation', 'dpo: training', 'dpo: evaluation']);
+  const rows = await page.$$eval('#differences tbody tr', (all) => all.map((tr) => [...tr.cells].map((c) => c.textContent)));
+  t.ok(rows.some((row) => row[0] === 'loss_type' && row[1] === 'epsilon_dpo' && row[2] === 'sigmoid'), JSON.stringify(rows));
+  t.match(await page.$eval('#winrates', (e) => e.textContent), /wins.*%/s);
+  t.same(await page.$$eval('#winrates thead th', (all) => all.map((th) => th.textContent)), ['measure', 'wins'], 'named and found beside its run, it stands there once');
+  await page.close();
+  // Found by the weights it measured: with the run it belongs to, not with its neighbour.
+  for (const [run, found] of [[other, true], [join(dir, 'epsilon'), false]] as const) {
+    t.equal(edpo(['report', run]).code, 0);
+    t.equal(/id="winrates"/.test(readFileSync(join(run, 'report.html'), 'utf8')), found, run);
+  }
+});
