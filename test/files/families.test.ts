@@ -45,6 +45,21 @@ for (const [name, { config }] of Object.entries(families)) {
   });
 }
 
+t.test('config.json is written with its numbers as they stand: transformers takes no 30 for 30.0', async (t) => {
+  const spec = modelSpec(families['gemma2']!.config, 'gemma2');
+  const path = await folder('numbers', families['gemma2']!.config, storedSpecs(spec));
+  const config = { ...families['gemma2']!.config, note: 'a "6.0" \\ 7.0 in a text', torch_dtype: 'bfloat16' };
+  const text = JSON.stringify(config, null, 2).replace('"final_logit_softcapping": 6', '"final_logit_softcapping": 6.0').replace('"rms_norm_eps": 0.000001', '"rms_norm_eps": 1e-06');
+  t.match(text, /6\.0,[^]*1e-06/);
+  writeFileSync(join(path, 'config.json'), text);
+  const base = ModelFolder.open(path);
+  const copy = join(dir, 'numbers again');
+  mkdirSync(copy);
+  const specs = new Map(parameterSpecs(spec).map((p) => [p.name, p]));
+  await writeModelFolder(copy, { base, dtype: 'float32', read: async (own) => base.readF32(specs.get(own)!) });
+  t.equal(readFileSync(join(copy, 'config.json'), 'utf8'), `${text.replace('"bfloat16"', '"float32"')}\n`, 'only the format is another');
+});
+
 t.test('GPT-2 without the prefix, with masks and a copy of its head; written as it was', async (t) => {
   const config = families['gpt2']!.config;
   const spec = modelSpec(config, 'gpt2');

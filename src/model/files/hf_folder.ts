@@ -1,9 +1,10 @@
-import { copyFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EdpoError, InputError } from '../../errors.js';
 import { modelSpec, type ModelSpec } from '../families/index.js';
 import type { ParameterSpec } from '../families/spec.js';
 import { bytesPer, type FloatFormat } from './float_formats.js';
+import { withKeys } from './json_numbers.js';
 import { writeSafetensors, type TensorSource } from './safetensors.js';
 import { joinStored, readStored, storedSpecs, withoutPrefix } from './stored.js';
 import { readConfig, WeightFiles } from './weight_files.js';
@@ -130,7 +131,7 @@ export async function writeModelFolder(dir: string, o: WriteModelOptions): Promi
   if (shards.length > 1) writeFileSync(join(dir, 'model.safetensors.index.json'), `${JSON.stringify({ metadata: { total_size: total }, weight_map: map }, null, 2)}\n`);
   const names: Record<FloatFormat, string> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
   const key = 'dtype' in o.base.config && !('torch_dtype' in o.base.config) ? 'dtype' : 'torch_dtype';
-  writeFileSync(join(dir, 'config.json'), `${JSON.stringify({ ...o.base.config, [key]: names[dtype] }, null, 2)}\n`);
+  writeFileSync(join(dir, 'config.json'), `${withKeys(readFileSync(join(o.base.path, 'config.json'), 'utf8'), { [key]: names[dtype] })}\n`);
   for (const file of o.base.auxiliary) copyFileSync(join(o.base.path, file), join(dir, file));
   if (order.length !== specs.size) throw new EdpoError(`internal: ${specs.size - order.length} parameters were not written`);
 }
