@@ -1,4 +1,6 @@
+import { activation } from '../gpu/ops/activation.js';
 import { addBias } from '../gpu/ops/bias.js';
+import { layerNorm } from '../gpu/ops/layer_norm.js';
 import { matmulNT } from '../gpu/ops/matmul.js';
 import { rmsNorm } from '../gpu/ops/rms_norm.js';
 import { rope } from '../gpu/ops/rope.js';
@@ -6,12 +8,21 @@ import { swiglu } from '../gpu/ops/swiglu.js';
 import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
+import { layerRotary } from './rotary.js';
 
 /** One layer of a model: its sizes and options, its tensors' names, and where their values are. */
 export interface Layer {
   spec: ModelSpec;
   w: LayerNames;
+  /** Which layer it is. */
+  l: number;
   value: (name: string) => Tensor;
+}
+
+/** What a norm keeps for its backward pass, [N] each; the mean is a LayerNorm's. */
+export interface NormTensors {
+  rstd: Tensor;
+  mean: Tensor | undefined;
 }
 
 /** Queries or keys before their heads' norm, [N, heads*C], and the norm's rstd [N*heads]; there where the family has such norms. */
@@ -32,35 +43,55 @@ export const byHead = (t: Tensor, heads: number, C: number): Tensor => {
   return t.as([typeof rows === 'number' ? rows * heads : rows.times(heads), C]);
 };
 
+/** y = the norm of x, both [N, D]: a LayerNorm where the bias is named, else an RMSNorm. */
+export function norm(p: Program, { spec, value }: Pick<Layer, 'spec' | 'value'>, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; y: Tensor }): void {
+  const { x, y, rstd, mean } = t;
+  const { eps, offset } = spec.block.norm;
+  if (bias) layerNorm(p, { x, y, gain: value(gain), bias: value(bias) }, eps, { mean: mean!, rstd });
+  else rmsNorm(p, { x, y, rstd, gain: value(gain) }, eps, offset);
+}
+
 /** h [N, D] → q [N, H*C], k, v [N, G*C], turned by their positions. */
-export function projections(p: Program, { spec, w, value }: Layer, t: { h: Tensor; q: Tensor; k: Tensor; v: Tensor; qHead?: HeadNormTensors | undefined; kHead?: HeadNormTensors | undefined; rope: Tensor; position: Tensor }): void {
+export function projections(p: Program, { spec, w, l, value }: Layer, t: { h: Tensor; q: Tensor; k: Tensor; v: Tensor; qHead?: HeadNormTensors | undefined; kHead?: HeadNormTensors | undefined; rope: Tensor | undefined; rotary: Tensor }): void {
   for (const [weight, bias, gain, head, heads, y] of [[w.q, w.qBias, w.qNorm, t.qHead, spec.H, t.q], [w.k, w.kBias, w.kNorm, t.kHead, spec.G, t.k], [w.v, w.vBias, undefined, undefined, spec.G, t.v]] as const) {
     const out = gain ? head!.raw : y;
     matmulNT(p, { x: t.h, w: value(weight), y: out });
     if (bias) addBias(p, { y: out, b: value(bias) });
     if (gain) rmsNorm(p, { x: byHead(out, heads, spec.C), gain: value(gain), y: byHead(y, heads, spec.C), rstd: head!.rstd }, spec.block.norm.eps, spec.block.norm.offset);
   }
-  rope(p, { x: t.q, table: t.rope, position: t.position });
-  rope(p, { x: t.k, table: t.rope, position: t.position });
+  if (!t.rope) return;
+  rope(p, { x: t.q, table: t.rope, position: t.rotary }, layerRotary(spec, l, t.rope));
+  rope(p, { x: t.k, table: t.rope, position: t.rotary }, layerRotary(spec, l, t.rope));
 }
 
-/** y = x + o·Wᵀ, or x + norm(o·Wᵀ) with a post-norm; `weight` [D, I], o [N, I]. */
-export function addToResidual(p: Program, { spec, value }: Layer, weight: string, gain: string | undefined, t: { o: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }): void {
-  if (!gain) return matmulNT(p, { x: t.o, w: value(weight), y: t.y }, { add: t.x });
+/** y = x + o·Wᵀ + bias, or x + norm(o·Wᵀ) with a post-norm; `weight` [D, I], o [N, I]. */
+export function addToResidual(p: Program, { spec, value }: Layer, weight: string, gain: string | undefined, t: { o: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }, bias?: string): void {
+  if (!gain) {
+    matmulNT(p, { x: t.o, w: value(weight), y: t.y }, { add: t.x });
+    if (bias) addBias(p, { y: t.y, b: value(bias) });
+    return;
+  }
   matmulNT(p, { x: t.o, w: value(weight), y: t.post!.out });
   rmsNorm(p, { x: t.post!.out, gain: value(gain), y: t.y, rstd: t.post!.rstd, add: t.x }, spec.block.norm.eps, spec.block.norm.offset);
 }
 
-/** h [N, D] → gate, up [N, F]. */
-export function gateAndUp(p: Program, { w, value }: Layer, t: { h: Tensor; gate: Tensor; up: Tensor }): void {
-  matmulNT(p, { x: t.h, w: value(w.gate), y: t.gate });
+/** h [N, D] → gate, up [N, F]; the gate where there is one. */
+export function gateAndUp(p: Program, { w, value }: Layer, t: { h: Tensor; gate: Tensor | undefined; up: Tensor }): void {
+  if (w.gate) matmulNT(p, { x: t.h, w: value(w.gate), y: t.gate! });
   matmulNT(p, { x: t.h, w: value(w.up), y: t.up });
+  if (w.upBias) addBias(p, { y: t.up, b: value(w.upBias) });
 }
 
-/** act [N, F] = act(gate)·up, then y = x + down(act), post-norm included. */
-export function mlpOutput(p: Program, layer: Layer, t: { gate: Tensor; up: Tensor; act: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }): void {
-  swiglu(p, { gate: t.gate, up: t.up, h: t.act }, layer.spec.block.mlp.gate);
-  addToResidual(p, layer, layer.w.down, layer.w.postNorm2, { o: t.act, x: t.x, y: t.y, post: t.post });
+/** act [N, F] = act(gate)·up, or act(up) without a gate. */
+export function mlpProduct(p: Program, spec: ModelSpec, t: { gate: Tensor | undefined; up: Tensor; act: Tensor }): void {
+  if (t.gate) swiglu(p, { gate: t.gate, up: t.up, h: t.act }, spec.block.mlp.gate);
+  else activation(p, { x: t.up, h: t.act }, spec.block.mlp.gate);
+}
+
+/** y = x + down(act), act [N, F] the product of the MLP; post-norm included. */
+export function mlpOutput(p: Program, layer: Layer, t: { gate: Tensor | undefined; up: Tensor; act: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }): void {
+  mlpProduct(p, layer.spec, t);
+  addToResidual(p, layer, layer.w.down, layer.w.postNorm2, { o: t.act, x: t.x, y: t.y, post: t.post }, layer.w.downBias);
 }
 
 /** Attention's options of layer l. */
