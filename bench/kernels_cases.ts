@@ -1,7 +1,7 @@
 import { adamw } from '../src/gpu/ops/adamw.js';
 import { attention, attentionBackward } from '../src/gpu/ops/attention.js';
 import { biasActivation } from '../src/gpu/ops/bias_activation.js';
-import { disentangledAttention } from '../src/gpu/ops/disentangled_attention.js';
+import { disentangledAttention, queryTiles } from '../src/gpu/ops/disentangled_attention.js';
 import { embed, embedBackward } from '../src/gpu/ops/embed.js';
 import { gatherRows, gatherRowsBackward } from '../src/gpu/ops/gather_rows.js';
 import { gradNorm, PARTIAL_SLOTS } from '../src/gpu/ops/grad_norm.js';
@@ -143,26 +143,26 @@ export function stepCases(N: number, D: number, F: number, H: number, G: number,
 }
 
 /**
- * Multiplications and additions of disentangled attention over one sequence of `n` tokens in `heads` heads together `D` wide, as the kernel does it:
- * 4D a pair of rows, and 3D wherever the position's bucket changes along a row.
+ * Multiplications and additions of disentangled attention over one sequence of `n` tokens in heads together `D` wide: 4D a pair of rows, and 4D for a row
+ * and each of the relative positions within reach.
  */
-export function disentangledFlops(n: number, D: number, heads: number, buckets: number, maxDistance: number): number {
+export function disentangledFlops(n: number, D: number, buckets: number, maxDistance: number): number {
   const table = relativeRows(n, buckets, maxDistance);
-  let changes = n;
-  for (let i = 0; i < n; i++) for (let j = 1; j < n; j++) if (table[n - 1 + i - j] !== table[n + i - j]) changes++;
-  return n * n * (4 * D + 4 * heads) + changes * 3 * D;
+  return 4 * D * n * (n + table.at(-1)! - table[0]! + 1);
 }
 
 /** The ops of an encoder alone: N rows in sequences of n, width D, feed-forward F, H heads. */
 function encoderCases(N: number, n: number, D: number, F: number, H: number, buckets: number): KernelCase[] {
-  const spans = Uint32Array.from({ length: 2 * N }, (_, i) => (Math.floor((i >> 1) / n) + (i & 1)) * n);
+  const tiles = queryTiles(new Array<number>(N / n).fill(n));
   const relative = relativeRows(n, buckets, 512);
+  const [first, R] = [relative[0]!, 2 * buckets];
   return [
     {
-      kernel: 'disentangled attention', shape: `N=${N} n=${n} H=${H} C=${D / H}`, flops: (N / n) * disentangledFlops(n, D, H, buckets, 512), bytes: 4 * (4 * N * D + 4 * buckets * D),
+      kernel: 'disentangled attention', shape: `N=${N} n=${n} H=${H} C=${D / H}`, flops: (N / n) * disentangledFlops(n, D, buckets, 512), bytes: 4 * (4 * N * D + 2 * R * D + 4 * N * H * R),
       record: (p, make) => disentangledAttention(p, {
-        q: make([N, D]), k: make([N, D]), v: make([N, D]), pos_key: make([2 * buckets, D]), pos_query: make([2 * buckets, D]), relative: make([relative.length], relative), span: make([N, 2], spans), o: make([N, D]),
-      }, { H, C: D / H, scale: 1 / Math.sqrt((3 * D) / H) }),
+        q: make([N, D]), k: make([N, D]), v: make([N, D]), pos_key: make([R, D]), pos_query: make([R, D]), c2p: make([N, H * R]), p2c: make([N, H * R]),
+        relative: make([relative.length], relative), tiles: make([tiles.length / 4, 4], tiles), o: make([N, D]),
+      }, { H, C: D / H, scale: 1 / Math.sqrt((3 * D) / H), first, count: relative.at(-1)! - first + 1 }),
     },
     { kernel: 'layer_norm', shape: `[${N}, ${D}]`, flops: 10 * N * D, bytes: 8 * N * D, record: (p, make) => layerNorm(p, { x: make([N, D]), b: make([D]), gain: make([D]), bias: make([D]), y: make([N, D]) }, 1e-7) },
     // The polynomial of erf: 12 multiply-adds at most.

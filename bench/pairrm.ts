@@ -27,7 +27,7 @@ interface Line {
 
 /** Multiplications and additions of the encoder on `count` sequences of n tokens; norms, activations and the head (some 1e-3 of it) not counted. */
 const flopsOf = (s: DebertaSpec, n: number, count: number): { attention: number; all: number } => {
-  const attention = count * s.L * disentangledFlops(n, s.D, s.H, s.buckets, s.maxDistance);
+  const attention = count * s.L * disentangledFlops(n, s.D, s.buckets, s.maxDistance);
   return { attention, all: attention + count * n * s.L * 2 * (4 * s.D * s.D + 2 * s.D * s.F) };
 };
 

@@ -24,6 +24,8 @@ lines = [json.loads(line) for line in open(os.path.join(cache, "ref.train.ndjson
 header, pairs = lines[0], lines[1:]
 assert header["hidden_dtype"] == "float32", header
 width = header["width"]
+cap = getattr(model.config, "final_logit_softcapping", None)
+long = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type") == "longrope"
 worst_logit = worst_logp = 0.0
 tokens = 0
 for pair in pairs:
@@ -36,9 +38,15 @@ for pair in pairs:
     at = 0
     for side in ("chosen", "rejected"):
         labels, n = row[f"{side}_ids"], len(row["prompt_ids"])
+        # LongRoPE takes its angles by the longest row of the batch: the pair's.
+        ids = row["prompt_ids"] + labels
+        if long:
+            ids = ids + [0] * (max(len(row["chosen_ids"]), len(row["rejected_ids"])) - len(labels))
         with torch.no_grad():
-            theirs = model(torch.tensor([row["prompt_ids"] + labels])).logits[0].double()[n - 1 : n - 1 + len(labels)]
+            theirs = model(torch.tensor([ids])).logits[0].double()[n - 1 : n - 1 + len(labels)]
         ours = states[at : at + len(labels)] @ head.T
+        if cap:
+            ours = cap * torch.tanh(ours / cap)
         at += len(labels)
         worst_logit = max(worst_logit, (ours - theirs).abs().max().item())
         logps = theirs.log_softmax(-1).gather(1, torch.tensor(labels)[:, None])[:, 0]

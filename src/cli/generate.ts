@@ -4,7 +4,9 @@ import type { Gpu } from '../gpu/device.js';
 import { rows } from '../model/data/rows.js';
 import { Generator, type GenerationRequest } from '../model/generate/generator.js';
 import type { Parameters } from '../model/parameters.js';
+import { requirePositions } from '../model/position_limit.js';
 import { loadWeights, openDevice, openInputs, type Inputs } from '../model/session.js';
+import { stopIds } from '../model/text/stop_ids.js';
 import type { Message } from '../model/text/template.js';
 import type { CliIo } from './io.js';
 import { Progress } from './progress.js';
@@ -43,8 +45,9 @@ export interface Answer {
 export async function sampleAnswers(gpu: Gpu, weights: Parameters, prompts: PromptText[], config: RunConfig, inputs: Inputs, done: (answer: Answer) => void, stopped?: () => boolean, reference?: Parameters): Promise<void> {
   const requests: GenerationRequest[] = prompts.map(({ index, ids }) => ({ index, prompt: ids }));
   const { slots, length, rows: passRows } = generatorSizes(prompts, config);
+  requirePositions(weights.spec, length, 'the longest prompt with max_new_tokens has', `a smaller --max_new_tokens (${config.max_new_tokens}) or --max_prompt_length`);
   const generator = await new Generator(gpu, weights, slots, length, passRows, reference && { reference, lambda: config.realign! }).ready();
-  const options = { temperature: config.temperature, topP: config.top_p, topK: config.top_k, seed: config.seed, maxNewTokens: config.max_new_tokens, stopIds: new Set(inputs.tokenizer.eosIds) };
+  const options = { temperature: config.temperature, topP: config.top_p, topK: config.top_k, seed: config.seed, maxNewTokens: config.max_new_tokens, stopIds: stopIds(inputs.tokenizer, inputs.template) };
   await generator.run(requests, options, (g) =>
     done({ index: g.index, output: inputs.tokenizer.decode(g.ids, { skipSpecial: true }), tokens: g.ids.length, finish: g.finish, ids: g.stopId === undefined ? g.ids : [...g.ids, g.stopId] }), stopped);
 }

@@ -90,6 +90,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `sync_ref_model moves the reference, and loss_type ${chosen} has none`);
     else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `sync_ref_model moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);
   }
+  if (c.judge_dtype !== 'float32' && c.judge !== undefined && !c.judge.startsWith('pairrm:')) add(['judge_dtype', 'judge'], `is about judge: pairrm:FOLDER, got judge: ${c.judge}`);
   if (c.realign !== undefined) {
     if (c.ref_model_name_or_path === undefined && (purpose === 'generate' || purpose === 'eval-winrate')) add(['realign', 'ref_model_name_or_path'], 'mixes the policy with a reference: give ref_model_name_or_path');
     if (c.outputs !== undefined) add(['realign', 'outputs'], 'changes how answers are sampled, and outputs are already sampled');

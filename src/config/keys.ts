@@ -5,6 +5,7 @@ import { DATASET_FORMATS } from '../model/data/formats.js';
 import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
 import { JUDGE_PROTOCOLS } from '../model/judge/openai/protocols.js';
+import { JUDGE_DTYPES } from '../model/judge/types.js';
 import { SCHEDULES } from '../model/train/schedule.js';
 import { SINKS } from '../model/train/sinks/types.js';
 
@@ -157,6 +158,7 @@ export const shape = {
   judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model; pairrm:FOLDER is PairRM; openai:MODEL asks an OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY)'),
   judge_protocol: key('judge_protocol', 'generation', ['eval-winrate'], z.enum(JUDGE_PROTOCOLS).optional(), 'judge openai: how it is asked and how its reply is read; by the format of outputs where absent, else alpaca-eval'),
   judge_template: key('judge_template', 'generation', ['eval-winrate'], text.optional(), 'judge openai: a file with your own prompt instead of the built-in one'),
+  judge_dtype: key('judge_dtype', 'generation', ['eval-winrate'], z.enum(JUDGE_DTYPES).default('float32'), 'judge pairrm: how its matrices are kept on the GPU; float16 (as PairRM’s own code) takes half the memory; the arithmetic is float32'),
   judge_order: key('judge_order', 'generation', ['eval-winrate'], z.enum(['both', 'hashed']).default('both'), 'both: each comparison twice, places changed; hashed: once, as AlpacaEval places them (judge openai)'),
   questions: key('questions', 'generation', ['eval-winrate'], text.optional(), 'a benchmark’s question file (question.jsonl of Arena-Hard or MT-Bench): what the answers answer, with categories and reference answers'),
   judgments: key('judgments', 'generation', ['eval-winrate'], text.optional(), 'judgments already made (AlpacaEval annotations, Arena-Hard or MT-Bench judgments): only their numbers'),

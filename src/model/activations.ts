@@ -1,11 +1,11 @@
 import type { Gpu } from '../gpu/device.js';
 import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
-import { ropeTable } from '../gpu/ops/rope.js';
 import { capacityOf, Tensor, type Extent } from '../gpu/tensor.js';
 import type { BatchAxes } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
-import type { HeadNormTensors, PostNormTensors } from './layer.js';
 import type { Adapters, LoraScratch } from './lora.js';
+import type { HeadNormTensors, NormTensors, PostNormTensors } from './layer.js';
+import { rotaryRows, rotaryTables, rotaryWidth } from './rotary.js';
 
 /**
  * What the forward pass keeps: `train` everything the backward pass reads, per layer; `checkpoint` only each
@@ -13,17 +13,18 @@ import type { Adapters, LoraScratch } from './lora.js';
  */
 export type KeepMode = 'train' | 'checkpoint' | 'forward';
 
-/** Kept by one layer. q, o [N, H*C]; k, v [N, G*C]; lse [N, H]; xmid [N, D]; gate, up [N, F]; rstd [N]. */
+/** Kept by one layer. q, o [N, H*C]; k, v [N, G*C]; lse [N, H]; xmid [N, D]; gate, up [N, F]. */
 export interface LayerActivations {
-  rstd1: Tensor;
+  norm1: NormTensors;
   q: Tensor;
   k: Tensor;
   v: Tensor;
   o: Tensor;
   lse: Tensor;
   xmid: Tensor;
-  rstd2: Tensor;
-  gate: Tensor;
+  norm2: NormTensors;
+  /** Absent where the MLP has no gate. */
+  gate: Tensor | undefined;
   up: Tensor;
   /** Where the family has norms of query and key heads, or after attention and MLP. */
   qHead: HeadNormTensors | undefined;
@@ -37,14 +38,14 @@ export class Activations {
   /** Scratch shared by layers: norm output [N, D] and MLP product [N, F]. */
   readonly h: Tensor;
   readonly act: Tensor;
-  /** Residual states and final-norm states of the scored rows [S, D], and the norm's rstd [S]. */
+  /** Residual states and final-norm states of the scored rows [S, D], and what the norm keeps. */
   readonly gathered: Tensor;
   readonly hidden: Tensor;
-  readonly rstdFinal: Tensor;
+  readonly normFinal: NormTensors;
   /** Where there are adapters. */
   readonly lora: LoraScratch | undefined;
-  /** cos and sin per position [T, C]. */
-  readonly rope: Tensor;
+  /** Rotary tables; undefined with learned positions. */
+  readonly rope: Tensor | undefined;
   private readonly residual: Tensor[];
   private readonly layers: LayerActivations[];
   private readonly all: Tensor[] = [];
@@ -62,25 +63,29 @@ export class Activations {
     this.act = make('act', N, F);
     this.gathered = make('gathered', S, D);
     this.hidden = make('hidden', S, D);
-    this.rstdFinal = make('rstd_final', S);
+    const norm = (name: string, rows: Extent, bias: string | undefined): NormTensors => ({ rstd: make(`rstd${name}`, rows), mean: bias ? make(`mean${name}`, rows) : undefined });
+    this.normFinal = norm('_final', S, spec.names.normBias);
     if (adapters) {
       const dropout = adapters.dropout > 0 && keep !== 'forward' ? { keys: new Tensor(gpu, `${label}.row_keys`, [N], 'u32'), dropped: make('dropped', N, Math.max(D, H * C, F)) } : undefined;
       if (dropout) this.all.push(dropout.keys);
       this.lora = { u: make('lora', N, adapters.rank), dropout };
     }
-    this.rope = make('rope', N.capacity, C);
-    this.rope.write(ropeTable(N.capacity, spec.block.position.frequencies));
+    const R = rotaryWidth(spec);
+    if (R > 0) {
+      this.rope = make('rope', rotaryRows(spec, N.capacity), R);
+      this.rope.write(rotaryTables(spec, N.capacity));
+    }
     this.residual = Array.from({ length: keep === 'forward' ? 2 : L + 1 }, (_, l) => make(`x${l}`, N, D));
     this.layers = Array.from({ length: keep === 'train' ? L : 1 }, (_, l) => ({
-      rstd1: make(`L${l}.rstd1`, N),
+      norm1: norm(`1.L${l}`, N, names.norm1Bias),
       q: make(`L${l}.q`, N, H * C),
       k: make(`L${l}.k`, N, G * C),
       v: make(`L${l}.v`, N, G * C),
       o: make(`L${l}.o`, N, H * C),
       lse: make(`L${l}.lse`, N, H),
       xmid: make(`L${l}.xmid`, N, D),
-      rstd2: make(`L${l}.rstd2`, N),
-      gate: make(`L${l}.gate`, N, F),
+      norm2: norm(`2.L${l}`, N, names.norm2Bias),
+      gate: names.gate ? make(`L${l}.gate`, N, F) : undefined,
       up: make(`L${l}.up`, N, F),
       qHead: names.qNorm ? { raw: make(`L${l}.q_raw`, N, H * C), rstd: make(`L${l}.rstd_q`, N.times(H)) } : undefined,
       kHead: names.kNorm ? { raw: make(`L${l}.k_raw`, N, G * C), rstd: make(`L${l}.rstd_k`, N.times(G)) } : undefined,
@@ -112,7 +117,7 @@ export class BackwardScratch {
   readonly dx: Tensor;
   readonly dh: Tensor;
   readonly dact: Tensor;
-  readonly dgate: Tensor;
+  readonly dgate: Tensor | undefined;
   readonly dup: Tensor;
   readonly do: Tensor;
   readonly delta: Tensor;
@@ -124,6 +129,8 @@ export class BackwardScratch {
   /** Flat; `partialOf` shapes it. */
   private readonly partial: Tensor;
   readonly dPost: Tensor | undefined;
+  /** Of a parallel block: the gradient of its sum, while dx already takes in what flows to its input. */
+  readonly dBlock: Tensor | undefined;
   readonly dqRaw: Tensor | undefined;
   readonly dkRaw: Tensor | undefined;
   private readonly all: Tensor[] = [];
@@ -139,7 +146,6 @@ export class BackwardScratch {
     this.dx = make('dx', N, D);
     this.dh = make('dh', N, D);
     this.dact = make('dact', N, F);
-    this.dgate = make('dgate', N, F);
     this.dup = make('dup', N, F);
     this.do = make('do', N, H * C);
     this.delta = make('delta', N, H);
@@ -150,7 +156,9 @@ export class BackwardScratch {
     this.dGathered = make('dgathered', S, D);
     const blocks = (rows: number): number => Math.ceil(rows / GAIN_ROWS);
     const names = spec.names.layers[0]!;
-    this.partial = make('dgain_partial', Math.max(blocks(N.capacity) * D, names.qBias ? blocks(N.capacity) * H * C : 0, names.qNorm ? blocks(N.capacity * H) * C : 0));
+    if (names.gate) this.dgate = make('dgate', N, F);
+    if (spec.block.parallel) this.dBlock = make('dblock', N, D);
+    this.partial = make('dgain_partial', Math.max(blocks(N.capacity) * D, names.qBias ? blocks(N.capacity) * H * C : 0, names.upBias ? blocks(N.capacity) * F : 0, names.qNorm ? blocks(N.capacity * H) * C : 0));
     if (names.postNorm1) this.dPost = make('dpost', N, D);
     if (names.qNorm) [this.dqRaw, this.dkRaw] = [make('dq_raw', N, H * C), make('dk_raw', N, G * C)];
   }

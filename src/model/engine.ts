@@ -1,3 +1,4 @@
+import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { adamw } from '../gpu/ops/adamw.js';
 import { betaUpdate } from '../gpu/ops/beta_update.js';
@@ -16,6 +17,7 @@ import { batchAxes, BatchTensors, type BatchAxes } from './batch/tensors.js';
 import { rowKeys } from './batch/row_keys.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
 import { clearNow, type Parameters } from './parameters.js';
+import { longFrom } from './rotary.js';
 import { backward, forward, type TransformerParts } from './transformer.js';
 
 /** Where the reference's quantities come from. */
@@ -108,7 +110,7 @@ export class Engine {
     const { spec } = policy;
     this.axes = batchAxes(capacity);
     const { S, Q, P } = this.axes;
-    this.batch = new BatchTensors(gpu, this.axes);
+    this.batch = new BatchTensors(gpu, this.axes, longFrom(spec, this.axes.N.capacity));
     const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing ? 'checkpoint' : 'train';
     this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters);
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
@@ -175,6 +177,8 @@ export class Engine {
   private recordReference(p: Program, parameters: Parameters): void {
     const { gpu } = this.options;
     const { spec } = parameters;
+    const rows = this.axes.N.capacity;
+    if (longFrom(spec, rows) !== longFrom(this.options.policy.spec, rows)) throw new InputError('policy and reference turn long documents by other rotary angles from different lengths on', '--ref_mode cache');
     const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference');
     const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, softCap: spec.logitSoftCap, ...(this.options.tile ? { tile: this.options.tile } : {}) });
     forward(p, { spec, parameters, batch: this.batch, acts });

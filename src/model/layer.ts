@@ -1,4 +1,6 @@
+import { activation } from '../gpu/ops/activation.js';
 import { addBias } from '../gpu/ops/bias.js';
+import { layerNorm } from '../gpu/ops/layer_norm.js';
 import { rmsNorm } from '../gpu/ops/rms_norm.js';
 import { rope } from '../gpu/ops/rope.js';
 import { swiglu } from '../gpu/ops/swiglu.js';
@@ -7,15 +9,24 @@ import type { Tensor } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
 import { linear } from './linear.js';
 import type { Adapter, LoraScratch } from './lora.js';
+import { layerRotary } from './rotary.js';
 
 /** One layer of a model: its sizes and options, its tensors' names, and where their values are. */
 export interface Layer {
   spec: ModelSpec;
   w: LayerNames;
+  /** Which layer it is. */
+  l: number;
   value: (name: string) => Tensor;
   /** The adapter on a weight, and scratch for it. */
   adapter: (name: string) => Adapter | undefined;
   lora: LoraScratch | undefined;
+}
+
+/** What a norm keeps for its backward pass, [N] each; the mean is a LayerNorm's. */
+export interface NormTensors {
+  rstd: Tensor;
+  mean: Tensor | undefined;
 }
 
 /** Queries or keys before their heads' norm, [N, heads*C], and the norm's rstd [N*heads]; there where the family has such norms. */
@@ -36,37 +47,58 @@ export const byHead = (t: Tensor, heads: number, C: number): Tensor => {
   return t.as([typeof rows === 'number' ? rows * heads : rows.times(heads), C]);
 };
 
+/** y = the norm of x, both [N, D]: a LayerNorm where the bias is named, else an RMSNorm. */
+export function norm(p: Program, { spec, value }: Pick<Layer, 'spec' | 'value'>, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; y: Tensor }): void {
+  const { x, y, rstd, mean } = t;
+  const { eps, offset } = spec.block.norm;
+  if (bias) layerNorm(p, { x, y, gain: value(gain), bias: value(bias) }, eps, { mean: mean!, rstd });
+  else rmsNorm(p, { x, y, rstd, gain: value(gain) }, eps, offset);
+}
+
 /** h [N, D] → q [N, H*C], k, v [N, G*C], turned by their positions. */
-export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor; k: Tensor; v: Tensor; qHead?: HeadNormTensors | undefined; kHead?: HeadNormTensors | undefined; rope: Tensor; position: Tensor }): void {
-  const { spec, w, value } = layer;
+export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor; k: Tensor; v: Tensor; qHead?: HeadNormTensors | undefined; kHead?: HeadNormTensors | undefined; rope: Tensor | undefined; rotary: Tensor }): void {
+  const { spec, w, l, value } = layer;
   for (const [weight, bias, gain, head, heads, y] of [[w.q, w.qBias, w.qNorm, t.qHead, spec.H, t.q], [w.k, w.kBias, w.kNorm, t.kHead, spec.G, t.k], [w.v, w.vBias, undefined, undefined, spec.G, t.v]] as const) {
     const out = gain ? head!.raw : y;
     linear(p, layer, weight, { x: t.h, y: out });
     if (bias) addBias(p, { y: out, b: value(bias) });
     if (gain) rmsNorm(p, { x: byHead(out, heads, spec.C), gain: value(gain), y: byHead(y, heads, spec.C), rstd: head!.rstd }, spec.block.norm.eps, spec.block.norm.offset);
   }
-  rope(p, { x: t.q, table: t.rope, position: t.position });
-  rope(p, { x: t.k, table: t.rope, position: t.position });
+  if (!t.rope) return;
+  rope(p, { x: t.q, table: t.rope, position: t.rotary }, layerRotary(spec, l, t.rope));
+  rope(p, { x: t.k, table: t.rope, position: t.rotary }, layerRotary(spec, l, t.rope));
 }
 
-/** y = x + o·Wᵀ, or x + norm(o·Wᵀ) with a post-norm; `weight` [D, I], o [N, I]. */
-export function addToResidual(p: Program, layer: Layer, weight: string, gain: string | undefined, t: { o: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }): void {
+/** y = x + o·Wᵀ + bias, or x + norm(o·Wᵀ) with a post-norm; `weight` [D, I], o [N, I]. */
+export function addToResidual(p: Program, layer: Layer, weight: string, gain: string | undefined, t: { o: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }, bias?: string): void {
   const { spec, value } = layer;
-  if (!gain) return linear(p, layer, weight, { x: t.o, y: t.y, add: t.x });
+  if (!gain) {
+    linear(p, layer, weight, { x: t.o, y: t.y, add: t.x });
+    if (bias) addBias(p, { y: t.y, b: value(bias) });
+    return;
+  }
   linear(p, layer, weight, { x: t.o, y: t.post!.out });
   rmsNorm(p, { x: t.post!.out, gain: value(gain), y: t.y, rstd: t.post!.rstd, add: t.x }, spec.block.norm.eps, spec.block.norm.offset);
 }
 
-/** h [N, D] → gate, up [N, F]. */
-export function gateAndUp(p: Program, layer: Layer, t: { h: Tensor; gate: Tensor; up: Tensor }): void {
-  linear(p, layer, layer.w.gate, { x: t.h, y: t.gate });
-  linear(p, layer, layer.w.up, { x: t.h, y: t.up });
+/** h [N, D] → gate, up [N, F]; the gate where there is one. */
+export function gateAndUp(p: Program, layer: Layer, t: { h: Tensor; gate: Tensor | undefined; up: Tensor }): void {
+  const { w, value } = layer;
+  if (w.gate) linear(p, layer, w.gate, { x: t.h, y: t.gate! });
+  linear(p, layer, w.up, { x: t.h, y: t.up });
+  if (w.upBias) addBias(p, { y: t.up, b: value(w.upBias) });
 }
 
-/** act [N, F] = act(gate)·up, then y = x + down(act), post-norm included. */
-export function mlpOutput(p: Program, layer: Layer, t: { gate: Tensor; up: Tensor; act: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }): void {
-  swiglu(p, { gate: t.gate, up: t.up, h: t.act }, layer.spec.block.mlp.gate);
-  addToResidual(p, layer, layer.w.down, layer.w.postNorm2, { o: t.act, x: t.x, y: t.y, post: t.post });
+/** act [N, F] = act(gate)·up, or act(up) without a gate. */
+export function mlpProduct(p: Program, spec: ModelSpec, t: { gate: Tensor | undefined; up: Tensor; act: Tensor }): void {
+  if (t.gate) swiglu(p, { gate: t.gate, up: t.up, h: t.act }, spec.block.mlp.gate);
+  else activation(p, { x: t.up, h: t.act }, spec.block.mlp.gate);
+}
+
+/** y = x + down(act), act [N, F] the product of the MLP; post-norm included. */
+export function mlpOutput(p: Program, layer: Layer, t: { gate: Tensor | undefined; up: Tensor; act: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }): void {
+  mlpProduct(p, layer.spec, t);
+  addToResidual(p, layer, layer.w.down, layer.w.postNorm2, { o: t.act, x: t.x, y: t.y, post: t.post }, layer.w.downBias);
 }
 
 /** Attention's options of layer l. */

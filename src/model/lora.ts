@@ -2,7 +2,8 @@ import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { Tensor } from '../gpu/tensor.js';
 import { keyedUniform } from './data/order.js';
-import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
+import { parameterSpecs, type ModelSpec, type ParameterSpec, type StoredAs } from './families/spec.js';
+import { joinStored, readStored } from './files/stored.js';
 import { Parameters, type Piece } from './parameters.js';
 
 /** A run's adapters, or a folder's: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ on the weights `targets`, A [r, I], B [O, r]. */
@@ -11,7 +12,7 @@ export interface LoraSettings {
   alpha: number;
   /** s = α/√r (Kalajdzievski 2023, arXiv 2312.03732) instead of α/r. */
   rslora: boolean;
-  /** Names of weights in the checkpoint, in the order of the forward pass. */
+  /** Names of matrices as AutoModelForCausalLM has them (a fused one is one), in the order of the forward pass. */
   targets: string[];
 }
 
@@ -24,13 +25,28 @@ export const moduleOf = (weight: string): string => weight.slice(0, -WEIGHT.leng
 /** Name of one of an adapter's two matrices in adapter_model.safetensors. */
 export const adapterName = (weight: string, side: 'A' | 'B'): string => `base_model.model.${moduleOf(weight)}.lora_${side}.weight`;
 
-/** The weights that may carry an adapter: every matrix inside a layer. */
-export const adaptable = (spec: ModelSpec): ParameterSpec[] => parameterSpecs(spec).filter((p) => p.shape.length === 2 && !p.table && p.name.endsWith(WEIGHT));
+/** The matrix that a parameter is, or is a part of: the name of it in the whole model, also where the files are those of a bare decoder. */
+function matrixOf({ stored, prefix }: ModelSpec, parameter: string): string {
+  const name = stored?.[parameter]?.name ?? parameter;
+  return prefix !== undefined && !name.startsWith(prefix) ? prefix + name : name;
+}
+
+/** The parameters that may carry an adapter: every matrix inside a layer. */
+const matrices = (spec: ModelSpec): ParameterSpec[] => parameterSpecs(spec).filter((p) => p.shape.length === 2 && !p.table && p.name !== spec.names.positions && p.name.endsWith(WEIGHT));
+
+/** The matrices that may carry an adapter, [O, I]: every one inside a layer; what the checkpoint has fused is one matrix. */
+export function adaptable(spec: ModelSpec): ParameterSpec[] {
+  const list = new Map<string, ParameterSpec>();
+  for (const p of matrices(spec)) list.set(matrixOf(spec, p.name), { name: matrixOf(spec, p.name), shape: [spec.stored?.[p.name]?.rows ?? p.shape[0]!, p.shape[1]!], table: false });
+  return [...list.values()];
+}
 
 /** PEFT's default targets (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING of 0.21) of the families it has; another family's are all-linear. */
 const DEFAULT_TARGETS: Record<string, string[]> = {
   ...Object.fromEntries(['llama', 'mistral', 'mixtral', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3_text', 'stablelm', 'opt', 'gpt_neo', 'gptj'].map((family) => [family, ['q_proj', 'v_proj']])),
   phi: ['q_proj', 'v_proj', 'fc1', 'fc2'],
+  gpt2: ['c_attn'],
+  gpt_neox: ['query_key_value'],
 };
 
 /**
@@ -53,6 +69,37 @@ export function loraTargets(spec: ModelSpec, modules: string[] | undefined): str
     );
   }
   return all.filter((weight) => wanted.some((name) => matches(weight, name)));
+}
+
+/** Name of the B of a parameter: PEFT's, or that of a part of PEFT's. */
+const partName = (spec: ModelSpec, parameter: string): string => adapterName(spec.stored?.[parameter] ? parameter : matrixOf(spec, parameter), 'B');
+
+/**
+ * The tensors as they lie on the GPU: a fused matrix has one A, and a B for each of its parts, because the parts' products are apart; `stored` says which rows of
+ * PEFT's B those are.
+ */
+export function adapterParameters(spec: ModelSpec, { r, targets }: Pick<LoraSettings, 'r' | 'targets'>): { list: ParameterSpec[]; stored: Record<string, StoredAs> } {
+  const stored: Record<string, StoredAs> = {};
+  const list = new Map<string, ParameterSpec>();
+  for (const p of matrices(spec)) {
+    const weight = matrixOf(spec, p.name);
+    if (!targets.includes(weight)) continue;
+    const [a, b] = [adapterName(weight, 'A'), partName(spec, p.name)];
+    list.set(a, { name: a, shape: [r, p.shape[1]!], table: false });
+    list.set(b, { name: b, shape: [p.shape[0]!, r], table: false });
+    const s = spec.stored?.[p.name];
+    if (s) stored[b] = { ...s, name: adapterName(weight, 'B'), transposed: false };
+  }
+  return { list: [...list.values()], stored };
+}
+
+/** A [r, I] and rows of B [O, r] of a parameter, if it has an adapter; `read` gives whole tensors as PEFT has them. */
+export function adapterOf(spec: ModelSpec, { r, targets }: LoraSettings, parameter: string, read: (weight: string, side: 'A' | 'B') => Float32Array, first = 0, rows?: number): { a: Float32Array; b: Float32Array } | undefined {
+  const weight = matrixOf(spec, parameter);
+  if (!targets.includes(weight)) return undefined;
+  const { list, stored } = adapterParameters(spec, { r, targets: [weight] });
+  const b = list.find((p) => p.name === partName(spec, parameter))!;
+  return { a: read(weight, 'A'), b: readStored({ stored }, b, (q, from = 0, n = q.shape[0]!) => read(weight, 'B').subarray(from * r, (from + n) * r), first, rows) };
 }
 
 /** The tensors of these adapters, named as PEFT does: per target A [r, I], then B [O, r]. */
@@ -87,7 +134,7 @@ export interface Adapter {
   a: Piece;
   b: Piece;
   scale: number;
-  /** The number of its matrix among those of the model. */
+  /** The number of its matrix among those of the model; parts of a fused one have the same. */
   matrix: number;
 }
 
@@ -99,28 +146,40 @@ export interface LoraScratch {
   dropout: { keys: Tensor; dropped: Tensor } | undefined;
 }
 
-/** All adapters of a model on the GPU; `parameters` holds their matrices under PEFT's names. */
+/** All adapters of a model on the GPU; `parameters` holds their matrices under PEFT's names, but for parts of a fused B. */
 export class Adapters {
   readonly parameters: Parameters;
   readonly rank: number;
-  private readonly byWeight: Map<string, Adapter>;
+  private readonly byParameter: Map<string, Adapter>;
 
   constructor(gpu: Gpu, readonly spec: ModelSpec, readonly settings: LoraSettings, trainable: boolean, /** Share of the elements of an adapter's input that fall in training. */ readonly dropout = 0) {
-    this.parameters = new Parameters(gpu, spec, trainable, 'adapter', adapterSpecs(spec, settings));
+    this.parameters = new Parameters(gpu, spec, trainable, 'adapter', adapterParameters(spec, settings).list);
     this.rank = settings.r;
     const scale = loraScale(settings);
-    const matrices = adaptable(spec).map((p) => p.name);
-    this.byWeight = new Map(settings.targets.map((weight) => [weight, { a: this.parameters.piece(adapterName(weight, 'A')), b: this.parameters.piece(adapterName(weight, 'B')), scale, matrix: matrices.indexOf(weight) }]));
+    const order = adaptable(spec).map((p) => p.name);
+    const targets = new Set(settings.targets);
+    this.byParameter = new Map(matrices(spec).filter((p) => targets.has(matrixOf(spec, p.name))).map(({ name }) => {
+      const weight = matrixOf(spec, name);
+      return [name, { a: this.parameters.piece(adapterName(weight, 'A')), b: this.parameters.piece(partName(spec, name)), scale, matrix: order.indexOf(weight) }];
+    }));
   }
 
-  /** The adapter on a weight, if it has one. */
-  of(weight: string): Adapter | undefined {
-    return this.byWeight.get(weight);
+  /** The adapter on a parameter, if it has one. */
+  of(parameter: string): Adapter | undefined {
+    return this.byParameter.get(parameter);
   }
 
-  /** Fills them; `read` gives A or B of a weight, row-major. */
+  /** Fills them; `read` gives A or B of a matrix as PEFT has it, row-major. */
   async load(read: (weight: string, side: 'A' | 'B', shape: number[]) => Float32Array): Promise<void> {
+    const { stored } = adapterParameters(this.spec, this.settings);
     const values = new Map(this.settings.targets.flatMap((weight) => (['A', 'B'] as const).map((side) => [adapterName(weight, side), [weight, side] as const] as const)));
-    await this.parameters.load((p) => read(...values.get(p.name)!, p.shape));
+    const shapes = new Map(adapterSpecs(this.spec, this.settings).map((p) => [p.name, p.shape]));
+    await this.parameters.load((p) => readStored({ stored }, p, (q, first = 0, rows = q.shape[0]!) => read(...values.get(q.name)!, shapes.get(q.name)!).subarray(first * q.shape[1]!, (first + rows) * q.shape[1]!)));
+  }
+
+  /** The A or B of this name, as PEFT has it. */
+  read(name: string): Promise<Float32Array> {
+    const { list, stored } = adapterParameters(this.spec, this.settings);
+    return joinStored({ ...this.spec, stored }, name, (own) => this.parameters.read(own), list);
   }
 }

@@ -46,7 +46,6 @@ export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: Lor
 
 /** Writes what a run has trained into a folder: a whole model, or an adapter. */
 export function writeTrained(dir: string, config: RunConfig, { policy: model, baseName }: Inputs, lora: LoraSettings | undefined, policy: Parameters): Promise<void> {
-  const read = (name: string): Promise<Float32Array> => policy.trained.read(name);
-  if (lora) return writeAdapterFolder(dir, { model, baseName, settings: lora, dropout: dropoutOf(config), dtype: config.save_dtype, read });
-  return writeModelFolder(dir, { base: model, dtype: config.save_dtype, read });
+  if (lora) return writeAdapterFolder(dir, { model, baseName, settings: lora, dropout: dropoutOf(config), dtype: config.save_dtype, read: (name) => policy.adapters!.read(name) });
+  return writeModelFolder(dir, { base: model, dtype: config.save_dtype, read: (name) => policy.read(name) });
 }

@@ -2,6 +2,7 @@ import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
 import type { KeepMode } from './activations.js';
 import { parameterCount, type ModelSpec } from './families/spec.js';
+import { longFrom, rotaryRows, rotaryWidth } from './rotary.js';
 
 /** Bytes on the GPU by what they are for, before anything is allocated. */
 export interface MemoryPlan {
@@ -30,10 +31,12 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile, lora
   const width = Math.min(tile ?? HEAD_TILE, V);
   const names = spec.names.layers[0]!;
   const [headNorm, postNorm] = [names.qNorm !== undefined, names.postNorm1 !== undefined];
-  const layer = N * (2 + 2 * H * C + 2 * G * C + H + D + 2 * F + (headNorm ? (H + G) * (C + 1) : 0) + (postNorm ? 2 * (D + 1) : 0));
+  // Each norm keeps rstd, a LayerNorm the mean too; an MLP has one or two projections.
+  const [kept, wide] = [names.norm1Bias ? 2 : 1, names.gate ? 2 : 1];
+  const layer = N * (2 * kept + 2 * H * C + 2 * G * C + H + D + wide * F + (headNorm ? (H + G) * (C + 1) : 0) + (postNorm ? 2 * (D + 1) : 0));
   const blocks = (rows: number): number => Math.ceil(rows / GAIN_ROWS);
-  const partial = Math.max(blocks(N) * D, names.qBias ? blocks(N) * H * C : 0, headNorm ? blocks(N * H) * C : 0);
-  const activations = (mode: KeepMode): number => N * (D + F + 2 * D + 1 + C) + (mode === 'forward' ? 2 : L + 1) * N * D + (mode === 'train' ? L : 1) * layer;
+  const partial = Math.max(blocks(N) * D, names.qBias ? blocks(N) * H * C : 0, names.upBias ? blocks(N) * F : 0, headNorm ? blocks(N * H) * C : 0);
+  const activations = (mode: KeepMode): number => N * (D + F + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + (mode === 'train' ? L : 1) * layer;
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   const parts: Record<string, number> = {
@@ -41,9 +44,9 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile, lora
     ...(lora ? { 'adapters': lora.parameters * 4 } : {}),
     ...(keep === 'forward' ? {} : { 'gradients and Adam moments': (lora?.parameters ?? P) * 12 }),
     'activations': (activations(keep) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
-    ...(keep === 'forward' ? {} : { 'backward scratch': (N * (4 * D + 3 * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
+    ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (wide + 1) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
     'head': head * 4,
-    'batch': N * 4 * 26,
+    'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)),
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
     ...(reference === 'head' && !sharedReference ? { 'reference head': V * D * 4 } : {}),
     ...(reference === 'live' ? { 'reference model': ((sharedReference ? 0 : P) + activations('forward') + N * (12 + width + 4)) * 4 } : {}),

@@ -9,6 +9,7 @@ import { pack, type BatchCapacity, type Document, type PackedBatch } from './bat
 import { batchAxes, BatchTensors } from './batch/tensors.js';
 import { headTable } from './engine.js';
 import type { Parameters } from './parameters.js';
+import { longFrom } from './rotary.js';
 import { forward } from './transformer.js';
 
 /** Scored rows of a micro-batch: label log-probs [S], and where asked the states [S, D] that predict them. */
@@ -30,7 +31,7 @@ export class Scorer {
   constructor(readonly gpu: Gpu, readonly parameters: Parameters, capacity: BatchCapacity, readonly withHidden: boolean) {
     const { spec } = parameters;
     const axes = batchAxes(capacity);
-    this.batch = new BatchTensors(gpu, axes);
+    this.batch = new BatchTensors(gpu, axes, longFrom(spec, axes.N.capacity));
     this.acts = new Activations(gpu, spec, axes, 'forward', 'reference', parameters.adapters);
     this.head = new Head({ gpu, S: axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((p) => p.value), rounded: false, bf16: false, softCap: spec.logitSoftCap });
     this.logps = new Tensor(gpu, 'logps', [axes.S]);

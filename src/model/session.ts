@@ -12,6 +12,7 @@ import { composeLoss } from './losses/modifiers/compose.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
 import { openModel } from './models.js';
 import { Parameters } from './parameters.js';
+import { requirePositions } from './position_limit.js';
 import { chatTemplate, type ChatTemplate } from './text/template.js';
 import { loadTokenizer, type Tokenizer } from './text/tokenizer.js';
 import type { DocumentSource } from './train/types.js';
@@ -48,6 +49,7 @@ export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train
     maxLength: config.max_length, maxPromptLength: config.max_prompt_length, truncation: config.truncation_mode, badRows: config.bad_rows,
     vocabSize: inputs.policy.spec.V, maxSamples: split === 'train' ? config.max_train_samples : config.max_eval_samples, keepText,
   });
+  for (let i = 0; i < store.count; i++) requirePositions(inputs.policy.spec, store.promptLengths[i]! + Math.max(...store.responseLengths[i]!), `${split}: row ${store.ids[i]!} has`, `--max_length ${inputs.policy.spec.maxPositions}`);
   for (const line of describeReport(store.report)) io.say(`${split}: ${line}`);
   return store;
 }

@@ -1,18 +1,21 @@
+import { activationBackward } from '../gpu/ops/activation.js';
 import { attention, attentionBackward } from '../gpu/ops/attention.js';
 import { addBiasBackward } from '../gpu/ops/bias.js';
-import { embed, embedBackward } from '../gpu/ops/embed.js';
+import { embed, embedAdd, embedBackward } from '../gpu/ops/embed.js';
 import { gatherRows, gatherRowsBackward } from '../gpu/ops/gather_rows.js';
-import { rmsNorm, rmsNormBackward } from '../gpu/ops/rms_norm.js';
+import { layerNormBackward } from '../gpu/ops/layer_norm.js';
+import { rmsNormBackward } from '../gpu/ops/rms_norm.js';
 import { ropeBackward } from '../gpu/ops/rope.js';
-import { swiglu, swigluBackward } from '../gpu/ops/swiglu.js';
+import { swigluBackward } from '../gpu/ops/swiglu.js';
 import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { Activations, BackwardScratch, LayerActivations } from './activations.js';
 import type { BatchTensors } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
-import { addToResidual, attentionOptions, byHead, gateAndUp, mlpOutput, projections, type Layer, type PostNormTensors } from './layer.js';
+import { addToResidual, attentionOptions, byHead, gateAndUp, mlpOutput, mlpProduct, norm, projections, type Layer, type NormTensors, type PostNormTensors } from './layer.js';
 import { linearBackward } from './linear.js';
 import type { Parameters } from './parameters.js';
+import { layerRotary } from './rotary.js';
 
 /** What a transformer's programs read and write. */
 export interface TransformerParts {
@@ -25,9 +28,10 @@ export interface TransformerParts {
 /** ids → `acts.hidden` [S, D]: the final-norm states of the scored rows, ready for the head. */
 export function forward(p: Program, parts: TransformerParts): void {
   const { spec, parameters, batch, acts } = parts;
-  const { eps, offset } = spec.block.norm;
+  const { names } = spec;
   const table = parameters.get(spec.names.embed).pieces;
   embed(p, { ids: batch.ids, pieces: table.map(({ first, value }) => ({ first, table: value })), x: acts.x(0) }, spec.embedScale);
+  if (names.positions) embedAdd(p, { ids: batch.position, table: parameters.piece(names.positions).value, x: acts.x(0) });
   for (let l = 0; l < spec.L; l++) {
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
       attentionHalf(p, parts, l);
@@ -35,28 +39,31 @@ export function forward(p: Program, parts: TransformerParts): void {
     });
   }
   gatherRows(p, { x: acts.x(spec.L), src: batch.src, y: acts.gathered });
-  rmsNorm(p, { x: acts.gathered, gain: parameters.piece(spec.names.norm).value, y: acts.hidden, rstd: acts.rstdFinal }, eps, offset);
+  norm(p, { spec, value: (name) => parameters.piece(name).value }, names.norm, names.normBias, { x: acts.gathered, y: acts.hidden, ...acts.normFinal });
 }
 
-const layerOf = ({ spec, parameters, acts }: TransformerParts, l: number): Layer => ({ spec, w: spec.names.layers[l]!, value: (name) => parameters.piece(name).value, adapter: (name) => parameters.adapters?.of(name), lora: acts.lora });
+const layerOf = ({ spec, parameters, acts }: TransformerParts, l: number): Layer => ({ spec, w: spec.names.layers[l]!, l, value: (name) => parameters.piece(name).value, adapter: (name) => parameters.adapters?.of(name), lora: acts.lora });
+
+/** What the MLP of layer l norms: what attention made of the residual, or the same as attention. */
+const mlpInput = ({ spec, acts }: TransformerParts, l: number): Tensor => (spec.block.parallel ? acts.x(l) : acts.layer(l).xmid);
 
 /** xmid = xin + attention(norm(xin)), the sum's second part normed once more where the family does that. */
 function attentionHalf(p: Program, parts: TransformerParts, l: number): void {
   const { spec, batch, acts } = parts;
   const layer = layerOf(parts, l);
   const a = acts.layer(l);
-  rmsNorm(p, { x: acts.x(l), gain: layer.value(layer.w.norm1), y: acts.h, rstd: a.rstd1 }, spec.block.norm.eps, spec.block.norm.offset);
-  projections(p, layer, { h: acts.h, q: a.q, k: a.k, v: a.v, qHead: a.qHead, kHead: a.kHead, rope: acts.rope, position: batch.position });
+  norm(p, layer, layer.w.norm1, layer.w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 });
+  projections(p, layer, { h: acts.h, q: a.q, k: a.k, v: a.v, qHead: a.qHead, kHead: a.kHead, rope: acts.rope, rotary: batch.rotary });
   attention(p, { q: a.q, k: a.k, v: a.v, span: batch.span, position: batch.position, o: a.o, lse: a.lse }, attentionOptions(spec, l));
-  addToResidual(p, layer, layer.w.o, layer.w.postNorm1, { o: a.o, x: acts.x(l), y: a.xmid, post: a.post1 });
+  addToResidual(p, layer, layer.w.o, layer.w.postNorm1, { o: a.o, x: acts.x(l), y: a.xmid, post: a.post1 }, layer.w.oBias);
 }
 
-/** xout = xmid + mlp(norm(xmid)). With no `xout` only what the backward pass wants is made again (checkpointing). */
+/** xout = xmid + mlp(norm(xmid)), or of xin in a parallel block. With no `xout` only what the backward pass wants is made again (checkpointing). */
 function mlpHalf(p: Program, parts: TransformerParts, l: number, xout?: Tensor): void {
-  const { spec, acts } = parts;
+  const { acts } = parts;
   const layer = layerOf(parts, l);
   const a = acts.layer(l);
-  rmsNorm(p, { x: a.xmid, gain: layer.value(layer.w.norm2), y: acts.h, rstd: a.rstd2 }, spec.block.norm.eps, spec.block.norm.offset);
+  norm(p, layer, layer.w.norm2, layer.w.norm2Bias, { x: mlpInput(parts, l), y: acts.h, ...a.norm2 });
   gateAndUp(p, layer, { h: acts.h, gate: a.gate, up: a.up });
   // A post-norm's input and rstd belong to what the backward pass wants; its sum goes where nobody reads it.
   if (xout || a.post2) mlpOutput(p, layer, { gate: a.gate, up: a.up, act: acts.act, x: a.xmid, y: xout ?? acts.h, post: a.post2 });
@@ -68,10 +75,10 @@ function mlpHalf(p: Program, parts: TransformerParts, l: number, xout?: Tensor):
  */
 export function backward(p: Program, parts: TransformerParts, scratch: BackwardScratch): void {
   const { spec, parameters, batch, acts } = parts;
-  const norm = parameters.piece(spec.names.norm);
+  const { names } = spec;
   const { dx, dGathered, dHidden } = scratch;
   p.clear(dGathered);
-  rmsNormBackward(p, { x: acts.gathered, gain: norm.value, rstd: acts.rstdFinal, dy: dHidden, dx: dGathered, dgain: norm.moments?.grad, partial: scratch.partialOf(dHidden.shape[0]!, spec.D) }, spec.block.norm.offset);
+  normBackward(p, parts, scratch, names.norm, names.normBias, { x: acts.gathered, dy: dHidden, dx: dGathered, ...acts.normFinal });
   gatherRowsBackward(p, { dy: dGathered, offsets: batch.gatherOffsets, list: batch.gatherList, dx });
   for (let l = spec.L - 1; l >= 0; l--) {
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
@@ -79,20 +86,38 @@ export function backward(p: Program, parts: TransformerParts, scratch: BackwardS
         attentionHalf(p, parts, l);
         mlpHalf(p, parts, l);
       }
+      if (scratch.dBlock) p.copy(dx, scratch.dBlock);
       mlpBackward(p, parts, scratch, l);
       attentionBackwardHalf(p, parts, scratch, l);
     });
   }
-  const table = parameters.get(spec.names.embed).pieces;
+  const positions = names.positions ? parameters.piece(names.positions).moments?.grad : undefined;
+  if (positions) embedBackward(p, { dx, uniqueIds: batch.uniquePositions, uniqueOffsets: batch.positionOffsets, rows: batch.positionRows, pieces: [{ first: 0, dtable: positions }] });
+  const table = parameters.get(names.embed).pieces;
   if (table[0]!.moments) embedBackward(p, {
     dx, uniqueIds: batch.uniqueIds, uniqueOffsets: batch.uniqueOffsets, rows: batch.uniqueRows,
     pieces: table.map(({ first, moments }) => ({ first, dtable: moments!.grad })),
   }, spec.embedScale);
 }
 
-/** The gradient of what was added to the residual: dx itself, or what a post-norm makes of it. */
+/** Undoes `norm`: adds to dx and to the gradients of gain and bias. */
+function normBackward(p: Program, { spec, parameters }: TransformerParts, s: BackwardScratch, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; dy: Tensor; dx: Tensor }): void {
+  const { x, dy, dx, rstd, mean } = t;
+  const { value, moments } = parameters.piece(gain);
+  const common = { x, gain: value, rstd, dy, dx, dgain: moments?.grad, partial: s.partialOf(dy.shape[0]!, spec.D) };
+  if (bias) layerNormBackward(p, { ...common, mean: mean!, dbias: parameters.piece(bias).moments?.grad });
+  else rmsNormBackward(p, common, spec.block.norm.offset);
+}
+
+/** db += Σ dy over the rows, unless there is no such bias or it is frozen; dy [N, width]. */
+function biasBackward(p: Program, { parameters }: TransformerParts, s: BackwardScratch, bias: string | undefined, dy: Tensor, width: number): void {
+  const db = bias ? parameters.piece(bias).moments?.grad : undefined;
+  if (db) addBiasBackward(p, { dy, db, partial: s.partialOf(dy.shape[0]!, width) });
+}
+
+/** The gradient of what was added to the residual: dx itself (as it entered a parallel block), or what a post-norm makes of it. */
 function throughPostNorm(p: Program, { spec, parameters }: TransformerParts, s: BackwardScratch, gain: string | undefined, post: PostNormTensors | undefined): Tensor {
-  if (!gain) return s.dx;
+  if (!gain) return s.dBlock ?? s.dx;
   const { value, moments } = parameters.piece(gain);
   p.clear(s.dPost!);
   rmsNormBackward(p, { x: post!.out, gain: value, rstd: post!.rstd, dy: s.dx, dx: s.dPost!, dgain: moments?.grad, partial: s.partialOf(s.dx.shape[0]!, spec.D) }, spec.block.norm.offset);
@@ -101,40 +126,42 @@ function throughPostNorm(p: Program, { spec, parameters }: TransformerParts, s: 
 
 /** Undoes `mlpHalf`: dx is the gradient of xout on entry and of xmid on return. */
 function mlpBackward(p: Program, parts: TransformerParts, s: BackwardScratch, l: number): void {
-  const { spec, parameters, acts } = parts;
-  const { eps, offset } = spec.block.norm;
-  const w = spec.names.layers[l]!;
+  const { spec, acts } = parts;
+  const layer = layerOf(parts, l);
+  const { w } = layer;
   const a: LayerActivations = acts.layer(l);
-  const norm2 = parameters.piece(w.norm2);
+  const xin = mlpInput(parts, l);
   const dy = throughPostNorm(p, parts, s, w.postNorm2, a.post2);
-  swiglu(p, { gate: a.gate, up: a.up, h: acts.act }, spec.block.mlp.gate);
+  mlpProduct(p, spec, { gate: a.gate, up: a.up, act: acts.act });
   linearBackward(p, parts, w.down, { dy, x: acts.act, dx: s.dact });
-  swigluBackward(p, { gate: a.gate, up: a.up, dh: s.dact, dgate: s.dgate, dup: s.dup }, spec.block.mlp.gate);
-  rmsNorm(p, { x: a.xmid, gain: norm2.value, y: acts.h, rstd: a.rstd2 }, eps, offset);
-  linearBackward(p, parts, w.gate, { dy: s.dgate, x: acts.h, dx: s.dh });
-  linearBackward(p, parts, w.up, { dy: s.dup, x: acts.h, dx: s.dh }, { accumulate: true });
-  rmsNormBackward(p, { x: a.xmid, gain: norm2.value, rstd: a.rstd2, dy: s.dh, dx: s.dx, dgain: norm2.moments?.grad, partial: s.partialOf(s.dx.shape[0]!, spec.D) }, offset);
+  biasBackward(p, parts, s, w.downBias, dy, spec.D);
+  if (w.gate) swigluBackward(p, { gate: a.gate!, up: a.up, dh: s.dact, dgate: s.dgate!, dup: s.dup }, spec.block.mlp.gate);
+  else activationBackward(p, { x: a.up, dh: s.dact, dx: s.dup }, spec.block.mlp.gate);
+  biasBackward(p, parts, s, w.upBias, s.dup, spec.F);
+  norm(p, layer, w.norm2, w.norm2Bias, { x: xin, y: acts.h, ...a.norm2 });
+  if (w.gate) linearBackward(p, parts, w.gate, { dy: s.dgate!, x: acts.h, dx: s.dh });
+  linearBackward(p, parts, w.up, { dy: s.dup, x: acts.h, dx: s.dh }, { accumulate: w.gate !== undefined });
+  normBackward(p, parts, s, w.norm2, w.norm2Bias, { x: xin, dy: s.dh, dx: s.dx, ...a.norm2 });
 }
 
 /** Undoes `attentionHalf`: dx is the gradient of xmid on entry and of xin on return. */
 function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardScratch, l: number): void {
   const { spec, parameters, batch, acts } = parts;
   const { H, G, C } = spec;
-  const { eps, offset } = spec.block.norm;
-  const w = spec.names.layers[l]!;
+  const { offset } = spec.block.norm;
+  const layer = layerOf(parts, l);
+  const { w } = layer;
   const a = acts.layer(l);
-  const N = s.dx.shape[0]!;
-  const norm1 = parameters.piece(w.norm1);
   const dy = throughPostNorm(p, parts, s, w.postNorm1, a.post1);
   linearBackward(p, parts, w.o, { dy, x: a.o, dx: s.do });
+  biasBackward(p, parts, s, w.oBias, dy, spec.D);
   attentionBackward(
     p,
     { q: a.q, k: a.k, v: a.v, span: batch.span, position: batch.position, o: a.o, lse: a.lse, do: s.do, delta: s.delta, dq: s.dq, dk: s.dk, dv: s.dv },
     attentionOptions(spec, l),
   );
-  ropeBackward(p, { x: s.dq, table: acts.rope, position: batch.position });
-  ropeBackward(p, { x: s.dk, table: acts.rope, position: batch.position });
-  rmsNorm(p, { x: acts.x(l), gain: norm1.value, y: acts.h, rstd: a.rstd1 }, eps, offset);
+  if (acts.rope) for (const x of [s.dq, s.dk]) ropeBackward(p, { x, table: acts.rope, position: batch.rotary }, layerRotary(spec, l, acts.rope));
+  norm(p, layer, w.norm1, w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 });
   const sides = [
     { d: s.dq, weight: w.q, bias: w.qBias, gain: w.qNorm, head: a.qHead, raw: s.dqRaw, heads: H },
     { d: s.dk, weight: w.k, bias: w.kBias, gain: w.kNorm, head: a.kHead, raw: s.dkRaw, heads: G },
@@ -148,9 +175,8 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
       rmsNormBackward(p, { x: byHead(head!.raw, heads, C), gain: piece.value, rstd: head!.rstd, dy: byHead(d, heads, C), dx: byHead(raw!, heads, C), dgain: piece.moments?.grad, partial: s.partialOf(rows, C) }, offset);
       d = raw!;
     }
-    const db = bias ? parameters.piece(bias).moments?.grad : undefined;
-    if (db) addBiasBackward(p, { dy: d, db, partial: s.partialOf(N, heads * C) });
+    biasBackward(p, parts, s, bias, d, heads * C);
     linearBackward(p, parts, weight, { dy: d, x: acts.h, dx: s.dh }, { accumulate: i > 0 });
   });
-  rmsNormBackward(p, { x: acts.x(l), gain: norm1.value, rstd: a.rstd1, dy: s.dh, dx: s.dx, dgain: norm1.moments?.grad, partial: s.partialOf(N, spec.D) }, offset);
+  normBackward(p, parts, s, w.norm1, w.norm1Bias, { x: acts.x(l), dy: s.dh, dx: s.dx, ...a.norm1 });
 }

@@ -50,7 +50,7 @@ function shares(runs: ReportRun[]): Plot | undefined {
     (['lowered', 'raised', 'unmoved'] as const).forEach((sign, i) => series.push({ ...style(runs, r, i), label: label(runs, run, `β ${sign}`), points: steps.map(([step, s]) => [step, s[sign] / s.pairs]) }));
   });
   return series.length === 0 ? undefined : {
-    id: 'shares', title: 'β lowered or raised', xTitle: X_TITLE, yTitle: 'share of pairs', kind: 'line', series, domain: stepAxis(runs), zero: true, yFormat: '.0%',
+    id: 'shares', title: 'β lowered or raised', xTitle: X_TITLE, yTitle: 'share of pairs', kind: 'line', series, domain: stepAxis(runs), zero: true, yFormat: '~%',
     note: 'The ε-step of each pair: β is lowered where the preference logit grows as β falls, raised where it grows as β rises.',
   };
 }
@@ -72,7 +72,7 @@ function margins(runs: ReportRun[]): Plot | undefined {
   });
   if (series.length === 0) return undefined;
   const name = runs.find((r) => r.ledger)?.ledger?.marginName ?? 'margin';
-  return { id: 'margins', title: 'Margins by β’s step', xTitle: name, yTitle: 'share of the group', kind: 'steps', series, yFormat: '.0%', note: `Last pass over the data (the paper’s Fig. 4); upright lines are means: ${means.join('; ')}.`.replaceAll(' -', ' −') };
+  return { id: 'margins', title: 'Margins by β’s step', xTitle: name, yTitle: 'share of the group', kind: 'steps', series, yFormat: '~%', note: `Last pass over the data (the paper’s Fig. 4); upright lines are means: ${means.join('; ')}.`.replaceAll(' -', ' −') };
 }
 
 /** Without the empty bins before the first and after the last filled one. */
@@ -90,7 +90,7 @@ function lengths(runs: ReportRun[]): Plot | undefined {
       series.push({ ...style(runs, r, i), label: label(runs, run, g), bin: width, points: filled(begins.map((b, k) => [b + (width - 1) / 2, counts[g]![k]! / h.count(g)])) });
     });
   });
-  return series.length === 0 ? undefined : { id: 'lengths', title: 'Lengths', xTitle: 'tokens', yTitle: 'share of the pairs', kind: 'steps', series, yFormat: '.0%' };
+  return series.length === 0 ? undefined : { id: 'lengths', title: 'Lengths', xTitle: 'tokens', yTitle: 'share of the pairs', kind: 'steps', series, yFormat: '~%' };
 }
 
 /** All plots that these runs have figures for. */
@@ -111,7 +111,7 @@ export function chapters(runs: ReportRun[]): Chapter[] {
     { id: 'learning', title: 'Learning', about: 'What the run minimises, and whether the policy prefers the chosen responses. Training figures are means over a logging interval.', plots: found([
       logPlot(runs, { id: 'loss', title: 'Loss', yTitle: '', keys: both('loss') }),
       logPlot(runs, { id: 'loss_dpo', title: 'Loss at the starting β', yTitle: '', keys: both('loss_dpo'), note: 'Comparable along a run whose β moves, and between runs.' }),
-      logPlot(runs, { id: 'accuracy', title: 'Accuracy', yTitle: 'share of pairs', keys: both('rewards/accuracies'), level: 0.5, yFormat: '.0%', note: 'Pairs whose chosen response has the higher implicit reward; a tie counts as wrong, and before the first step all tie. The dotted line is chance.' }),
+      logPlot(runs, { id: 'accuracy', title: 'Accuracy', yTitle: 'share of pairs', keys: both('rewards/accuracies'), level: 0.5, yFormat: '~%', note: 'Pairs whose chosen response has the higher implicit reward; a tie counts as wrong, and before the first step all tie. The dotted line is chance.' }),
       logPlot(runs, { id: 'reward-margins', title: 'Reward margin', yTitle: 'chosen − rejected', keys: both('rewards/margins') }),
       logPlot(runs, { id: 'rewards', title: 'Implicit rewards', yTitle: 'β × log-ratio to the reference', keys: sides('rewards'), note: 'Both may fall: the loss sees their distance alone. That they do is usual, not a fault.' }),
       logPlot(runs, { id: 'logps', title: 'Log-probabilities', yTitle: 'nats a response', keys: sides('logps') }),

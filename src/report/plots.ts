@@ -121,6 +121,21 @@ function clean(svg: string, id: string): string {
     .replace(/ (?:role|aria-[a-z]+|class)="[^"]*"/g, '').replace(/^<svg([^>]*?) width="[\d.]+" height="[\d.]+"/, '<svg$1').replace(/ xmlns:xlink="[^"]*"| version="[^"]*"/g, '').replace('<svg', '<svg aria-hidden="true" focusable="false"');
 }
 
+/** Range of y. What does not change but for rounding (a mean of equal numbers) gets a range around it. */
+function yRange(plot: Plot, ys: number[]): [number, number] {
+  const zero = plot.zero ?? plot.kind === 'steps';
+  const [low, high] = ends(zero ? [0, ...ys] : ys);
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  if (high - low > 1e-9 * size) return [low, high];
+  const around = size > 0 ? size / 10 : 1;
+  return low <= high ? [low - (zero && low >= 0 ? 0 : around), high + around] : [0, 1];
+}
+
+/** Steps are whole numbers: of few, each is labelled. */
+function wholeTicks([from, to]: [number, number]): { values?: number[] } {
+  return to - from <= 6 ? { values: Array.from({ length: Math.floor(to) - Math.ceil(from) + 1 }, (_, i) => Math.ceil(from) + i) } : {};
+}
+
 function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x: [number, number]): Spec {
   const steps = plot.kind === 'steps';
   const interpolate = { value: steps ? ('step' as const) : ('linear' as const) };
@@ -130,6 +145,9 @@ function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x:
   // A line of one point would be invisible.
   const dot = plot.series.map((s) => (steps || s.points.length > MARKED ? 0 : s.points.length === 1 ? 40 : 16));
   const of = (list: unknown[]): { signal: string } => ({ signal: `${JSON.stringify(list)}[datum.s]` });
+  const y = yRange(plot, values.map((v) => v.y));
+  // Below a thousandth, exponents are shorter.
+  const format = plot.yFormat ?? (Math.max(-y[0], y[1]) < 1e-3 ? '~g' : undefined);
   const axis = { labelColor: 'var(--muted)', titleColor: 'var(--muted)', domainColor: 'var(--line)', tickColor: 'var(--line)', labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal' as const, labelFont: 'inherit', titleFont: 'inherit' };
   const across: Mark[] = plot.level === undefined ? [] : [{
     type: 'rule', clip: true, encode: { enter: { x: { value: 0 }, x2: { signal: 'width' }, y: { scale: 'y', value: plot.level }, stroke: { value: 'var(--muted)' }, strokeDash: { value: [1, 3] } } },
@@ -142,12 +160,12 @@ function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x:
     data: [{ name: 'points', values }],
     scales: [
       { name: 'x', type: 'linear', range: 'width', domain: x, nice: false, zero: false },
-      { name: 'y', type: 'linear', range: 'height', domain: { data: 'points', field: 'y' }, nice: true, zero: plot.zero ?? steps },
+      { name: 'y', type: 'linear', range: 'height', domain: y, nice: true, zero: false },
       { name: 'color', type: 'ordinal', domain: [...color.keys()], range: color },
     ],
     axes: [
-      { ...axis, orient: 'bottom', scale: 'x', title: plot.xTitle, tickCount: 5, labelOverlap: true, labelFlush: true, ...(steps ? {} : { tickMinStep: 1, format: ',d' }) },
-      { ...axis, orient: 'left', scale: 'y', tickCount: 5, grid: true, gridColor: 'var(--grid)', domain: false, ticks: false, labelPadding: 6, ...(plot.yFormat ? { format: plot.yFormat } : {}) },
+      { ...axis, orient: 'bottom', scale: 'x', title: plot.xTitle, tickCount: 5, labelOverlap: true, labelFlush: true, ...(steps ? {} : { tickMinStep: 1, format: ',d', ...wholeTicks(x) }) },
+      { ...axis, orient: 'left', scale: 'y', tickCount: 5, grid: true, gridColor: 'var(--grid)', domain: false, ticks: false, labelPadding: 6, ...(format ? { format } : {}) },
     ],
     marks: [...across, {
       type: 'group', clip: steps, encode: { enter: { width: { signal: 'width' }, height: { signal: 'height' } } }, from: { facet: { name: 'one', data: 'points', groupby: 's' } },

@@ -19,7 +19,7 @@ nav ul{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:0;margin:.8rem 0 0;l
 .note{background:var(--note);padding:.6rem .9rem;border-radius:8px;margin:1.2rem 0}.note ul{margin:0;padding-left:1.1rem}.note li{overflow-wrap:anywhere}
 .about,.small,.unit,.span,dt{color:var(--muted)}.about{overflow-wrap:anywhere}.small{font-size:.86rem;margin:.3rem 0}header .about{margin:0}
 dl{margin:.8rem 0 0}dt{font-size:.86rem}dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,150px),1fr));gap:.8rem}.tiles div{background:var(--panel);border-radius:10px;padding:.7rem .9rem;display:flex;flex-direction:column}.tiles dd{font-size:1.35rem;line-height:1.3;font-weight:600;margin-top:auto}dd small{font-size:.82rem;font-weight:400;color:var(--muted);white-space:nowrap}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,150px),1fr));gap:.8rem}.tiles div{max-width:22rem;background:var(--panel);border-radius:10px;padding:.7rem .9rem;display:flex;flex-direction:column}.tiles dd{font-size:1.35rem;line-height:1.3;font-weight:600;margin-top:auto}dd small{font-size:.82rem;font-weight:400;color:var(--muted);white-space:nowrap}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,155px),1fr));gap:.6rem 1.2rem}.facts div{border-top:1px solid var(--grid);padding-top:.3rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,350px),1fr));gap:1rem}
 figure{margin:0;padding:.9rem 1rem .6rem;background:var(--panel);border-radius:10px;min-width:0}figure h3{margin:0 0 .3rem}.unit{font-weight:400;font-size:.86rem}

@@ -46,6 +46,9 @@ t.test('configuration', async (t) => {
 t.test('model folders', async (t) => {
   refused(t, withModel(join(dir, 'nowhere')), /model folder .*nowhere does not exist/);
   refused(t, withModel(await broken('no-weights', (f) => rmSync(join(f, 'model.safetensors')))), /has no weights: no \*.safetensors/);
+  // Were it opened, this would run code.
+  const pickled = withModel(await broken('pickled', (f) => { rmSync(join(f, 'model.safetensors')); writeFileSync(join(f, 'pytorch_model.bin'), "cos\nsystem\n(S'touch pwned'\ntR."); }));
+  refused(t, pickled, /only pickled weights \(pytorch_model.bin\), which edpo never opens[\s\S]*hint: .*python -c "from transformers import AutoModelForCausalLM as M; M.from_pretrained\('.*pickled'\).save_pretrained\('.*pickled'\)"/);
   refused(t, withModel(await broken('truncated', (f) => truncateSync(join(f, 'model.safetensors'), 5000))), /is not a whole safetensors file: tensor .* ends at byte \d+, the file has 5000/);
   refused(t, withModel(await broken('lying', (f) => {
     const bytes = readFileSync(join(f, 'model.safetensors'));
@@ -58,6 +61,16 @@ t.test('model folders', async (t) => {
   };
   refused(t, withModel(await broken('shapes', edit('intermediate_size', 30))), /tensors do not fit config.json[\s\S]*expected \[30, 20\] from config.json, got \[27, 20\]/);
   refused(t, withModel(await broken('architecture', edit('model_type', 'mamba'))), /model_type "mamba" is not one edpo knows/);
+  refused(t, withModel(await broken('gptq', edit('quantization_config', { quant_method: 'gptq', bits: 4, group_size: 128 }))), /config.json: quantization_config says the weights are quantised \(gptq, 4 bits\); edpo reads float32, float16 and bfloat16/);
+  refused(t, withModel(await broken('awq', edit('quantization_config', { quant_method: 'awq' }))), /quantised \(awq\)/);
+  refused(t, withModel(await broken('tied', edit('tie_word_embeddings', true))), /config.json says tie_word_embeddings, but lm_head.weight is not model.embed_tokens.weight \(row 0 differs\)/);
+  const tied = await tinyFolder(join(dir, 'tied-files'), 1, { tie_word_embeddings: true });
+  edit('tie_word_embeddings', false)(tied);
+  refused(t, withModel(tied), /has no lm_head.weight, and its config.json does not say that the head is the embedding/);
+  refused(t, withModel(await broken('fewer', edit('num_hidden_layers', 1))), /9 tensors do not fit config.json[\s\S]*model.layers.1.self_attn.q_proj.weight: not a tensor of this model, \[36, 20\]/);
+  refused(t, withModel(await broken('more', edit('num_hidden_layers', 3))), /9 tensors do not fit config.json[\s\S]*model.layers.2.self_attn.q_proj.weight: missing, expected \[36, 20\]/);
+  refused(t, withModel(await broken('yarn', edit('rope_scaling', { rope_type: 'yarn', factor: 4 }))), /rope_scaling of type "yarn" is not one edpo has; it has default, linear, dynamic, llama3, longrope/);
+  refused(t, withModel(await broken('dynamic', (f) => { edit('rope_scaling', { type: 'dynamic', factor: 2 })(f); edit('max_position_embeddings', 12)(f); })), /train: row \d+ has \d+ tokens; this model has 12 positions, and beyond them dynamic RoPE turns by angles that depend[\s\S]*--max_length 12/);
   refused(t, withModel(await broken('activation', edit('hidden_act', 'relu'))), /hidden_act: edpo offers "silu" here, got "relu"/);
   refused(t, withModel(await broken('config', (f) => writeFileSync(join(f, 'config.json'), '{'))), /config.json is no JSON/);
   refused(t, withModel(await broken('tokenizer', (f) => {

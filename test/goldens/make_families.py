@@ -9,10 +9,11 @@ agrees with itself in f64 to 1e-5: a state that nearly cancels would test nothin
 """
 import json
 import math
+import re
 import sys
 
 import torch
-from transformers import (AutoModelForCausalLM, Gemma2Config, GemmaConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config)
+from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, GPT2Config, GPTNeoXConfig, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config, Qwen3Config)
 
 SIZES = dict(hidden_size=24, intermediate_size=30, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2, vocab_size=41, max_position_embeddings=64,
              bos_token_id=0, eos_token_id=1, pad_token_id=2, attn_implementation="eager")
@@ -27,6 +28,15 @@ FAMILIES = {
     "qwen3": Qwen3Config(**SIZES, head_dim=8),
     "gemma": GemmaConfig(**SIZES, head_dim=10),
     "gemma2": Gemma2Config(**SIZES, head_dim=10, query_pre_attn_scalar=7, sliding_window=5, attn_logit_softcapping=5.0, final_logit_softcapping=6.0),
+    "gpt-neox": GPTNeoXConfig(**{**SIZES, "num_attention_heads": 3}, rotary_pct=0.5, use_parallel_residual=True),
+    "pythia-sequential": GPTNeoXConfig(**{**SIZES, "num_attention_heads": 4}, rotary_pct=0.34, rotary_emb_base=500, use_parallel_residual=False, hidden_act="gelu_new"),
+    "gpt2": GPT2Config(**{k: v for k, v in SIZES.items() if k in ("vocab_size", "bos_token_id", "eos_token_id", "attn_implementation")}, n_embd=24, n_inner=30, n_layer=3, n_head=4, n_positions=40),
+    # Greedy texts grow over the original length; of the pairs the first is longer than it, by its chosen side alone.
+    "phi3": Phi3Config(**SIZES, original_max_position_embeddings=11, rope_parameters=dict(rope_type="longrope", rope_theta=1000.0, short_factor=[1.1, 1.7], long_factor=[2.0, 4.5])),
+    "phi3-sliding": Phi3Config(**{**SIZES, "num_attention_heads": 3, "num_key_value_heads": 1}, sliding_window=5, partial_rotary_factor=0.75),
+    "gemma3": Gemma3TextConfig(**SIZES, head_dim=10, query_pre_attn_scalar=7, sliding_window=5, sliding_window_pattern=3,
+                               rope_parameters=dict(full_attention=dict(rope_type="linear", factor=8.0, rope_theta=2000.0), sliding_attention=dict(rope_type="default", rope_theta=100.0))),
+    "llama-dynamic": LlamaConfig(**SIZES, tie_word_embeddings=True, rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0)),
 }
 SEQUENCES = [[(7 * i * i + 3 * i + 5 * n) % 41 for i in range(n)] for n in (1, 6, 19)]
 PAIRS = [
@@ -47,21 +57,26 @@ def wave(size, n):
 def build(name, config):
     model = AutoModelForCausalLM.from_config(config).double().eval()
     model.tie_weights()
-    tensors = dict(model.named_parameters())
+    # As save_pretrained writes them: GPT-NeoX's head has another name in files than in the module.
+    tensors = {re.sub(r"^lm_head", "embed_out", k) if config.model_type == "gpt_neox" else k: p for k, p in model.named_parameters()}
     names = sorted(tensors)
     with torch.no_grad():
         for n, key in enumerate(names):
             p = tensors[key]
             scale = 0.4 if p.dim() == 2 else 0.1
             values = torch.tensor(wave(p.numel(), n), dtype=torch.float64) * scale
-            if key.endswith("norm.weight") and not name.startswith("gemma"):
+            if re.search(r"(norm|ln_\w)\.weight$", key) and not name.startswith("gemma"):
                 values = values + 1
             p.copy_(values.float().double().reshape(p.shape))
     return model, names, tensors
 
 
-def logps(model, prompt, response):
-    logits = model(torch.tensor([prompt + response])).logits[0].log_softmax(-1)
+def logps(model, prompt, response, tokens):
+    """`tokens`: of the pair's longer side, to which the row is filled up; only LongRoPE sees a difference, and looks at the whole batch."""
+    row = prompt + response
+    if model.config.model_type == "phi3":
+        row = row + [0] * (tokens - len(row))
+    logits = model(torch.tensor([row])).logits[0].log_softmax(-1)
     return sum(logits[len(prompt) - 1 + i, t] for i, t in enumerate(response))
 
 
@@ -78,7 +93,8 @@ for name, config in FAMILIES.items():
             greedy.append(ids[len(s):])
     loss = 0.0
     for p in PAIRS:
-        h = logps(model, p["prompt"], p["chosen"]) - p["ref"][0] - (logps(model, p["prompt"], p["rejected"]) - p["ref"][1])
+        tokens = len(p["prompt"]) + max(len(p["chosen"]), len(p["rejected"]))
+        h = logps(model, p["prompt"], p["chosen"], tokens) - p["ref"][0] - (logps(model, p["prompt"], p["rejected"], tokens) - p["ref"][1])
         loss = loss - torch.nn.functional.logsigmoid(BETA * h) / len(PAIRS)
     loss.backward()
     gradients = []

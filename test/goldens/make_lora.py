@@ -9,6 +9,7 @@ tensor (by name) is a sine of 0.7 + 12.9898 (i+1) + 78.233 n, scaled; element i 
 """
 import json
 import math
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Qwen2Config
+from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, GPTNeoXConfig, LlamaConfig, Phi3Config, Qwen2Config
 
 SIZES = dict(hidden_size=24, intermediate_size=30, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, vocab_size=41, max_position_embeddings=64,
              bos_token_id=0, eos_token_id=1, pad_token_id=2, attn_implementation="eager")
@@ -24,6 +25,10 @@ CASES = {
     "llama, all-linear": (LlamaConfig(**SIZES, rms_norm_eps=1e-5, tie_word_embeddings=False), dict(r=4, lora_alpha=8, target_modules="all-linear")),
     "qwen2, default targets, rslora": (Qwen2Config(**SIZES, tie_word_embeddings=True), dict(r=3, lora_alpha=5, use_rslora=True)),
     "gemma2, behind post-norms": (Gemma2Config(**SIZES, head_dim=10, query_pre_attn_scalar=7, sliding_window=5, attn_logit_softcapping=5.0, final_logit_softcapping=6.0), dict(r=5, lora_alpha=10, target_modules=["o_proj", "down_proj", "k_proj"])),
+    "phi3, fused q k v and gate up": (Phi3Config(**SIZES), dict(r=4, lora_alpha=4, target_modules=["qkv_proj", "gate_up_proj"])),
+    "gpt-neox, fused head by head, all-linear": (GPTNeoXConfig(**{**SIZES, "num_attention_heads": 3}, rotary_pct=0.5, use_parallel_residual=True), dict(r=4, lora_alpha=8, target_modules="all-linear")),
+    "gpt2, stored [in, out], default targets": (GPT2Config(**{k: v for k, v in SIZES.items() if k in ("vocab_size", "bos_token_id", "eos_token_id", "attn_implementation")}, n_embd=24, n_inner=30, n_layer=2, n_head=4, n_positions=40), dict(r=3, lora_alpha=6)),
+    "gpt2, c_proj of both kinds and c_fc": (GPT2Config(**{k: v for k, v in SIZES.items() if k in ("vocab_size", "bos_token_id", "eos_token_id", "attn_implementation")}, n_embd=24, n_inner=30, n_layer=2, n_head=4, n_positions=40), dict(r=3, lora_alpha=6, target_modules=["c_proj", "c_fc"])),
 }
 SEQUENCES = [[(7 * i * i + 3 * i + 5 * n) % 41 for i in range(n)] for n in (6, 19)]
 PAIRS = [
@@ -45,7 +50,7 @@ def fill(tensors, scale, first=0, gain=1):
     with torch.no_grad():
         for n, key in enumerate(sorted(tensors)):
             p = tensors[key]
-            values = wave(p.numel(), n + first) * scale(p) + (gain if key.endswith("norm.weight") else 0)
+            values = wave(p.numel(), n + first) * scale(p) + (gain if re.search(r"(norm|ln_\w)\.weight$", key) else 0)
             p.copy_(values.float().double().reshape(p.shape))
 
 
@@ -58,7 +63,8 @@ result = {"beta": BETA, "sequences": SEQUENCES, "pairs": PAIRS, "cases": {}}
 for name, (config, lora) in CASES.items():
     base = AutoModelForCausalLM.from_config(config).double().eval()
     base.tie_weights()
-    base_tensors = dict(base.named_parameters())
+    # As save_pretrained writes them: GPT-NeoX's head has another name in files than in the module.
+    base_tensors = {re.sub(r"^lm_head", "embed_out", k) if config.model_type == "gpt_neox" else k: p for k, p in base.named_parameters()}
     names, shapes = sorted(base_tensors), [list(base_tensors[k].shape) for k in sorted(base_tensors)]
     fill(base_tensors, lambda p: 0.4 if p.dim() == 2 else 0.1, gain=0 if "gemma" in name else 1)
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **lora), autocast_adapter_dtype=False).double().eval()

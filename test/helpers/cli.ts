@@ -1,8 +1,8 @@
 import { spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parameterSpecs } from '../../src/model/families/spec.js';
 import { writeSafetensors } from '../../src/model/files/safetensors.js';
+import { joinStored, storedSpecs } from '../../src/model/files/stored.js';
 import { rng } from './rng.js';
 import { tinyConfig, tinySpec, tinyWeights } from './tiny_model.js';
 
@@ -57,9 +57,12 @@ export async function tinyFolder(dir: string, seed = 1, over: Record<string, unk
   const spec = tinySpec(over);
   const weights = tinyWeights(spec, seed);
   edit?.(weights);
-  await writeSafetensors(join(dir, 'model.safetensors'), parameterSpecs(spec).map((p) => ({
+  await writeSafetensors(join(dir, 'model.safetensors'), storedSpecs(spec).map((p) => ({
     name: p.name, dtype: 'F32' as const, shape: p.shape,
-    read: (first: number, rows: number) => { const width = p.shape[1] ?? 1; return weights[p.name]!.subarray(first * width, (first + rows) * width); },
+    read: async (first: number, rows: number) => {
+      const width = p.shape[1] ?? 1;
+      return (await joinStored(spec, p.name, async (name) => weights[name]!)).subarray(first * width, (first + rows) * width);
+    },
   })));
   writeFileSync(join(dir, 'config.json'), JSON.stringify({ ...tinyConfig(over), bos_token_id: 0, eos_token_id: 1 }));
   const letters = [...'abcdefghijklmnopqrstuvwxyz:.?!'];

@@ -31,7 +31,10 @@ t.test('the plan is what is allocated for every family', async (t) => {
   const gpu = await testGpu();
   const { families } = JSON.parse(readFileSync('test/goldens/families.json', 'utf8')) as { families: Record<string, { config: Record<string, unknown> }> };
   for (const [name, { config }] of Object.entries(families)) {
-    const spec = modelSpec({ ...config, hidden_size: 96, intermediate_size: 200, head_dim: 32, vocab_size: 500 }, name);
+    // LongRoPE has a factor for each of the 16 pairs, and its second tables count where documents can be long.
+    const factors = new Array<number>(16).fill(2);
+    const rope = name === 'phi3' ? { rope_parameters: { ...(config['rope_parameters'] as object), short_factor: factors, long_factor: factors } } : {};
+    const spec = modelSpec({ ...config, ...rope, hidden_size: 96, intermediate_size: 200, head_dim: 32, n_embd: 96, n_inner: 200, vocab_size: 500 }, name);
     for (const gradientCheckpointing of [false, true]) {
       const before = gpu.bytesNow;
       const policy = await loadParameters(gpu, spec, Object.fromEntries(parameterSpecs(spec).map((p) => [p.name, new Float32Array(p.shape.reduce((a, b) => a * b, 1))])), true);

@@ -1,9 +1,9 @@
 import t from 'tap';
-import { documentRows, pack, planMicroBatches } from '../../src/model/batch/pack.js';
+import { documentRows, pack, planMicroBatches, rotaryPositions } from '../../src/model/batch/pack.js';
 
 t.test('a pair: shared prompt, restarting positions, both first labels from the last prompt row', async (t) => {
   const b = pack([{ id: 0, prompt: [1, 5], branches: [[7, 8, 2], [9, 2]] }]);
-  t.same(b.values, { N: 7, S: 5, Q: 2, P: 1, U: 6 });
+  t.same(b.values, { N: 7, S: 5, Q: 2, P: 1, U: 6, positions: 5 });
   t.same([...b.ids], [1, 5, 7, 8, 2, 9, 2]);
   t.same([...b.position], [0, 1, 2, 3, 4, 2, 3]);
   t.same([...b.src], [1, 2, 3, 1, 5]);
@@ -16,6 +16,9 @@ t.test('a pair: shared prompt, restarting positions, both first labels from the 
   t.same([...b.gatherList], [0, 3, 1, 2, 4]);
   t.same([...b.uniqueIds], [1, 2, 5, 7, 8, 9]);
   t.same([...b.uniqueOffsets], [0, 1, 3, 4, 5, 6, 7]);
+  t.same([[...b.uniquePositions], [...b.positionOffsets], [...b.positionRows]], [[0, 1, 2, 3, 4], [0, 1, 2, 4, 6, 7], [0, 1, 2, 5, 3, 6, 4]]);
+  t.same([...rotaryPositions(b, 4, 100)], [100, 101, 102, 103, 104, 102, 103], 'a document with a sequence of more than four tokens: all its rows');
+  t.same([...rotaryPositions(b, 5, 100)], [...b.position]);
   t.same([...b.uniqueRows], [0, 4, 6, 1, 2, 3, 5]);
 });
 

@@ -1,14 +1,15 @@
 import t from 'tap';
 import { defineKernel } from '../../src/gpu/kernel.js';
 import { biasActivation } from '../../src/gpu/ops/bias_activation.js';
-import { disentangledAttention } from '../../src/gpu/ops/disentangled_attention.js';
+import { disentangledAttention, queryTiles } from '../../src/gpu/ops/disentangled_attention.js';
 import { layerNorm } from '../../src/gpu/ops/layer_norm.js';
-import { Dyn } from '../../src/gpu/tensor.js';
+import { Dyn, type Tensor } from '../../src/gpu/tensor.js';
 import { close, reduce, transcendental } from '../helpers/close.js';
 import { output, read, runOnce, testGpu, upload } from '../helpers/gpu.js';
 import { normals } from '../helpers/rng.js';
 import * as twin from '../reference/encoder.js';
 
+const grown32 = (a: Uint32Array, n: number): Uint32Array => { const b = new Uint32Array(n); b.set(a); return b; };
 const grown = (a: Float32Array, n: number): Float32Array => { const b = new Float32Array(n); b.set(a); return b; };
 
 const spread = Float32Array.from({ length: 4001 }, (_, i) => (i - 2000) / 250);
@@ -68,7 +69,7 @@ for (const [N, D] of [[1, 3], [7, 33], [5, 130]] as const) {
   });
 }
 
-for (const { H, C, lengths } of [{ H: 1, C: 4, lengths: [1] }, { H: 3, C: 5, lengths: [2, 9, 1, 30] }, { H: 4, C: 8, lengths: [13, 41] }]) {
+for (const { H, C, lengths } of [{ H: 1, C: 4, lengths: [1] }, { H: 3, C: 5, lengths: [2, 9, 1, 30] }, { H: 4, C: 8, lengths: [13, 41, 70] }]) {
   t.test(`disentangled attention H=${H} C=${C}, sequences of ${lengths.join(', ')} rows`, async (t) => {
     const gpu = await testGpu();
     const [N, R, W] = [lengths.reduce((a, b) => a + b), 7, H * C];
@@ -76,8 +77,6 @@ for (const { H, C, lengths } of [{ H: 1, C: 4, lengths: [1] }, { H: 3, C: 5, len
     const longest = Math.max(...lengths);
     const owner = lengths.flatMap((n, s) => new Array<number>(n).fill(s));
     const starts = lengths.map((_, s) => lengths.slice(0, s).reduce((a, b) => a + b, 0));
-    const span = new Uint32Array((N + 2) * 2);
-    owner.forEach((s, i) => span.set([starts[s]!, starts[s]! + lengths[s]!], 2 * i));
     // Runs and single steps, and not symmetric.
     const relative = Uint32Array.from({ length: 2 * longest - 1 }, (_, i) => (Math.abs(i - longest + 1) < 4 ? (i * 5) % R : Math.floor(i / 6) % R));
     const data = { q: normals(1, N * W), k: normals(2, N * W), v: normals(3, N * W), posKey: normals(4, R * W), posQuery: normals(5, R * W) };
@@ -85,7 +84,16 @@ for (const { H, C, lengths } of [{ H: 1, C: 4, lengths: [1] }, { H: 3, C: 5, len
     const o = output(gpu, 'o', [rows, W], 9);
     const scale = 1 / Math.sqrt(3 * C);
     const positions = { pos_key: upload(gpu, 'pos_key', [R, W], data.posKey), pos_query: upload(gpu, 'pos_query', [R, W], data.posQuery), relative: upload(gpu, 'relative', [relative.length], relative) };
-    await runOnce(gpu, (p) => disentangledAttention(p, { q: up('q'), k: up('k'), v: up('v'), ...positions, span: upload(gpu, 'span', [rows, 2], span), o }, { H, C, scale }), { N });
+    const run = async (rows: Dyn | number, part: (name: 'q' | 'k' | 'v') => Tensor, lengths: number[], o: Tensor): Promise<void> => {
+      const tiles = queryTiles(lengths);
+      const T = tiles.length / 4;
+      const table = new Dyn('T', T + 1);
+      const scratch = (name: string): Tensor => output(gpu, name, [rows, H * R], NaN);
+      await runOnce(gpu, (p) => disentangledAttention(p, {
+        q: part('q'), k: part('k'), v: part('v'), ...positions, c2p: scratch('c2p'), p2c: scratch('p2c'), tiles: upload(gpu, 'tiles', [table, 4], grown32(tiles, 4 * (T + 1))), o,
+      }, { H, C, scale, first: 0, count: R }), { N, T });
+    };
+    await run(rows, up, lengths, o);
     const want = twin.disentangledAttention(data, { N, H, C, scale, same: (i, j) => owner[i] === owner[j], r: (i, j) => relative[longest - 1 + i - j]! });
     const got = await read(o);
     close(t, 'o', got.subarray(0, N * W), want, reduce(longest), [N, H, C]);
@@ -94,8 +102,7 @@ for (const { H, C, lengths } of [{ H: 1, C: 4, lengths: [1] }, { H: 3, C: 5, len
     const first = starts.at(-1)!;
     const n = lengths.at(-1)!;
     const alone = output(gpu, 'alone', [n, W]);
-    const part = (name: 'q' | 'k' | 'v') => upload(gpu, name, [n, W], data[name].slice(first * W));
-    await runOnce(gpu, (p) => disentangledAttention(p, { q: part('q'), k: part('k'), v: part('v'), ...positions, span: upload(gpu, 'span', [n, 2], Uint32Array.from({ length: 2 * n }, (_, i) => (i % 2) * n)), o: alone }, { H, C, scale }));
+    await run(n, (name) => upload(gpu, name, [n, W], data[name].slice(first * W)), [n], alone);
     t.same([...(await read(alone))], [...got.subarray(first * W, (first + n) * W)], 'alone: the same bits');
   });
 }

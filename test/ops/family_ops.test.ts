@@ -1,11 +1,15 @@
 import t from 'tap';
+import { activation, activationBackward } from '../../src/gpu/ops/activation.js';
 import { addBias, addBiasBackward } from '../../src/gpu/ops/bias.js';
 import { dropout } from '../../src/gpu/ops/dropout.js';
 import { Head } from '../../src/gpu/ops/head.js';
 import { STATS } from '../../src/gpu/ops/head_kernels.js';
+import { embedAdd } from '../../src/gpu/ops/embed.js';
+import { layerNorm, layerNormBackward } from '../../src/gpu/ops/layer_norm.js';
 import { mix } from '../../src/gpu/ops/mix.js';
 import { GAIN_ROWS, rmsNorm, rmsNormBackward } from '../../src/gpu/ops/rms_norm.js';
 import { scale } from '../../src/gpu/ops/scale.js';
+import { rope, ropeBackward, ropeTable } from '../../src/gpu/ops/rope.js';
 import { softCap } from '../../src/gpu/ops/soft_cap.js';
 import { swiglu, swigluBackward } from '../../src/gpu/ops/swiglu.js';
 import { scalar } from '../../src/gpu/program.js';
@@ -14,11 +18,13 @@ import { close, elementwise, reduce, transcendental } from '../helpers/close.js'
 import { dot, finiteDifference } from '../helpers/finite_diff.js';
 import { output, read, runOnce, testGpu, upload } from '../helpers/gpu.js';
 import { normals } from '../helpers/rng.js';
+import * as encoder from '../reference/encoder.js';
 import * as headTwin from '../reference/head.js';
 import * as matmul from '../reference/matmul.js';
 import * as norm from '../reference/rms_norm.js';
 import * as twin from '../reference/small_ops.js';
 
+type Out = ReturnType<typeof output>;
 const fd = { atol: 1e-8, rtol: 1e-8, name: 'fd' };
 
 t.test('geglu: twin against finite differences, kernel against the twin, far out too', async (t) => {
@@ -39,6 +45,90 @@ t.test('geglu: twin against finite differences, kernel against the twin, far out
     close(t, 'dgate', await read(dgate), back.dgate, transcendental, [N, F]);
     close(t, 'dup', await read(dup), back.dup, transcendental, [N, F]);
   }
+});
+
+t.test('gelu in its erf form, gated and alone: twin against finite differences, kernels against the twin', async (t) => {
+  const gpu = await testGpu();
+  for (const [N, F] of [[1, 5], [5, 123], [33, 7]] as const) {
+    const [g, u, d] = [normals(1, N * F, 3), normals(2, N * F), normals(3, N * F)];
+    if (N > 1) g.set([-1e30, -40, -13.5, -5, -1.4142, 1.4142, 5, 13.5, 40, 1e30], 0);
+    const back = twin.gegluBackward(g, u, d, 'gelu');
+    if (N === 1) close(t, 'dgate', back.dgate, finiteDifference((x) => dot(twin.geglu(x, u, 'gelu'), d), g), fd);
+    const rows = new Dyn('N', N);
+    const [gate, up, dh] = [upload(gpu, 'g', [rows, F], g), upload(gpu, 'u', [rows, F], u), upload(gpu, 'd', [rows, F], d)];
+    const [h, dgate, dup, alone, dx] = ['h', 'dg', 'du', 'a', 'dx'].map((name) => output(gpu, name, [rows, F], 4)) as [Out, Out, Out, Out, Out];
+    await runOnce(gpu, (p) => {
+      swiglu(p, { gate, up, h }, 'gelu');
+      swigluBackward(p, { gate, up, dh, dgate, dup }, 'gelu');
+      activation(p, { x: gate, h: alone }, 'gelu');
+      activationBackward(p, { x: gate, dh, dx }, 'gelu');
+    }, { N });
+    // What is far out would hide the rest: compared apart.
+    const near = [...g.keys()].filter((i) => Math.abs(g[i]!) < 100);
+    const of = (a: ArrayLike<number>): Float64Array => Float64Array.from(near, (i) => a[i]!);
+    close(t, 'h', of(await read(h)), of(twin.geglu(g, u, 'gelu')), transcendental);
+    close(t, 'dgate', of(await read(dgate)), of(back.dgate), transcendental);
+    close(t, 'dup', of(await read(dup)), of(back.dup), transcendental);
+    const ones = new Float32Array(N * F).fill(1);
+    close(t, 'alone', of(await read(alone)), of(twin.geglu(g, ones, 'gelu')), transcendental);
+    close(t, 'dx', await read(dx), twin.gegluBackward(g, ones, d, 'gelu').dgate, transcendental);
+    if (N > 1) t.same([(await read(alone))[0] === 0, (await read(alone))[9]], [true, Math.fround(1e30)], 'far out');
+  }
+  for (const kind of ['silu', 'gelu_tanh'] as const) {
+    const [N, F] = [3, 11];
+    const [x, dh, ones] = [normals(4, N * F, 2), normals(5, N * F), new Float32Array(N * F).fill(1)];
+    const [h, dx] = [output(gpu, 'h', [N, F]), output(gpu, 'dx', [N, F], 3)];
+    await runOnce(gpu, (p) => { activation(p, { x: upload(gpu, 'x', [N, F], x), h }, kind); activationBackward(p, { x: upload(gpu, 'x', [N, F], x), dh: upload(gpu, 'dh', [N, F], dh), dx }, kind); });
+    const [value, back] = kind === 'silu' ? [twin.swiglu(x, ones), twin.swigluBackward(x, ones, dh)] : [twin.geglu(x, ones), twin.gegluBackward(x, ones, dh)];
+    close(t, kind, await read(h), value, transcendental);
+    close(t, `d${kind}`, await read(dx), back.dgate, transcendental);
+  }
+});
+
+t.test('layer_norm: what it keeps, and its gradients, added; capacity above N; a large common offset', async (t) => {
+  const gpu = await testGpu();
+  for (const [N, D, offset] of [[1, 3, 0], [5, 123, 0], [67, 33, 0], [9, 40, 100]] as const) {
+    const rows = new Dyn('N', N + 3);
+    const pad = (a: Float32Array): Float32Array => { const b = new Float32Array((N + 3) * D).fill(9); b.set(a); return b; };
+    const [xs, gains, biases, dys] = [normals(1, N * D).map((v) => v + offset), normals(2, D).map((v) => v + 1), normals(3, D), normals(4, N * D)];
+    const want = encoder.layerNormBackward(xs, gains, 1e-5, dys);
+    if (D === 123) close(t, 'twin', want.dx, finiteDifference((x) => dot(encoder.layerNorm(x, undefined, gains, biases, 1e-5), dys), xs), { ...fd, atol: 1e-7 });
+    const [x, gain, bias, dy] = [upload(gpu, 'x', [rows, D], pad(xs)), upload(gpu, 'gain', [D], gains), upload(gpu, 'bias', [D], biases), upload(gpu, 'dy', [rows, D], pad(dys))];
+    const [y, mean, rstd, dx, dgain, dbias] = [output(gpu, 'y', [rows, D], 9), output(gpu, 'mean', [rows]), output(gpu, 'rstd', [rows]), output(gpu, 'dx', [rows, D], 1), output(gpu, 'dgain', [D], 2), output(gpu, 'dbias', [D], 3)];
+    const partial = output(gpu, 'partial', [Math.ceil((N + 3) / GAIN_ROWS), D], 5);
+    await runOnce(gpu, (p) => {
+      layerNorm(p, { x, gain, bias, y }, 1e-5, { mean, rstd });
+      layerNormBackward(p, { x, gain, mean, rstd, dy, dx, dgain, dbias, partial });
+    }, { N });
+    // The mean of values near 100 is off by their own rounding.
+    const off = offset > 0 ? { atol: 2e-5, rtol: 2e-5, name: 'offset' } : reduce(D);
+    close(t, 'y', (await read(y)).subarray(0, N * D), encoder.layerNorm(xs, undefined, gains, biases, 1e-5), off, [N, D]);
+    close(t, 'dx adds', (await read(dx)).subarray(0, N * D), want.dx.map((v) => v + 1), off, [N, D]);
+    t.equal((await read(dx))[N * D], 1, 'rows past N are not touched');
+    close(t, 'dgain adds', await read(dgain), want.dgain.map((v) => v + 2), offset > 0 ? off : reduce(N), [D]);
+    close(t, 'dbias adds', await read(dbias), want.dbias.map((v) => v + 3), reduce(N), [D]);
+  }
+});
+
+t.test('rope of a part of each head, scaled, from a later table; rows of a table added', async (t) => {
+  const gpu = await testGpu();
+  const [N, heads, C, R, first] = [7, 3, 10, 6, 20];
+  const xs = normals(1, N * heads * C);
+  const positions = Uint32Array.of(0, 5, 19, 2, 2, 11, 7);
+  const tables = new Float32Array(40 * R).fill(NaN);
+  tables.set(ropeTable(20, Array.from({ length: R / 2 }, (_, c) => 500 ** ((-2 * c) / R)), 1.3), first * R);
+  const [x, table, position] = [upload(gpu, 'x', [N, heads * C], xs), upload(gpu, 'table', [40, R], tables), upload(gpu, 'position', [N], positions)];
+  await runOnce(gpu, (p) => rope(p, { x, table, position }, { C, first }));
+  close(t, 'turned', await read(x), twin.rope(xs, positions, heads, C, 500, R, 1.3), elementwise, [N, heads, C]);
+  // Turned back and scaled again, as a gradient is: 1.3² of where it began, beyond R as it was.
+  await runOnce(gpu, (p) => ropeBackward(p, { x, table, position }, { C, first }));
+  close(t, 'back', await read(x), xs.map((v, i) => (i % C < R ? v * 1.69 : v)), elementwise, [N, heads, C]);
+
+  const [D, T] = [9, 20];
+  const [ys, rows] = [normals(2, N * D), normals(3, T * D)];
+  const y = upload(gpu, 'y', [N, D], ys);
+  await runOnce(gpu, (p) => embedAdd(p, { ids: position, table: upload(gpu, 'rows', [T, D], rows), x: y }));
+  close(t, 'added', await read(y), twin.embed(rows, positions, D).map((v, i) => v + ys[i]!), elementwise, [N, D]);
 });
 
 t.test('bias: added to every row, its gradient the column sums; capacity above N', async (t) => {

@@ -32,6 +32,26 @@ export function layerNorm(x: ArrayLike<number>, b: ArrayLike<number> | undefined
   return y;
 }
 
+/** Its backward, without b: dy [N, D] → dx, dgain, dbias (all from zero). */
+export function layerNormBackward(x: ArrayLike<number>, gain: ArrayLike<number>, eps: number, dy: ArrayLike<number>): { dx: Float64Array; dgain: Float64Array; dbias: Float64Array } {
+  const D = gain.length;
+  const [dx, dgain, dbias] = [new Float64Array(x.length), new Float64Array(D), new Float64Array(D)];
+  for (let n = 0; n < x.length / D; n++) {
+    const row = Float64Array.from({ length: D }, (_, d) => x[n * D + d]!);
+    const mean = row.reduce((s, v) => s + v, 0) / D;
+    const scale = 1 / Math.sqrt(row.reduce((s, v) => s + (v - mean) ** 2, 0) / D + eps);
+    const z = row.map((v) => (v - mean) * scale);
+    const g = z.map((_, d) => gain[d]! * dy[n * D + d]!);
+    const [plain, inner] = [g.reduce((s, v) => s + v, 0) / D, g.reduce((s, v, d) => s + v * z[d]!, 0) / D];
+    for (let d = 0; d < D; d++) {
+      dx[n * D + d] = scale * (g[d]! - plain - z[d]! * inner);
+      dgain[d]! += dy[n * D + d]! * z[d]!;
+      dbias[d]! += dy[n * D + d]!;
+    }
+  }
+  return { dx, dgain, dbias };
+}
+
 /** The three terms one by one, the whole softmax at once. `same(i, j)`: are the rows of one sequence; `r(i, j)`: the row of the positions. */
 export function disentangledAttention(
   { q, k, v, posKey, posQuery }: Record<'q' | 'k' | 'v' | 'posKey' | 'posQuery', ArrayLike<number>>,

@@ -1,17 +1,25 @@
+import { erf, gelu as geluErf } from './encoder.js';
+
 /** f64 twins of the element-wise and indexing ops. */
 const silu = (g: number): number => g / (1 + Math.exp(-g));
 
 const gelu = (g: number): number => 0.5 * g * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3)));
 
-/** h = gelu_tanh(gate)·up and its backward. */
-export const geglu = (gate: ArrayLike<number>, up: ArrayLike<number>): Float64Array => Float64Array.from(gate, (g, i) => gelu(g) * up[i]!);
-export function gegluBackward(gate: ArrayLike<number>, up: ArrayLike<number>, dh: ArrayLike<number>): { dgate: Float64Array; dup: Float64Array } {
-  const slope = (g: number): number => {
-    const u = Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3);
-    return 0.5 * (1 + Math.tanh(u)) + (0.5 * g * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * g * g)) / Math.cosh(u) ** 2;
-  };
-  return { dgate: Float64Array.from(gate, (g, i) => dh[i]! * up[i]! * slope(g)), dup: Float64Array.from(gate, (g, i) => dh[i]! * gelu(g)) };
-}
+const geluSlope = (g: number): number => {
+  const u = Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3);
+  return 0.5 * (1 + Math.tanh(u)) + (0.5 * g * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * g * g)) / Math.cosh(u) ** 2;
+};
+/** Activations and their derivatives. */
+export const act = {
+  gelu_tanh: { value: gelu, slope: geluSlope },
+  gelu: { value: geluErf, slope: (g: number): number => 0.5 * (1 + erf(g / Math.SQRT2)) + (g * Math.exp((-g * g) / 2)) / Math.sqrt(2 * Math.PI) },
+} as const;
+type Act = keyof typeof act;
+
+/** h = act(gate)·up and its backward. */
+export const geglu = (gate: ArrayLike<number>, up: ArrayLike<number>, kind: Act = 'gelu_tanh'): Float64Array => Float64Array.from(gate, (g, i) => act[kind].value(g) * up[i]!);
+export const gegluBackward = (gate: ArrayLike<number>, up: ArrayLike<number>, dh: ArrayLike<number>, kind: Act = 'gelu_tanh'): { dgate: Float64Array; dup: Float64Array } =>
+  ({ dgate: Float64Array.from(gate, (g, i) => dh[i]! * up[i]! * act[kind].slope(g)), dup: Float64Array.from(gate, (g, i) => dh[i]! * act[kind].value(g)) });
 
 /** y + b row by row, and the column sums that are b's gradient. */
 export const addBias = (y: ArrayLike<number>, b: ArrayLike<number>): Float64Array => Float64Array.from(y, (v, i) => v + b[i % b.length]!);
@@ -50,14 +58,15 @@ export function swigluBackward(gate: ArrayLike<number>, up: ArrayLike<number>, d
   return { dgate: Float64Array.from(gate, (g, i) => dh[i]! * up[i]! * slope(g)), dup: Float64Array.from(gate, (g, i) => dh[i]! * silu(g)) };
 }
 
-export function rope(x: ArrayLike<number>, position: ArrayLike<number>, heads: number, C: number, theta: number): Float64Array {
+/** Pairs (c, c + R/2) of each head's first R, times `scale`. */
+export function rope(x: ArrayLike<number>, position: ArrayLike<number>, heads: number, C: number, theta: number, R = C, scale = 1): Float64Array {
   const y = Float64Array.from(x);
-  for (let n = 0; n < position.length; n++) for (let h = 0; h < heads; h++) for (let c = 0; c < C / 2; c++) {
-    const angle = position[n]! / theta ** ((2 * c) / C);
+  for (let n = 0; n < position.length; n++) for (let h = 0; h < heads; h++) for (let c = 0; c < R / 2; c++) {
+    const angle = position[n]! / theta ** ((2 * c) / R);
     const a = (n * heads + h) * C + c;
-    const b = a + C / 2;
-    y[a] = x[a]! * Math.cos(angle) - x[b]! * Math.sin(angle);
-    y[b] = x[b]! * Math.cos(angle) + x[a]! * Math.sin(angle);
+    const b = a + R / 2;
+    y[a] = scale * (x[a]! * Math.cos(angle) - x[b]! * Math.sin(angle));
+    y[b] = scale * (x[b]! * Math.cos(angle) + x[a]! * Math.sin(angle));
   }
   return y;
 }

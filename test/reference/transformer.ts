@@ -1,4 +1,6 @@
-import type { ModelSpec } from '../../src/model/families/spec.js';
+import type { ModelSpec, Rotary } from '../../src/model/families/spec.js';
+import type { Gate } from '../../src/gpu/ops/swiglu.js';
+import { gelu, layerNorm } from './encoder.js';
 
 /** Weights by checkpoint name, f64 or f32. */
 export type Weights = Record<string, ArrayLike<number>>;
@@ -13,49 +15,57 @@ const matvec = (w: ArrayLike<number>, x: Float64Array, out: number): Float64Arra
   return y;
 };
 
-const norm = (x: Float64Array, gain: ArrayLike<number>, { eps, offset }: ModelSpec['block']['norm']): Float64Array => {
+const norm = (x: Float64Array, gain: ArrayLike<number>, { eps, offset }: ModelSpec['block']['norm'], bias?: ArrayLike<number>): Float64Array => {
+  if (bias) return layerNorm(x, undefined, gain, bias, eps);
   let squares = 0;
   for (const v of x) squares += v * v;
   const scale = 1 / Math.sqrt(squares / x.length + eps);
   return x.map((v, d) => v * scale * (offset + gain[d]!));
 };
 
-const rotate = (x: Float64Array, heads: number, C: number, position: number, frequencies: number[]): Float64Array => {
+/** The first R of every head, turned; `tokens` in the whole document. */
+const rotate = (x: Float64Array, heads: number, C: number, position: number, rotary: Rotary | undefined, tokens: number): Float64Array => {
+  if (!rotary) return x;
+  const frequencies = rotary.long && tokens > rotary.long.from ? rotary.long.frequencies : rotary.frequencies;
+  const half = frequencies.length;
   const y = Float64Array.from(x);
   for (let h = 0; h < heads; h++) {
-    for (let c = 0; c < C / 2; c++) {
+    for (let c = 0; c < half; c++) {
       const angle = position * frequencies[c]!;
-      const [a, b] = [x[h * C + c]!, x[h * C + C / 2 + c]!];
+      const [a, b] = [x[h * C + c]! * rotary.scale, x[h * C + half + c]! * rotary.scale];
       y[h * C + c] = a * Math.cos(angle) - b * Math.sin(angle);
-      y[h * C + C / 2 + c] = b * Math.cos(angle) + a * Math.sin(angle);
+      y[h * C + half + c] = b * Math.cos(angle) + a * Math.sin(angle);
     }
   }
   return y;
 };
 
 const capped = (z: number, cap: number): number => (cap > 0 ? cap * Math.tanh(z / cap) : z);
-const gated = (g: number, kind: 'silu' | 'gelu_tanh'): number =>
-  kind === 'silu' ? g / (1 + Math.exp(-g)) : 0.5 * g * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3)));
+const activated = (g: number, kind: Gate): number =>
+  kind === 'gelu' ? gelu(g) : kind === 'silu' ? g / (1 + Math.exp(-g)) : 0.5 * g * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3)));
 
 /**
- * f64 twin of the whole decoder on ONE plain sequence (no packing, no sharing): the final-norm state of every position.
+ * f64 twin of the whole decoder on ONE plain sequence (no packing, no sharing): the final-norm state of every position. Weights by parameter name.
  * Plain loops, causal attention with a two-pass softmax; shares no code with the kernels.
  */
-export function hiddenStates(spec: ModelSpec, w: Weights, ids: ArrayLike<number>): Float64Array[] {
+export function hiddenStates(spec: ModelSpec, w: Weights, ids: ArrayLike<number>, tokens = ids.length): Float64Array[] {
   const { D, H, G, C, F, V, names, block } = spec;
   const embed = w[names.embed]!;
   if (Array.from(ids).some((id) => id >= V)) throw new Error('id outside the vocabulary');
-  let x = Array.from(ids, (id) => Float64Array.from({ length: D }, (_, d) => spec.embedScale * embed[id * D + d]!));
+  const learned = names.positions ? w[names.positions]! : undefined;
+  let x = Array.from(ids, (id, t) => Float64Array.from({ length: D }, (_, d) => spec.embedScale * embed[id * D + d]! + (learned?.[t * D + d] ?? 0)));
+  const biased = (y: Float64Array, bias: string | undefined): Float64Array => (bias ? y.map((v, i) => v + w[bias]![i]!) : y);
+  const optional = (name: string | undefined): ArrayLike<number> | undefined => (name ? w[name] : undefined);
   names.layers.forEach((layer, l) => {
-    const h = x.map((row) => norm(row, w[layer.norm1]!, block.norm));
+    const h = x.map((row) => norm(row, w[layer.norm1]!, block.norm, optional(layer.norm1Bias)));
+    const rotary = block.position.rotary[block.position.of[l]!];
     const project = (row: Float64Array, weight: string, bias: string | undefined, gain: string | undefined, heads: number): Float64Array => {
-      let y = matvec(w[weight]!, row, heads * C);
-      if (bias) y = y.map((v, i) => v + w[bias]![i]!);
+      const y = biased(matvec(w[weight]!, row, heads * C), bias);
       if (gain) for (let n = 0; n < heads; n++) y.set(norm(y.slice(n * C, (n + 1) * C), w[gain]!, block.norm), n * C);
       return y;
     };
-    const q = h.map((row, t) => rotate(project(row, layer.q, layer.qBias, layer.qNorm, H), H, C, t, block.position.frequencies));
-    const k = h.map((row, t) => rotate(project(row, layer.k, layer.kBias, layer.kNorm, G), G, C, t, block.position.frequencies));
+    const q = h.map((row, t) => rotate(project(row, layer.q, layer.qBias, layer.qNorm, H), H, C, t, rotary, tokens));
+    const k = h.map((row, t) => rotate(project(row, layer.k, layer.kBias, layer.kNorm, G), G, C, t, rotary, tokens));
     const v = h.map((row) => project(row, layer.v, layer.vBias, undefined, G));
     const window = block.attention.windows[l]!;
     const mid = x.map((row, t) => {
@@ -75,20 +85,20 @@ export function hiddenStates(spec: ModelSpec, w: Weights, ids: ArrayLike<number>
           for (let c = 0; c < C; c++) o[head * C + c]! += (p / total) * v[from + j]![g * C + c]!;
         });
       }
-      let add = matvec(w[layer.o]!, o, D);
+      let add = biased(matvec(w[layer.o]!, o, D), layer.oBias);
       if (layer.postNorm1) add = norm(add, w[layer.postNorm1]!, block.norm);
       return row.map((value, d) => value + add[d]!);
     });
-    x = mid.map((row) => {
-      const n = norm(row, w[layer.norm2]!, block.norm);
-      const gate = matvec(w[layer.gate]!, n, F);
-      const up = matvec(w[layer.up]!, n, F);
-      let add = matvec(w[layer.down]!, gate.map((g, f) => gated(g, block.mlp.gate) * up[f]!), D);
+    x = mid.map((row, t) => {
+      const n = norm(block.parallel ? x[t]! : row, w[layer.norm2]!, block.norm, optional(layer.norm2Bias));
+      const up = biased(matvec(w[layer.up]!, n, F), layer.upBias);
+      const product = layer.gate ? matvec(w[layer.gate]!, n, F).map((g, f) => activated(g, block.mlp.gate) * up[f]!) : up.map((g) => activated(g, block.mlp.gate));
+      let add = biased(matvec(w[layer.down]!, product, D), layer.downBias);
       if (layer.postNorm2) add = norm(add, w[layer.postNorm2]!, block.norm);
       return row.map((value, d) => value + add[d]!);
     });
   });
-  return x.map((row) => norm(row, w[names.norm]!, block.norm));
+  return x.map((row) => norm(row, w[names.norm]!, block.norm, optional(names.normBias)));
 }
 
 /** Logits [V] at one position. */

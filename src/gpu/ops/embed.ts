@@ -10,7 +10,20 @@ export const fwd = defineKernel({
   write: { x: 'N D' },
   args: { N: 'u32', D: 'u32', R: 'u32', first: 'u32', scale: 'f32' },
   tune: { WG: 64 },
+  prelude: 'fn before(t: u32) -> f32 { return 0.0; }',
   grid: ({ N, D, WG }) => perThread(N! * D!, WG!),
+});
+
+/** x[n,:] += table[id[n],:]: learned positions. */
+export const fwdAdd = defineKernel({
+  name: 'embed.fwd_add',
+  shader: 'embed.fwd',
+  read: { ids: 'N :u32', table: 'R D' },
+  update: { x: 'N D' },
+  args: fwd.args!,
+  tune: { WG: 64 },
+  prelude: 'fn before(t: u32) -> f32 { return x[t]; }',
+  grid: fwd.grid,
 });
 
 /** dtable[id,:] += scale · Σ dx over the rows that hold id: sorted lists instead of atomics, so deterministic. */
@@ -25,6 +38,11 @@ export const bwd = defineKernel({
 
 export function embed(p: Program, t: { ids: Tensor; pieces: Array<{ first: number; table: Tensor }>; x: Tensor }, scale = 1): void {
   for (const { first, table } of t.pieces) p.run(fwd, { ids: t.ids, table, x: t.x }, { first, scale });
+}
+
+/** Adds rows of one whole table (learned positions): ids [N], table [R, D], x [N, D]. */
+export function embedAdd(p: Program, t: { ids: Tensor; table: Tensor; x: Tensor }): void {
+  p.run(fwdAdd, t, { first: 0, scale: 1 });
 }
 
 /** Adds to every piece's gradient. `uniqueIds` [U] rise; `uniqueOffsets` [U+1] point into `rows` [N]. */

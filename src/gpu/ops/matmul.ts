@@ -1,3 +1,4 @@
+import { EdpoError } from '../../errors.js';
 import type { Gpu } from '../device.js';
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
@@ -25,17 +26,26 @@ const patches = (rows: number, columns: number, workgroup: number): number =>
 const laneBlocks = (rows: number, columns: number, workgroup: number): number =>
   Math.ceil(rows / (2 * workgroup)) * Math.ceil(columns / 16);
 
-function nt(form: Form, onto: '' | '_add' | '_acc'): Kernel {
+/** How a form by four reads four weights: as they are, or two pairs of f16, unpacked exactly (no feature is needed for that). */
+const WEIGHT = {
+  f32: 'fn weight(i: u32) -> vec4f { return w[i]; }',
+  f16: 'fn weight(i: u32) -> vec4f { let u = w[i]; return vec4f(unpack2x16float(u.x), unpack2x16float(u.y)); }',
+} as const;
+
+function nt(form: Form, onto: '' | '_add' | '_acc', weights: 'f32' | 'f16' = 'f32'): Kernel {
   const type = form === 'scalar' ? '' : ':vec4f';
   const groups = form === 'lanes' ? laneBlocks : patches;
   return defineKernel({
-    name: `matmul.nt${suffix[form]}${onto}`,
+    name: `matmul.nt${suffix[form]}${onto}${weights === 'f16' ? '_f16' : ''}`,
     shader: `matmul.nt${suffix[form]}`,
-    read: { x: `M I${type}`, w: `O I${type}`, ...(onto === '_add' ? { add: 'M Y' } : {}) },
+    read: { x: `M I${type}`, w: weights === 'f16' ? 'O J:vec2<u32>' : `O I${type}`, ...(onto === '_add' ? { add: 'M Y' } : {}) },
     ...(onto === '_acc' ? { update: { y: 'M Y' } } : { write: { y: 'M Y' } }),
     args: { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32' },
     tune: { WG: 64 },
-    prelude: `fn start(i: u32) -> f32 { return ${{ '': '0.0', _add: 'add[i]', _acc: 'y[i]' }[onto]}; }`,
+    prelude: [
+      `fn start(i: u32) -> f32 { return ${{ '': '0.0', _add: 'add[i]', _acc: 'y[i]' }[onto]}; }`,
+      ...(form === 'scalar' ? [] : [WEIGHT[weights]]),
+    ].join('\n'),
     grid: ({ M, count, WG }) => groups(M!, count!, WG!),
   });
 }
@@ -75,6 +85,9 @@ const kernels = {
   nt: forms((form) => nt(form, '')),
   ntAdd: forms((form) => nt(form, '_add')),
   ntAcc: forms((form) => nt(form, '_acc')),
+  // The scalar form has no f16: rows are a multiple of 4 long.
+  ntHalf: forms((form) => nt(form, '', form === 'scalar' ? 'f32' : 'f16')),
+  ntAddHalf: forms((form) => nt(form, '_add', form === 'scalar' ? 'f32' : 'f16')),
   nn: forms((form) => nn(form, false)),
   nnAcc: forms((form) => nn(form, true)),
   tn: forms(tn),
@@ -98,11 +111,18 @@ export interface RowRange {
   count?: number;
 }
 
-/** y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] for c < count; with `accumulate` y itself is what is added to. x [M,I], w [O,I], y and add [M,Y], Y >= count. */
+/**
+ * y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] for c < count; with `accumulate` y itself is what is added to. x [M,I], w [O,I], y and add [M,Y], Y >= count.
+ * A `w` of u32 [O,I/2] holds pairs of f16 (I a multiple of 4); the arithmetic is f32 all the same.
+ */
 export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor; accumulate?: boolean } = {}): void {
   const args = { first: o.first ?? 0, count: o.count ?? size(t.w, 0) };
   const vec4 = by4(size(t.x, 1));
-  if (o.add) run(p, kernels.ntAdd, { vec4, lanes: vec4 }, { ...t, add: o.add }, args);
+  if (t.w.type === 'u32') {
+    if (!vec4 || size(t.w, 1) * 2 !== size(t.x, 1)) throw new EdpoError(`${t.w.describe()} as f16 pairs does not fit ${t.x.describe()}`);
+    if (o.add) run(p, kernels.ntAddHalf, { vec4, lanes: vec4 }, { ...t, add: o.add }, args);
+    else run(p, kernels.ntHalf, { vec4, lanes: vec4 }, t, args);
+  } else if (o.add) run(p, kernels.ntAdd, { vec4, lanes: vec4 }, { ...t, add: o.add }, args);
   else run(p, o.accumulate ? kernels.ntAcc : kernels.nt, { vec4, lanes: vec4 }, t, args);
 }
 

@@ -3,9 +3,9 @@ import { defineKernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 
-/** The gate's activation: SiLU (SwiGLU) or GELU in its tanh form (GeGLU, as Gemma has it). */
-export type Gate = 'silu' | 'gelu_tanh';
-const KIND: Record<Gate, number> = { silu: 0, gelu_tanh: 1 };
+/** What a gate or an MLP applies: SiLU (SwiGLU), GELU in its tanh form (GeGLU, as Gemma has it; GPT-2's gelu_new) or in its erf form. */
+export type Gate = 'silu' | 'gelu_tanh' | 'gelu';
+export const KIND: Record<Gate, number> = { silu: 0, gelu_tanh: 1, gelu: 2 };
 
 /** h = act(gate)·up (Shazeer 2020, arXiv 2002.05202), all [N, F]. */
 export const fwd = defineKernel({

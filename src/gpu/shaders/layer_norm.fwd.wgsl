@@ -6,12 +6,13 @@ fn row_main(row: u32, lane: u32, lanes: u32) {
   let at = row * args.D;
   var sum = 0.0;
   for (var d = lane; d < args.D; d += lanes) { sum += x[at + d] + before(d); }
-  let mean = lane_sum(sum) / f32(args.D);
+  let m = lane_sum(sum) / f32(args.D);
   var squares = 0.0;
   for (var d = lane; d < args.D; d += lanes) {
-    let off = x[at + d] + before(d) - mean;
+    let off = x[at + d] + before(d) - m;
     squares += off * off;
   }
   let scale = 1.0 / sqrt(lane_sum(squares) / f32(args.D) + args.eps);
-  for (var d = lane; d < args.D; d += lanes) { y[at + d] = (x[at + d] + before(d) - mean) * scale * gain[d] + bias[d]; }
+  for (var d = lane; d < args.D; d += lanes) { y[at + d] = (x[at + d] + before(d) - m) * scale * gain[d] + bias[d]; }
+  if (lane == 0u) { keep(row, m, scale); }
 }

@@ -27,13 +27,13 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
     for (var i = block; i < end; i++) {
       let a0 = x[x0 + i];
       let a1 = x[x1 + i];
-      let t0 = transpose(mat4x4f(w[w00 + i], w[w01 + i], w[w02 + i], w[w03 + i]));
+      let t0 = transpose(mat4x4f(weight(w00 + i), weight(w01 + i), weight(w02 + i), weight(w03 + i)));
       p0 = step4(p0, a0, t0); q0 = step4(q0, a1, t0);
-      let t1 = transpose(mat4x4f(w[w10 + i], w[w11 + i], w[w12 + i], w[w13 + i]));
+      let t1 = transpose(mat4x4f(weight(w10 + i), weight(w11 + i), weight(w12 + i), weight(w13 + i)));
       p1 = step4(p1, a0, t1); q1 = step4(q1, a1, t1);
-      let t2 = transpose(mat4x4f(w[w20 + i], w[w21 + i], w[w22 + i], w[w23 + i]));
+      let t2 = transpose(mat4x4f(weight(w20 + i), weight(w21 + i), weight(w22 + i), weight(w23 + i)));
       p2 = step4(p2, a0, t2); q2 = step4(q2, a1, t2);
-      let t3 = transpose(mat4x4f(w[w30 + i], w[w31 + i], w[w32 + i], w[w33 + i]));
+      let t3 = transpose(mat4x4f(weight(w30 + i), weight(w31 + i), weight(w32 + i), weight(w33 + i)));
       p3 = step4(p3, a0, t3); q3 = step4(q3, a1, t3);
     }
     P0 += p0; P1 += p1; P2 += p2; P3 += p3;

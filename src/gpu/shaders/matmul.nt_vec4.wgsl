@@ -25,7 +25,7 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   var s30 = vec4f(); var s31 = vec4f(); var s32 = vec4f(); var s33 = vec4f();
   for (var i = 0u; i < inner; i++) {
     let a0 = x[x0 + i]; let a1 = x[x1 + i]; let a2 = x[x2 + i]; let a3 = x[x3 + i];
-    let b0 = w[w0 + i]; let b1 = w[w1 + i]; let b2 = w[w2 + i]; let b3 = w[w3 + i];
+    let b0 = weight(w0 + i); let b1 = weight(w1 + i); let b2 = weight(w2 + i); let b3 = weight(w3 + i);
     s00 = fma(a0, b0, s00); s01 = fma(a0, b1, s01); s02 = fma(a0, b2, s02); s03 = fma(a0, b3, s03);
     s10 = fma(a1, b0, s10); s11 = fma(a1, b1, s11); s12 = fma(a1, b2, s12); s13 = fma(a1, b3, s13);
     s20 = fma(a2, b0, s20); s21 = fma(a2, b1, s21); s22 = fma(a2, b2, s22); s23 = fma(a2, b3, s23);

@@ -18,8 +18,8 @@ export const documentRows = (d: Document): number => d.branches.reduce((n, b) =>
 /** A packed micro-batch as the kernels read it; see `pack`. */
 export interface PackedBatch {
   documents: number;
-  /** Actual sizes by letter: N, S, Q, P, U. */
-  values: { N: number; S: number; Q: number; P: number; U: number };
+  /** Actual sizes by letter: N, S, Q, P, U; positions: distinct ones. */
+  values: { N: number; S: number; Q: number; P: number; U: number; positions: number };
   ids: Uint32Array;
   position: Uint32Array;
   /** [N, 4]: promptStart, promptEnd, branchStart, visEnd. */
@@ -36,6 +36,10 @@ export interface PackedBatch {
   uniqueIds: Uint32Array;
   uniqueOffsets: Uint32Array;
   uniqueRows: Uint32Array;
+  /** The same by position. */
+  uniquePositions: Uint32Array;
+  positionOffsets: Uint32Array;
+  positionRows: Uint32Array;
 }
 
 /**
@@ -90,24 +94,38 @@ export function pack(documents: Document[], scorePrompt = false): PackedBatch {
   }
   seqStart[Q] = s;
   const { offsets: gatherOffsets, list: gatherList } = invert(src, N);
-  const order = Uint32Array.from({ length: N }, (_, i) => i).sort((a, b) => ids[a]! - ids[b]! || a - b);
-  const uniqueIds: number[] = [];
-  const uniqueOffsets: number[] = [];
-  order.forEach((r, i) => {
-    if (i === 0 || ids[r] !== uniqueIds.at(-1)) {
-      uniqueIds.push(ids[r]!);
-      uniqueOffsets.push(i);
-    }
-  });
-  uniqueOffsets.push(N);
+  const byId = grouped(ids);
+  const byPosition = grouped(position);
   return {
     documents: documents.length,
-    values: { N, S: scored, Q, P: documents.length, U: uniqueIds.length },
+    values: { N, S: scored, Q, P: documents.length, U: byId.keys.length, positions: byPosition.keys.length },
     ids, position, span, src, labels, seqOf, seqStart, gatherOffsets, gatherList,
-    uniqueIds: Uint32Array.from(uniqueIds),
-    uniqueOffsets: Uint32Array.from(uniqueOffsets),
-    uniqueRows: order,
+    uniqueIds: byId.keys, uniqueOffsets: byId.offsets, uniqueRows: byId.rows,
+    uniquePositions: byPosition.keys, positionOffsets: byPosition.offsets, positionRows: byPosition.rows,
   };
+}
+
+/** Distinct keys in rising order, and for each the rows that hold it, in order: those from its offset to the next one's. */
+function grouped(keys: Uint32Array): { keys: Uint32Array; offsets: Uint32Array; rows: Uint32Array } {
+  const rows = Uint32Array.from(keys.keys()).sort((a, b) => keys[a]! - keys[b]! || a - b);
+  const unique: number[] = [];
+  const offsets: number[] = [];
+  rows.forEach((r, i) => {
+    if (i > 0 && keys[r] === unique.at(-1)) return;
+    unique.push(keys[r]!);
+    offsets.push(i);
+  });
+  return { keys: Uint32Array.from(unique), offsets: Uint32Array.from([...offsets, keys.length]), rows };
+}
+
+/**
+ * Rows of rotary tables with the long frequencies' positions behind the others: a row's position, and `positions` more where the longest sequence
+ * of its document has more than `from` tokens. (transformers looks at the longest of its batch: the two sides of one pair.)
+ */
+export function rotaryPositions({ position, span }: Pick<PackedBatch, 'position' | 'span'>, from: number, positions: number): Uint32Array {
+  const longest = new Map<number, number>();
+  position.forEach((at, i) => longest.set(span[4 * i]!, Math.max(longest.get(span[4 * i]!) ?? 0, at + 1)));
+  return position.map((at, i) => (longest.get(span[4 * i]!)! > from ? at + positions : at));
 }
 
 /** For each of `n` targets the indices that point at it, in rising order (compressed rows). */

@@ -1,7 +1,7 @@
 import { EdpoError } from '../../errors.js';
 import type { Gpu } from '../../gpu/device.js';
 import { Dyn, Tensor } from '../../gpu/tensor.js';
-import type { BatchCapacity, PackedBatch } from './pack.js';
+import { rotaryPositions, type BatchCapacity, type PackedBatch } from './pack.js';
 
 /** The dynamic axes of one capacity; every tensor of a plan shares them. */
 export interface BatchAxes {
@@ -39,11 +39,17 @@ export class BatchTensors {
   readonly uniqueIds: Tensor;
   readonly uniqueOffsets: Tensor;
   readonly uniqueRows: Tensor;
+  readonly uniquePositions: Tensor;
+  readonly positionOffsets: Tensor;
+  readonly positionRows: Tensor;
+  /** Rows of the rotary tables: the positions, but for long documents of a model with frequencies of their own for those. */
+  readonly rotary: Tensor;
   private readonly fields: Array<[keyof PackedBatch, Tensor]>;
   private readonly staging: Tensor;
   private readonly host: Uint32Array;
 
-  constructor(readonly gpu: Gpu, readonly axes: BatchAxes) {
+  /** @param longFrom tokens above which a document is a long one, where that makes a difference. */
+  constructor(readonly gpu: Gpu, readonly axes: BatchAxes, private readonly longFrom?: number) {
     const { N, S, Q, U } = axes;
     const u32 = (label: string, shape: ConstructorParameters<typeof Tensor>[2]): Tensor => new Tensor(gpu, label, shape, 'u32');
     this.ids = u32('ids', [N]);
@@ -58,10 +64,15 @@ export class BatchTensors {
     this.uniqueIds = u32('unique_ids', [U]);
     this.uniqueOffsets = u32('unique_offsets', [U.capacity + 1]);
     this.uniqueRows = u32('unique_rows', [N]);
+    this.uniquePositions = u32('unique_positions', [new Dyn('positions', N.capacity)]);
+    this.positionOffsets = u32('position_offsets', [N.capacity + 1]);
+    this.positionRows = u32('position_rows', [N]);
+    this.rotary = longFrom === undefined ? this.position : u32('rotary', [N]);
     this.fields = [
       ['ids', this.ids], ['position', this.position], ['span', this.span], ['src', this.src], ['labels', this.labels],
       ['seqOf', this.seqOf], ['seqStart', this.seqStart], ['gatherOffsets', this.gatherOffsets], ['gatherList', this.gatherList],
       ['uniqueIds', this.uniqueIds], ['uniqueOffsets', this.uniqueOffsets], ['uniqueRows', this.uniqueRows],
+      ['uniquePositions', this.uniquePositions], ['positionOffsets', this.positionOffsets], ['positionRows', this.positionRows],
     ];
     const words = this.fields.reduce((n, [, t]) => n + t.elements, 0);
     this.staging = u32('batch upload', [words]);
@@ -71,6 +82,7 @@ export class BatchTensors {
   /** Writes the batch once and encodes the copies; call before the micro-batch's dispatches on the same encoder. */
   upload(encoder: GPUCommandEncoder, batch: PackedBatch): void {
     let at = 0;
+    if (this.longFrom !== undefined) this.rotary.write(rotaryPositions(batch, this.longFrom, this.axes.N.capacity));
     const copies: Array<[Tensor, number, number]> = [];
     for (const [name, tensor] of this.fields) {
       const data = batch[name] as Uint32Array;
@@ -89,5 +101,6 @@ export class BatchTensors {
   destroy(): void {
     for (const [, tensor] of this.fields) tensor.destroy();
     this.staging.destroy();
+    if (this.rotary !== this.position) this.rotary.destroy();
   }
 }

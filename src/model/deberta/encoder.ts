@@ -1,11 +1,11 @@
 import type { Gpu } from '../../gpu/device.js';
 import { addBias } from '../../gpu/ops/bias.js';
 import { biasActivation } from '../../gpu/ops/bias_activation.js';
-import { disentangledAttention } from '../../gpu/ops/disentangled_attention.js';
+import { disentangledAttention, queryTiles } from '../../gpu/ops/disentangled_attention.js';
 import { embed } from '../../gpu/ops/embed.js';
 import { layerNorm } from '../../gpu/ops/layer_norm.js';
 import { matmulNT } from '../../gpu/ops/matmul.js';
-import { Program } from '../../gpu/program.js';
+import { Program, scalar, type StepValues } from '../../gpu/program.js';
 import { Dyn, Tensor, type Extent } from '../../gpu/tensor.js';
 import type { FrozenTensors } from '../frozen_tensors.js';
 import { relativeRows } from './positions.js';
@@ -16,12 +16,13 @@ import { embeddingNames, layerNames, type DebertaSpec } from './spec.js';
  * alone, and a row's bits depend on its own sequence alone.
  */
 export class DebertaEncoder {
-  readonly N: Dyn;
-  /** Token ids [N], and each row's sequence [N, 2]: first row and end. */
-  readonly ids: Tensor;
-  readonly span: Tensor;
+  private readonly N: Dyn;
+  private readonly ids: Tensor;
+  /** Query tiles of attention [T, 4]. */
+  private readonly tiles: Tensor;
   /** Last layer's states [N, D], once recorded and run. */
   readonly states: Tensor;
+  private readonly relativeRows: Uint32Array;
   private readonly relative: Tensor;
   /** Keys and queries of the relative embeddings by layer [2·buckets, D]: the same for every text, so made once. */
   private readonly positions: Array<{ pos_key: Tensor; pos_query: Tensor }>;
@@ -32,10 +33,11 @@ export class DebertaEncoder {
     this.make = (name, ...shape) => new Tensor(gpu, `deberta.${name}`, shape);
     this.N = new Dyn('N', rows);
     this.ids = new Tensor(gpu, 'deberta.ids', [this.N], 'u32');
-    this.span = new Tensor(gpu, 'deberta.span', [this.N, 2], 'u32');
-    const table = relativeRows(rows, buckets, maxDistance);
-    this.relative = new Tensor(gpu, 'deberta.relative', [table.length], 'u32');
-    this.relative.write(table);
+    // Sequences of one token have a tile each.
+    this.tiles = new Tensor(gpu, 'deberta.tiles', [new Dyn('T', rows), 4], 'u32');
+    this.relativeRows = relativeRows(rows, buckets, maxDistance);
+    this.relative = new Tensor(gpu, 'deberta.relative', [this.relativeRows.length], 'u32');
+    this.relative.write(this.relativeRows);
     this.states = this.make('states', this.N, D);
     this.positions = Array.from({ length: L }, (_, l) => ({ pos_key: this.make(`L${l}.pos_key`, 2 * buckets, D), pos_query: this.make(`L${l}.pos_query`, 2 * buckets, D) }));
   }
@@ -74,14 +76,17 @@ export class DebertaEncoder {
     this.gpu.check();
   }
 
-  /** Records ids, span → states. The value of N is given when encoded. */
+  /** Records what makes `states` of what `write` uploads. */
   record(p: Program): void {
     const { N } = this;
-    const { L, D, H, C, F } = this.spec;
+    const { L, D, H, C, F, buckets } = this.spec;
     const names = embeddingNames(this.at);
     const value = (name: string): Tensor => this.weights.value(name);
     const [q, k, v, o, sum, middle] = ['q', 'k', 'v', 'o', 'sum', 'middle'].map((name) => this.make(name, N, D)) as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor];
     const inner = this.make('inner', N, F);
+    const [c2p, p2c] = ['c2p', 'p2c'].map((name) => this.make(name, N, H * 2 * buckets)) as [Tensor, Tensor];
+    const { relative, tiles } = this;
+    const reached = { first: scalar('first_position'), count: scalar('positions') };
     const x = this.states;
     const scale = 1 / Math.sqrt(3 * C);
     embed(p, { ids: this.ids, pieces: this.weights.table(names.words), x: sum });
@@ -92,7 +97,7 @@ export class DebertaEncoder {
         this.linear(p, n.query, x, q);
         this.linear(p, n.key, x, k);
         this.linear(p, n.value, x, v);
-        disentangledAttention(p, { q, k, v, ...this.positions[l]!, relative: this.relative, span: this.span, o }, { H, C, scale });
+        disentangledAttention(p, { q, k, v, ...this.positions[l]!, c2p, p2c, relative, tiles, o }, { H, C, scale, ...reached });
         matmulNT(p, { x: o, w: value(`${n.out}.weight`), y: sum }, { add: x });
         this.norm(p, n.norm1, { x: sum, b: value(`${n.out}.bias`), y: middle });
         matmulNT(p, { x: middle, w: value(`${n.up}.weight`), y: inner });
@@ -103,21 +108,16 @@ export class DebertaEncoder {
     }
   }
 
-  /** Uploads a batch of sequences, one after the other. @returns each one's first row, and the rows in all. */
-  write(sequences: ArrayLike<number>[]): { starts: number[]; rows: number } {
-    const rows = sequences.reduce((n, s) => n + s.length, 0);
-    const ids = new Uint32Array(rows);
-    const span = new Uint32Array(2 * rows);
-    const starts: number[] = [];
-    let at = 0;
-    for (const s of sequences) {
-      starts.push(at);
-      ids.set(s, at);
-      for (let i = 0; i < s.length; i++) span.set([at, at + s.length], 2 * (at + i));
-      at += s.length;
-    }
-    this.ids.write(ids);
-    this.span.write(span);
-    return { starts, rows };
+  /** Uploads a batch of sequences. @returns each one's first row, and the values that the recorded program is encoded with. */
+  write(sequences: number[][]): { starts: number[]; values: StepValues } {
+    const lengths = sequences.map((s) => s.length);
+    const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((a, b) => a + b, 0));
+    const tiles = queryTiles(lengths);
+    this.ids.write(Uint32Array.from(sequences.flat()));
+    this.tiles.write(tiles);
+    // Rows of the positions rise with the distance.
+    const [middle, far] = [(this.relativeRows.length - 1) / 2, Math.max(...lengths) - 1];
+    const [first, last] = [this.relativeRows[middle - far]!, this.relativeRows[middle + far]!];
+    return { starts, values: { N: lengths.reduce((a, b) => a + b, 0), T: tiles.length / 4, first_position: first, positions: last - first + 1 } };
   }
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { ropeFrequencies, ropeShape } from './rope.js';
-import type { LayerNames, ModelSpec } from './spec.js';
+import { ropeLimit, ropeShape, rotaryOf, type RopeDefaults } from './rope.js';
+import type { LayerNames, ModelSpec, Rotary, StoredAs } from './spec.js';
 
 /** Keys that every family of Llama's lineage has; a family adds its own and refuses what edpo lacks. */
 export const decoderShape = {
@@ -21,7 +21,9 @@ const decoderKeys = z.object(decoderShape);
 export interface DecoderOptions {
   modelType: string;
   tied: boolean;
-  theta?: number;
+  rope?: RopeDefaults;
+  /** Kinds of RoPE and each layer's choice, where there is more than the one of config.json. */
+  position?: (C: number, layers: number) => { rotary: Rotary[]; of: number[] };
   normOffset?: 0 | 1;
   /** Score scale where it is not 1/sqrt(head_dim). */
   scale?: number;
@@ -33,6 +35,8 @@ export interface DecoderOptions {
   logitSoftCap?: number;
   /** Tensors of a layer beyond Llama's, or under other names; `at` is the layer's prefix. */
   layer?: (at: string) => Partial<LayerNames>;
+  /** Parameters that the checkpoint has fused, by name; `at` is the layer's prefix. */
+  stored?: (at: string, sizes: { H: number; G: number; C: number; F: number }) => Record<string, StoredAs>;
 }
 
 /** A pre-norm decoder with RMSNorm, RoPE (half-split), grouped-query attention and a gated MLP, under the names Llama's checkpoints have. */
@@ -41,22 +45,26 @@ export function decoder(c: z.output<typeof decoderKeys>, o: DecoderOptions): Mod
   const G = c.num_key_value_heads ?? H;
   const C = c.head_dim ?? c.hidden_size / H;
   if (!Number.isInteger(C)) throw new Error(`hidden_size ${c.hidden_size} is not a multiple of num_attention_heads ${H}`);
-  if (C % 2 !== 0) throw new Error(`head_dim ${C} is odd; RoPE turns pairs`);
   if (H % G !== 0) throw new Error(`num_attention_heads ${H} is not a multiple of num_key_value_heads ${G}`);
   const L = c.num_hidden_layers;
+  const F = c.intermediate_size;
+  const limit = ropeLimit(c);
   return {
     modelType: o.modelType,
-    D: c.hidden_size, H, G, C, F: c.intermediate_size, V: c.vocab_size, L,
+    D: c.hidden_size, H, G, C, F, V: c.vocab_size, L,
     block: {
       norm: { eps: c.rms_norm_eps, offset: o.normOffset ?? 0 },
-      position: { frequencies: ropeFrequencies(C, c, o.theta) },
+      position: o.position?.(C, L) ?? { rotary: [rotaryOf(C, c, { maxPositions: c.max_position_embeddings, ...o.rope })], of: new Array<number>(L).fill(0) },
       attention: { scale: o.scale ?? 1 / Math.sqrt(C), softCap: o.softCap ?? 0, windows: o.windows?.(L) ?? new Array<number>(L).fill(0) },
       mlp: { gate: o.gate ?? 'silu' },
+      parallel: false,
     },
     embedScale: o.embedScale ?? 1,
     logitSoftCap: o.logitSoftCap ?? 0,
     tied: o.tied,
     maxPositions: c.max_position_embeddings,
+    ...(limit ? { positionLimit: limit } : {}),
+    ...(o.stored ? { stored: Object.assign({}, ...Array.from({ length: L }, (_, l) => o.stored!(`model.layers.${l}`, { H, G, C, F }))) as Record<string, StoredAs> } : {}),
     names: {
       embed: 'model.embed_tokens.weight',
       layers: Array.from({ length: L }, (_, l) => {

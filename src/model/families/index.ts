@@ -1,13 +1,16 @@
 import { z } from 'zod';
 import { InputError } from '../../errors.js';
-import { gemma, gemma2 } from './gemma.js';
+import { gemma, gemma2, gemma3 } from './gemma.js';
+import { gpt2 } from './gpt2.js';
+import { gptNeox } from './gpt_neox.js';
 import { llama } from './llama.js';
 import { mistral } from './mistral.js';
+import { phi3 } from './phi3.js';
 import { qwen2, qwen3 } from './qwen.js';
 import type { ModelSpec } from './spec.js';
 
 /** One entry per `model_type` of config.json; a family is one file. */
-const families: Record<string, (config: Record<string, unknown>) => ModelSpec> = { llama, mistral, qwen2, qwen3, gemma, gemma2 };
+const families: Record<string, (config: Record<string, unknown>) => ModelSpec> = { llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text: gemma3, phi3, gpt_neox: gptNeox, gpt2 };
 
 /** Maps a config.json to what the kernels offer. Throws InputError naming the model type or the option edpo lacks. */
 export function modelSpec(config: Record<string, unknown>, where: string): ModelSpec {

@@ -1,20 +1,46 @@
 import type { Gate } from '../../gpu/ops/swiglu.js';
 import type { Dims } from '../dims.js';
 
+/** One way of turning queries and keys by their positions (RoPE). */
+export interface Rotary {
+  /** Radians a position for each of the R / 2 pairs that are turned; what is beyond the first R of a head stays. */
+  frequencies: number[];
+  /** cos and sin are multiplied by this. */
+  scale: number;
+  /** Other frequencies for every row of a document whose longest sequence has more than `from` tokens (LongRoPE). */
+  long?: { from: number; frequencies: number[] };
+}
+
 /** What one block is made of; a family is a choice among what the kernels offer, never an `if` in the transformer. */
 export interface BlockSpec {
-  /** RMSNorm's ε; `offset` 1 where checkpoints store the gain less 1. */
+  /** ε of the norms; `offset` 1 where checkpoints store the gain less 1. A norm whose bias is named is a LayerNorm, any other an RMSNorm. */
   norm: { eps: number; offset: 0 | 1 };
-  /** RoPE: radians a position for each pair of a head, C / 2 of them. */
-  position: { frequencies: number[] };
+  /** RoPE of one or more kinds, of the same R, and each layer's choice among them; none with learned positions. */
+  position: { rotary: Rotary[]; of: number[] };
   /** Scores are scale·q·k, soft-capped (0: not); `windows` per layer in positions (0: all). */
   attention: { scale: number; softCap: number; windows: number[] };
+  /** Of the gate, or where the layers name none, of the one projection. */
   mlp: { gate: Gate };
+  /** The MLP reads what attention reads, and both are added to the residual at once (GPT-J's and NeoX's form). */
+  parallel: boolean;
+}
+
+/**
+ * Where a parameter lies in the checkpoint, if not as it is: row r of it is row first + floor(r / block)·stride + r mod block of the tensor `name` with
+ * `rows` rows in all; `transposed` where the file has [in, out].
+ */
+export interface StoredAs {
+  name: string;
+  rows: number;
+  first: number;
+  block: number;
+  stride: number;
+  transposed: boolean;
 }
 
 /**
  * Names of a layer's tensors in the checkpoint; shapes follow from Dims ([out, in], as torch's Linear). What is optional is there where the
- * family has it: biases of the projections, norms of each query and key head, norms of what attention and MLP add to the residual.
+ * family has it: the gate of the MLP, biases, norms of each query and key head, norms of what attention and MLP add to the residual.
  */
 export interface LayerNames {
   norm1: string;
@@ -23,12 +49,17 @@ export interface LayerNames {
   v: string;
   o: string;
   norm2: string;
-  gate: string;
+  gate?: string;
   up: string;
   down: string;
   qBias?: string;
   kBias?: string;
   vBias?: string;
+  oBias?: string;
+  upBias?: string;
+  downBias?: string;
+  norm1Bias?: string;
+  norm2Bias?: string;
   qNorm?: string;
   kNorm?: string;
   postNorm1?: string;
@@ -45,8 +76,18 @@ export interface ModelSpec extends Dims {
   logitSoftCap: number;
   tied: boolean;
   maxPositions: number;
-  names: { embed: string; layers: LayerNames[]; norm: string; head: string };
+  /** Sequences longer than maxPositions cannot be computed, and why; absent where they can. */
+  positionLimit?: string;
+  /** `positions` [maxPositions, D]: learned positions, added to the embeddings. */
+  names: { embed: string; positions?: string; layers: LayerNames[]; norm: string; normBias?: string; head: string };
+  /** By parameter name, those the checkpoint has fused with others or transposed. */
+  stored?: Record<string, StoredAs>;
+  /** What every name but the head's begins with in transformers' files, and may lack in others. */
+  prefix?: string;
 }
+
+/** GELU by its names in config.json: the erf form, and the tanh form under several names. */
+export const GELU: Record<string, Gate> = { gelu: 'gelu', gelu_new: 'gelu_tanh', gelu_pytorch_tanh: 'gelu_tanh', gelu_fast: 'gelu_tanh' };
 
 /** One tensor of the checkpoint with its shape, in the order of the forward pass. */
 export interface ParameterSpec {
@@ -61,8 +102,10 @@ export function parameterSpecs(spec: ModelSpec): ParameterSpec[] {
   const { D, H, G, C, F, V, names } = spec;
   const list: ParameterSpec[] = [{ name: names.embed, shape: [V, D], table: true }];
   const add = (name: string | undefined, ...shape: number[]): void => void (name !== undefined && list.push({ name, shape, table: false }));
+  add(names.positions, spec.maxPositions, D);
   for (const layer of names.layers) {
     add(layer.norm1, D);
+    add(layer.norm1Bias, D);
     add(layer.q, H * C, D);
     add(layer.qBias, H * C);
     add(layer.k, G * C, D);
@@ -72,14 +115,19 @@ export function parameterSpecs(spec: ModelSpec): ParameterSpec[] {
     add(layer.qNorm, C);
     add(layer.kNorm, C);
     add(layer.o, D, H * C);
+    add(layer.oBias, D);
     add(layer.postNorm1, D);
     add(layer.norm2, D);
+    add(layer.norm2Bias, D);
     add(layer.gate, F, D);
     add(layer.up, F, D);
+    add(layer.upBias, F);
     add(layer.down, D, F);
+    add(layer.downBias, D);
     add(layer.postNorm2, D);
   }
   add(names.norm, D);
+  add(names.normBias, D);
   if (!spec.tied) list.push({ name: names.head, shape: [V, D], table: true });
   return list;
 }

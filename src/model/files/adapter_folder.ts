@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { InputError, InputErrors } from '../../errors.js';
 import type { ModelSpec } from '../families/index.js';
 import type { ParameterSpec } from '../families/spec.js';
-import { adaptable, adapterName, adapterSpecs, loraScale, type LoraSettings } from '../lora.js';
+import { adaptable, adapterName, adapterOf, adapterSpecs, loraScale, type LoraSettings } from '../lora.js';
 import { SafetensorsFile } from './safetensors.js';
 
 export const ADAPTER_CONFIG = 'adapter_config.json';
@@ -13,7 +13,7 @@ export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 export const BASE_HASH = 'edpo_base_weights';
 
 /** What of adapter_config.json asks for more than A and B on matrices; a value that asks for nothing is fine. */
-const UNAVAILABLE = ['use_dora', 'use_qalora', 'fan_in_fan_out', 'lora_bias', 'modules_to_save', 'rank_pattern', 'alpha_pattern', 'layer_replication', 'trainable_token_indices', 'alora_invocation_tokens', 'target_parameters', 'arrow_config'];
+const UNAVAILABLE = ['use_dora', 'use_qalora', 'lora_bias', 'modules_to_save', 'rank_pattern', 'alpha_pattern', 'layer_replication', 'trainable_token_indices', 'alora_invocation_tokens', 'target_parameters', 'arrow_config'];
 const asksForNothing = (v: unknown): boolean => v === undefined || v === null || v === false || (typeof v === 'object' && Object.keys(v as object).length === 0);
 
 /** The model an adapter is for, as adapter_config.json names it. */
@@ -115,18 +115,19 @@ export class AdapterFolder {
 }
 
 /** Rows of W + s·B·A, summed in f64 and rounded once. `values` are the rows of W from `first` on. */
-export function mergeRows(adapter: AdapterFolder, settings: LoraSettings, p: ParameterSpec, values: Float32Array, first: number): Float32Array {
-  if (!settings.targets.includes(p.name)) return values;
+export function mergeRows(spec: ModelSpec, { folder, settings }: { folder: AdapterFolder; settings: LoraSettings }, p: ParameterSpec, values: Float32Array, first: number): Float32Array {
+  const I = p.shape[1] ?? 1;
+  const adapter = adapterOf(spec, settings, p.name, (weight, side) => folder.read(weight, side), first, values.length / I);
+  if (!adapter) return values;
+  const { a, b } = adapter;
   const { r } = settings;
   const s = loraScale(settings);
-  const [a, b] = [adapter.read(p.name, 'A'), adapter.read(p.name, 'B')];
-  const I = p.shape[1]!;
   const out = new Float32Array(values.length);
   const row = new Float64Array(I);
   for (let o = 0; o < values.length / I; o++) {
     row.set(values.subarray(o * I, (o + 1) * I));
     for (let k = 0; k < r; k++) {
-      const factor = s * b[(first + o) * r + k]!;
+      const factor = s * b[o * r + k]!;
       if (factor === 0) continue;
       for (let i = 0; i < I; i++) row[i]! += factor * a[k * I + i]!;
     }

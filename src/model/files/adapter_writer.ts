@@ -27,6 +27,8 @@ export async function writeAdapterFolder(dir: string, o: WriteAdapterOptions): P
   const { spec } = o.model;
   const { r, alpha, rslora, targets } = o.settings;
   const dtype = o.dtype === 'auto' ? 'F32' : WRITTEN_DTYPES[o.dtype];
+  // PEFT's word for weights stored [in, out]; A and B are the same either way.
+  const transposed = Object.values(spec.stored ?? {}).some((s) => s.transposed);
   const specs = adapterSpecs(spec, o.settings).sort((x, y) => (x.name < y.name ? -1 : 1));
   const tensors = specs.map(({ name, shape }) => ({
     name, dtype, shape,
@@ -34,7 +36,7 @@ export async function writeAdapterFolder(dir: string, o: WriteAdapterOptions): P
   }));
   await writeSafetensors(join(dir, ADAPTER_WEIGHTS), tensors, { format: 'pt', [BASE_HASH]: o.model.base.weightsHash() });
   const config = {
-    alpha_pattern: {}, auto_mapping: null, base_model_name_or_path: o.baseName.name, bias: 'none', fan_in_fan_out: false, inference_mode: true, init_lora_weights: true, layers_pattern: null, layers_to_transform: null,
+    alpha_pattern: {}, auto_mapping: null, base_model_name_or_path: o.baseName.name, bias: 'none', fan_in_fan_out: transposed, inference_mode: true, init_lora_weights: true, layers_pattern: null, layers_to_transform: null,
     lora_alpha: alpha, lora_dropout: o.dropout, modules_to_save: null, peft_type: 'LORA', r, rank_pattern: {}, revision: o.baseName.revision ?? null, target_modules: targetModules(spec, targets), task_type: 'CAUSAL_LM',
     use_dora: false, use_rslora: rslora,
   };

@@ -1,28 +1,76 @@
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { EdpoError } from '../../errors.js';
+import { EdpoError, InputError } from '../../errors.js';
 import { modelSpec, type ModelSpec } from '../families/index.js';
-import { parameterSpecs, type ParameterSpec } from '../families/spec.js';
+import type { ParameterSpec } from '../families/spec.js';
 import type { LoraSettings } from '../lora.js';
 import { mergeRows, type AdapterFolder } from './adapter_folder.js';
 import { bytesPer, type FloatFormat } from './float_formats.js';
+import { withKeys } from './json_numbers.js';
 import { writeSafetensors, type TensorSource } from './safetensors.js';
+import { joinStored, readStored, storedSpecs, withoutPrefix } from './stored.js';
 import { readConfig, WeightFiles } from './weight_files.js';
 
 /** Files that travel with weights unchanged. */
 const AUXILIARY = /^(tokenizer.*|special_tokens_map\.json|generation_config\.json|chat_template.*|added_tokens\.json|vocab\.(json|txt)|merges\.txt|.*\.model)$/;
 export const WRITTEN_DTYPES = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const;
 
+/** Masks and angles that older checkpoints hold, some as booleans; they follow from config.json. */
+const BUFFERS = /\.(attn|attention)\.(bias|masked_bias)$|rotary_emb\.inv_freq$/;
+
+function refuseQuantised(config: Record<string, unknown>, where: string): void {
+  const quantisation = config['quantization_config'] as Record<string, unknown> | null | undefined;
+  if (!quantisation) return;
+  const { quant_method: method, bits } = quantisation;
+  throw new InputError(
+    `${where}: quantization_config says the weights are quantised (${String(method ?? 'by an unnamed method')}${bits === undefined ? '' : `, ${String(bits)} bits`}); edpo reads float32, float16 and bfloat16`,
+    'take the checkpoint that the quantised one was made from',
+  );
+}
+
 /** A checkpoint folder in the Hugging Face layout: config.json and one or many safetensors files. */
 export class ModelFolder extends WeightFiles {
-  private constructor(path: string, readonly config: Record<string, unknown>, readonly spec: ModelSpec) {
-    super(path);
-    this.check(parameterSpecs(spec));
-  }
-
+  readonly spec: ModelSpec;
   /** A LoRA adapter on these weights, which are read as W + s·B·A then. */
   readonly adapter: { folder: AdapterFolder; settings: LoraSettings } | undefined;
+
+  private constructor(path: string, readonly config: Record<string, unknown>, spec: ModelSpec, beside: string[]) {
+    super(path, BUFFERS);
+    const bare = spec.prefix !== undefined && !this.names.some((name) => name.startsWith(spec.prefix!));
+    this.spec = bare ? withoutPrefix(spec) : spec;
+    this.checkHead();
+    const others = [this.spec.names.head, ...beside].filter((name) => this.shapeOf(name)).map((name): ParameterSpec => ({ name, shape: this.shapeOf(name)!, table: false }));
+    this.check([...others, ...storedSpecs(this.spec)], true);
+  }
+
+  /** A head of its own or the embedding: config.json and the files must say the same. */
+  private checkHead(): void {
+    const { tied, names, V, D } = this.spec;
+    const [head, embed] = [names.head, names.embed].map((name) => this.shapeOf(name)?.join());
+    if (!tied && embed && !head) {
+      throw new InputError(`${this.path} has no ${names.head}, and its config.json does not say that the head is the embedding`, 'if it is, put "tie_word_embeddings": true into config.json; if not, these weights are not whole');
+    }
+    if (!tied || !head || embed !== head || embed !== `${V},${D}`) return;
+    const part = Math.max(1, Math.floor((16 << 20) / (4 * D)));
+    for (let first = 0; first < V; first += part) {
+      const [a, b] = [names.head, names.embed].map((name) => this.readTensor({ name, shape: [V, D], table: true }, first, Math.min(part, V - first))) as [Float32Array, Float32Array];
+      const at = a.findIndex((v, i) => v !== b[i]);
+      if (at >= 0) throw new InputError(`${this.path}: config.json says tie_word_embeddings, but ${names.head} is not ${names.embed} (row ${first + Math.floor(at / D)} differs)`, 'put "tie_word_embeddings": false into config.json if the head is one of its own');
+    }
+  }
+
+  /** Rows of a parameter as f32, an adapter's share in it; NaN or infinity in the file is an error that names the tensor. */
+  override readF32(p: ParameterSpec, first = 0, rows?: number): Float32Array {
+    const values = readStored(this.spec, p, (q, from, n) => this.readTensor(q, from, n), first, rows);
+    return this.adapter ? mergeRows(this.spec, this.adapter, p, values, first) : values;
+  }
+
+  /** The same of a tensor as the files have it. */
+  private readTensor(p: ParameterSpec, first?: number, rows?: number): Float32Array {
+    return super.readF32(p, first, rows);
+  }
+
   /** The same without an adapter. */
   get base(): ModelFolder {
     return this.adapter ? (Object.getPrototypeOf(this) as ModelFolder) : this;
@@ -42,21 +90,18 @@ export class ModelFolder extends WeightFiles {
   /**
    * Opens and checks everything that needs no weight to be read. Throws InputError(s).
    * @param adapt what of the model is wanted, where that is not the whole of it (a reward model has no language head).
+   * @param beside tensors that may be there beside the model's.
    */
-  static open(path: string, adapt: (spec: ModelSpec, config: Record<string, unknown>) => ModelSpec = (spec) => spec): ModelFolder {
+  static open(path: string, adapt: (spec: ModelSpec, config: Record<string, unknown>) => ModelSpec = (spec) => spec, beside: string[] = []): ModelFolder {
     const config = readConfig(path);
-    return new ModelFolder(path, config, adapt(modelSpec(config, join(path, 'config.json')), config));
+    const where = join(path, 'config.json');
+    refuseQuantised(config, where);
+    return new ModelFolder(path, config, adapt(modelSpec(config, where), config), beside);
   }
 
   /** The format most weights are stored in. */
   get dtype(): FloatFormat {
     return this.files[0]!.tensors.values().next().value!.dtype;
-  }
-
-  /** As the files have it, an adapter's share in it. */
-  override readF32(p: ParameterSpec, first = 0, rows?: number): Float32Array {
-    const values = super.readF32(p, first, rows);
-    return this.adapter ? mergeRows(this.adapter.folder, this.adapter.settings, p, values, first) : values;
   }
 
   override weightsHash(): string {
@@ -78,7 +123,7 @@ export interface WriteModelOptions {
 
 /** Writes config, weights (names and order of the base) and tokenizer files into an existing folder. */
 export async function writeModelFolder(dir: string, o: WriteModelOptions): Promise<void> {
-  const specs = new Map(parameterSpecs(o.base.spec).map((p) => [p.name, p]));
+  const specs = new Map(storedSpecs(o.base.spec).map((p) => [p.name, p]));
   const dtype: FloatFormat = o.dtype === 'auto' ? o.base.dtype : WRITTEN_DTYPES[o.dtype];
   const order = o.base.files.flatMap((f) => [...f.tensors.keys()]).filter((name) => specs.has(name));
   const shards: TensorSource[][] = [[]];
@@ -96,7 +141,7 @@ export async function writeModelFolder(dir: string, o: WriteModelOptions): Promi
     shards.at(-1)!.push({
       name, dtype, shape,
       read: async (first, rows) => {
-        held ??= o.read(name);
+        held ??= joinStored(o.base.spec, name, o.read);
         const values = (await held).subarray(first * width, (first + rows) * width);
         if (first + rows >= (shape[0] ?? 1)) held = undefined;
         return values;
@@ -113,7 +158,7 @@ export async function writeModelFolder(dir: string, o: WriteModelOptions): Promi
   if (shards.length > 1) writeFileSync(join(dir, 'model.safetensors.index.json'), `${JSON.stringify({ metadata: { total_size: total }, weight_map: map }, null, 2)}\n`);
   const names: Record<FloatFormat, string> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
   const key = 'dtype' in o.base.config && !('torch_dtype' in o.base.config) ? 'dtype' : 'torch_dtype';
-  writeFileSync(join(dir, 'config.json'), `${JSON.stringify({ ...o.base.config, [key]: names[dtype] }, null, 2)}\n`);
+  writeFileSync(join(dir, 'config.json'), `${withKeys(readFileSync(join(o.base.path, 'config.json'), 'utf8'), { [key]: names[dtype] })}\n`);
   copyAuxiliary(o.base, dir);
   if (order.length !== specs.size) throw new EdpoError(`internal: ${specs.size - order.length} parameters were not written`);
 }

@@ -126,7 +126,12 @@ function weightFiles(path: string): string[] {
   }
   const names = readdirSync(path).filter((f) => f.endsWith('.safetensors') && !/^(edpo|adapter)_/.test(f)).sort();
   if (names.length === 0) {
-    throw new InputError(`${path} has no weights: no *.safetensors file${readdirSync(path).some((f) => f.endsWith('.bin')) ? ' (PyTorch .bin files are not read)' : ''}`, 'save the model with safe_serialization=True');
+    const pickled = readdirSync(path).find((f) => /\.(bin|pt|pth|ckpt|pkl)$/.test(f) && !f.startsWith('training_args'));
+    if (pickled === undefined) throw new InputError(`${path} has no weights: no *.safetensors file`, 'a model folder holds config.json, *.safetensors and tokenizer.json');
+    throw new InputError(
+      `${path} has no *.safetensors file, only pickled weights (${pickled}), which edpo never opens: unpickling runs whatever code is in them`,
+      `if you trust them, convert them once: python -c "from transformers import AutoModelForCausalLM as M; M.from_pretrained('${path}').save_pretrained('${path}')"`,
+    );
   }
   return names;
 }

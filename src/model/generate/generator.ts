@@ -1,18 +1,17 @@
 import type { Gpu } from '../../gpu/device.js';
 import { attention } from '../../gpu/ops/attention.js';
-import { embed } from '../../gpu/ops/embed.js';
+import { embed, embedAdd } from '../../gpu/ops/embed.js';
 import { gatherRows } from '../../gpu/ops/gather_rows.js';
 import { matmulNT } from '../../gpu/ops/matmul.js';
-import { rmsNorm } from '../../gpu/ops/rms_norm.js';
-import { ropeTable } from '../../gpu/ops/rope.js';
 import { scatterRows } from '../../gpu/ops/scatter_rows.js';
 import { softCap } from '../../gpu/ops/soft_cap.js';
 import { Program } from '../../gpu/program.js';
 import { ReadbackRing } from '../../gpu/readback.js';
 import { Dyn, Tensor, type Extent } from '../../gpu/tensor.js';
 import { headTable } from '../engine.js';
-import { addToResidual, attentionOptions, gateAndUp, mlpOutput, projections, type Layer } from '../layer.js';
+import { addToResidual, attentionOptions, gateAndUp, mlpOutput, norm, projections, type Layer } from '../layer.js';
 import type { Parameters } from '../parameters.js';
+import { longFrom, rotaryRows, rotaryTables, rotaryWidth } from '../rotary.js';
 import { sampleToken, type SamplingOptions } from './sample.js';
 
 export interface GenerationRequest {
@@ -28,6 +27,14 @@ export interface Generation {
   finish: 'stop' | 'length';
   /** The end token, which `ids` leave out. */
   stopId?: number;
+}
+
+/** A token row of one pass; `tokens` its sequence has with it. */
+interface Row {
+  id: number;
+  position: number;
+  slot: number;
+  tokens: number;
 }
 
 /** A reference whose logits are mixed into the policy's. */
@@ -49,6 +56,10 @@ export class Generator {
   private readonly program: Program;
   private readonly ids: Tensor;
   private readonly position: Tensor;
+  /** Rows of the rotary tables: the positions, but for answers that have grown long where that makes a difference. */
+  private readonly rotary: Tensor;
+  private readonly longFrom: number;
+  private readonly rows: number;
   private readonly span: Tensor;
   private readonly dst: Tensor;
   private readonly src: Tensor;
@@ -62,52 +73,58 @@ export class Generator {
    * @param realign decodes the policy whose logits are λ f + (1 - λ) r at every position, both models together (ε-DPO paper, Proposition 1;
    *   Liu et al. 2024, arXiv 2402.02992): what training at β/λ would come to
    */
-  constructor(private readonly gpu: Gpu, private readonly parameters: Parameters, private readonly slots: number, private readonly length: number, private readonly rows: number, private readonly realign?: Realignment) {
-    this.reference = realign && new Generator(gpu, realign.reference, slots, length, rows);
+  constructor(private readonly gpu: Gpu, private readonly parameters: Parameters, private readonly slots: number, private readonly length: number, rows: number, private readonly realign?: Realignment) {
+    // An answer that grows long is fed again from its start, in one pass.
+    this.rows = Math.max(rows, ...[parameters, realign?.reference].map((m) => (m ? (longFrom(m.spec, length) ?? -1) + 1 : 0)));
+    this.reference = realign && new Generator(gpu, realign.reference, slots, length, this.rows);
     const { spec } = parameters;
     const { D, H, G, C, F, L, names, block } = spec;
-    const N = new Dyn('N', rows);
+    const N = new Dyn('N', this.rows);
     const S = new Dyn('S', slots);
     const make = (label: string, ...shape: Extent[]): Tensor => new Tensor(gpu, `generate.${label}`, shape);
     const u32 = (label: string, ...shape: Extent[]): Tensor => new Tensor(gpu, `generate.${label}`, shape, 'u32');
     this.ids = u32('ids', N);
     this.position = u32('position', N);
+    const long = longFrom(spec, length);
+    this.longFrom = long ?? Infinity;
+    this.rotary = long === undefined ? this.position : u32('rotary', N);
     this.span = u32('span', N, 4);
     this.dst = u32('dst', N);
     this.src = u32('src', S);
     const p = (this.program = new Program(gpu, 'generate'));
-    const table = make('rope', length, C);
-    table.write(ropeTable(length, block.position.frequencies));
+    const R = rotaryWidth(spec);
+    const table = R > 0 ? make('rope', rotaryRows(spec, length), R) : undefined;
+    table?.write(rotaryTables(spec, length));
     const [x, xmid, h] = [make('x', N, D), make('xmid', N, D), make('h', N, D)];
     const [q, k, v, o] = [make('q', N, H * C), make('k', N, G * C), make('v', N, G * C), make('o', N, H * C)];
-    const [gate, up, act] = [make('gate', N, F), make('up', N, F), make('act', N, F)];
-    const [rstd, lse] = [make('rstd', N), make('lse', N, H)];
+    const first = names.layers[0]!;
+    const [gate, up, act] = [first.gate ? make('gate', N, F) : undefined, make('up', N, F), make('act', N, F)];
+    const [rstd, mean, lse] = [make('rstd', N), first.norm1Bias ? make('mean', N) : undefined, make('lse', N, H)];
     const value = (name: string): Tensor => parameters.piece(name).value;
     const { adapters } = parameters;
     const lora = adapters && { u: make('lora', N, adapters.rank), dropout: undefined };
-    const { eps, offset } = block.norm;
-    const first = names.layers[0]!;
     const qHead = first.qNorm ? { raw: make('q_raw', N, H * C), rstd: make('rstd_q', N.times(H)) } : undefined;
     const kHead = first.kNorm ? { raw: make('k_raw', N, G * C), rstd: make('rstd_k', N.times(G)) } : undefined;
     const post = first.postNorm1 ? { out: make('post', N, D), rstd } : undefined;
     embed(p, { ids: this.ids, pieces: parameters.get(names.embed).pieces.map((e) => ({ first: e.first, table: e.value })), x }, spec.embedScale);
+    if (names.positions) embedAdd(p, { ids: this.position, table: value(names.positions), x });
     for (let l = 0; l < L; l++) {
-      const layer: Layer = { spec, w: names.layers[l]!, value, adapter: (name) => adapters?.of(name), lora };
+      const layer: Layer = { spec, w: names.layers[l]!, l, value, adapter: (name) => adapters?.of(name), lora };
       const { w } = layer;
       const [kc, vc] = [make(`cache.k${l}`, slots * length, G * C), make(`cache.v${l}`, slots * length, G * C)];
-      rmsNorm(p, { x, gain: value(w.norm1), y: h, rstd }, eps, offset);
-      projections(p, layer, { h, q, k, v, qHead, kHead, rope: table, position: this.position });
+      norm(p, layer, w.norm1, w.norm1Bias, { x, y: h, rstd, mean });
+      projections(p, layer, { h, q, k, v, qHead, kHead, rope: table, rotary: this.rotary });
       scatterRows(p, { x: k, dst: this.dst, y: kc });
       scatterRows(p, { x: v, dst: this.dst, y: vc });
       attention(p, { q, k: kc, v: vc, span: this.span, position: this.position, o, lse }, attentionOptions(spec, l));
-      addToResidual(p, layer, w.o, w.postNorm1, { o, x, y: xmid, post });
-      rmsNorm(p, { x: xmid, gain: value(w.norm2), y: h, rstd }, eps, offset);
+      addToResidual(p, layer, w.o, w.postNorm1, { o, x, y: xmid, post }, w.oBias);
+      norm(p, layer, w.norm2, w.norm2Bias, { x: block.parallel ? x : xmid, y: h, rstd, mean });
       gateAndUp(p, layer, { h, gate, up });
       mlpOutput(p, layer, { gate, up, act, x: xmid, y: x, post });
     }
-    const [last, hidden, rstdLast] = [make('last', S, D), make('hidden', S, D), make('rstd_last', S)];
+    const [last, hidden] = [make('last', S, D), make('hidden', S, D)];
     gatherRows(p, { x, src: this.src, y: last });
-    rmsNorm(p, { x: last, gain: value(names.norm), y: hidden, rstd: rstdLast }, eps, offset);
+    norm(p, { spec, value }, names.norm, names.normBias, { x: last, y: hidden, rstd: make('rstd_last', S), mean: names.normBias ? make('mean_last', S) : undefined });
     this.logits = headTable(parameters).map((piece, i) => {
       const logits = make(`logits${i}`, S, piece.value.shape[0]!);
       matmulNT(p, { x: hidden, w: piece.value, y: logits });
@@ -135,14 +152,16 @@ export class Generator {
       if (active.every((a) => a === undefined) || stopped()) return;
       // Rows of this pass: each slot's tokens not yet in the cache, whole prompts while they fit.
       const members: number[] = [];
-      const rows: Array<{ id: number; position: number; slot: number }> = [];
+      const rows: Row[] = [];
       const src: number[] = [];
       active.forEach((a, slot) => {
         if (!a) return;
         const all = [...a.request.prompt, ...a.ids];
+        // Grown long, a sequence is turned by other angles from its start: the cache is made again, as transformers does for Phi-3.
+        if ([this.longFrom, this.reference?.longFrom ?? Infinity].some((from) => all.length > from && a.fed <= from)) a.fed = 0;
         const fresh = all.slice(a.fed);
         if (rows.length + fresh.length > this.rows) return;
-        fresh.forEach((id, i) => rows.push({ id, position: a.fed + i, slot }));
+        fresh.forEach((id, i) => rows.push({ id, position: a.fed + i, slot, tokens: all.length }));
         a.fed = all.length;
         src.push(rows.length - 1);
         members.push(slot);
@@ -163,10 +182,11 @@ export class Generator {
   }
 
   /** One forward pass over `rows`; logits of the rows `src`. */
-  private async pass(rows: Array<{ id: number; position: number; slot: number }>, src: number[]): Promise<Float32Array[]> {
-    const column = (f: (r: (typeof rows)[number]) => number): Uint32Array => Uint32Array.from(rows, f);
+  private async pass(rows: Row[], src: number[]): Promise<Float32Array[]> {
+    const column = (f: (r: Row) => number): Uint32Array => Uint32Array.from(rows, f);
     this.ids.write(column((r) => r.id));
     this.position.write(column((r) => r.position));
+    if (this.rotary !== this.position) this.rotary.write(column((r) => r.position + (r.tokens > this.longFrom ? this.length : 0)));
     this.dst.write(column((r) => r.slot * this.length + r.position));
     // Keys of a row: its slot's cache up to itself; the second range of a span is left empty.
     this.span.write(Uint32Array.from(rows.flatMap((r, i) => [r.slot * this.length, r.slot * this.length + r.position + 1, i + 1, 0])));

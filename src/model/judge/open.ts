@@ -23,7 +23,7 @@ export const openaiOptions = (model: string, config: RunConfig, io: CliIo): Open
 const KINDS: Record<string, Opener> = {
   command: (program) => commandJudge(program),
   openai: (model, config, _device, io, signal) => openaiJudge({ ...openaiOptions(model, config, io), signal }),
-  pairrm: async (model, config, device, io, signal) => pairrmJudge(await localModel(model, { offline: config.offline }, io), device, config.token_budget, signal),
+  pairrm: async (model, config, device, io, signal) => pairrmJudge(await localModel(model, { offline: config.offline }, io), device, config.token_budget, signal, config.judge_dtype),
   reward: async (model, config, device, io) => rewardJudge(await localModel(model, { offline: config.offline }, io), device, config.token_budget),
 };
 

@@ -12,6 +12,10 @@ export interface Question {
 }
 export type Verdict = 'a' | 'b' | 'tie' | 'invalid';
 
+/** How a judge's matrices are kept on the GPU. */
+export const JUDGE_DTYPES = ['float32', 'float16'] as const;
+export type JudgeDtype = (typeof JUDGE_DTYPES)[number];
+
 /** Takes a verdict as it comes; `detail` (scores, a judge's words) is kept beside it. */
 export type OnVerdict = (id: string, verdict: Verdict, detail?: Record<string, unknown>) => void;
 

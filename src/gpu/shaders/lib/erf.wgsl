@@ -47,10 +47,16 @@ fn erf(x: f32) -> f32 {
   if (a < 1.0) { return erf_inner(x); }
   return sign(x) * (1.0 - erfc_outer(a));
 }
-// x Phi(x) = x/2 (1 + erf(x / sqrt 2)); the left tail from erfc itself, so that nothing cancels there.
+// Phi(x) = (1 + erf(x / sqrt 2)) / 2; the left tail from erfc itself, so that nothing cancels there.
+fn normal_cdf(x: f32) -> f32 {
+  let z = x * 0.7071067811865476;
+  if (abs(z) < 1.0) { return 0.5 + 0.5 * erf_inner(z); }
+  let tail = 0.5 * erfc_outer(abs(z));
+  return select(tail, 1.0 - tail, x > 0.0);
+}
+// x Phi(x) = x/2 (1 + erf(x / sqrt 2)).
 fn gelu_erf(x: f32) -> f32 {
   let z = x * 0.7071067811865476;
   if (abs(z) < 1.0) { return 0.5 * x * (1.0 + erf_inner(z)); }
-  let tail = 0.5 * erfc_outer(abs(z));
-  return x * select(tail, 1.0 - tail, x > 0.0);
+  return x * normal_cdf(x);
 }

@@ -1,6 +1,6 @@
 import type { Gpu } from '../../../gpu/device.js';
 import { loadTokenizer } from '../../text/tokenizer.js';
-import type { Judge, Question, Verdict } from '../types.js';
+import type { Judge, JudgeDtype, Question, Verdict } from '../types.js';
 import { comparison } from './conversation.js';
 import { openPairRmFolder } from './folder.js';
 import { PairInputs, type PairInput } from './inputs.js';
@@ -13,14 +13,15 @@ const CHUNK = 32;
  * PairRM as the judge. A comparison is scored in both orders, d(a, b) − d(b, a) decides, and changes its sign to the bit where a and b change places:
  * above 0 `a` wins, below 0 `b`, 0 is a tie (llm-blender counts it against `a`).
  * @param signal ends it after what is under way
+ * @param dtype of its matrices on the GPU; float16 is PairRM's own setting and half the memory
  */
-export async function pairrmJudge(path: string, device: () => Promise<Gpu>, tokenBudget: number, signal?: AbortSignal): Promise<Judge> {
+export async function pairrmJudge(path: string, device: () => Promise<Gpu>, tokenBudget: number, signal?: AbortSignal, dtype: JudgeDtype = 'float32'): Promise<Judge> {
   const folder = openPairRmFolder(path);
   const tokenizer = await loadTokenizer(path);
   const inputs = new PairInputs(tokenizer, folder.limits, folder.spec.V, path);
   let scorer: Promise<PairScorer> | undefined;
   return {
-    identity: { judge: `pairrm:${folder.weights.weightsHash()}`, tokenizer: tokenizer.hash, source_maxlength: folder.limits.source, candidate_maxlength: folder.limits.candidate },
+    identity: { judge: `pairrm:${folder.weights.weightsHash()}`, tokenizer: tokenizer.hash, source_maxlength: folder.limits.source, candidate_maxlength: folder.limits.candidate, ...(dtype === 'float32' ? {} : { dtype }) },
     async ask(questions, each) {
       for (;;) {
         const some = await questions.take(CHUNK);
@@ -37,7 +38,7 @@ export async function pairrmJudge(path: string, device: () => Promise<Gpu>, toke
           return c ? { q, ab: run(c.source, c.a, c.b), ba: run(c.source, c.b, c.a) } : { q };
         });
         const keys = [...runs.keys()];
-        scorer ??= device().then((gpu) => PairScorer.open(gpu, folder, tokenBudget));
+        scorer ??= device().then((gpu) => PairScorer.open(gpu, folder, tokenBudget, dtype));
         const scores = await (await scorer).score(keys.map((k) => runs.get(k)!));
         const difference = new Map(keys.map((k, i) => [k, scores[i]!.left - scores[i]!.right]));
         for (const { q, ab, ba } of asked) {

@@ -11,6 +11,7 @@ import { planMicroBatches } from '../../batch/pack.js';
 import { DebertaEncoder } from '../../deberta/encoder.js';
 import { FrozenTensors } from '../../frozen_tensors.js';
 import { BACKBONE, HEAD, type PairRmModel } from './folder.js';
+import type { JudgeDtype } from '../types.js';
 import type { PairInput } from './inputs.js';
 
 /** Scores of both answers in one order. PairRM's logit is left − right. */
@@ -51,9 +52,12 @@ export class PairScorer {
     this.ring = new ReadbackRing(gpu, this.scores.bytes, 3);
   }
 
-  /** @param rows token rows of a batch. Throws InputError where a weight is not finite. */
-  static async open(gpu: Gpu, { spec, tensors, read }: PairRmModel, rows: number): Promise<PairScorer> {
-    const weights = await FrozenTensors.load(gpu, tensors, 'pairrm', read);
+  /**
+   * @param rows token rows of a batch. Throws InputError where a weight is not finite.
+   * @param dtype how matrices are kept on the GPU; the arithmetic is f32
+   */
+  static async open(gpu: Gpu, { spec, tensors, read }: PairRmModel, rows: number, dtype: JudgeDtype = 'float32'): Promise<PairScorer> {
+    const weights = await FrozenTensors.load(gpu, tensors, 'pairrm', read, dtype === 'float16');
     const encoder = await DebertaEncoder.open(gpu, spec, weights, BACKBONE, rows);
     const scorer = new PairScorer(gpu, encoder, weights, spec.D, { rows, sequences: Math.max(1, Math.floor(rows / FEWEST_ROWS)) });
     await scorer.program.ready();
@@ -77,10 +81,10 @@ export class PairScorer {
     };
     for (const members of plan) {
       const batch = members.map((m) => inputs[m]!);
-      const { starts, rows } = this.encoder.write(batch.map((b) => b.ids));
+      const { starts, values } = this.encoder.write(batch.map((b) => b.ids));
       this.places.write(Uint32Array.from(batch.flatMap((b, i) => [b.source, b.first, b.source, b.second].map((at) => starts[i]! + at))));
       const encoder = this.gpu.device.createCommandEncoder({ label: 'pairrm' });
-      this.program.encode(encoder, { N: rows, P: batch.length });
+      this.program.encode(encoder, { ...values, P: batch.length });
       const read = this.ring.capture(encoder, [this.scores]);
       this.gpu.device.queue.submit([encoder.finish()]);
       reads.push({ members, read });

@@ -8,7 +8,10 @@ import { pack, planMicroBatches } from '../../batch/pack.js';
 import { batchAxes, BatchTensors } from '../../batch/tensors.js';
 import { InputError } from '../../../errors.js';
 import { ModelFolder } from '../../files/hf_folder.js';
+import type { ModelSpec } from '../../families/spec.js';
 import { Parameters } from '../../parameters.js';
+import { requirePositions } from '../../position_limit.js';
+import { longFrom } from '../../rotary.js';
 import { sequenceCapacity } from '../../session.js';
 import { forward } from '../../transformer.js';
 
@@ -25,7 +28,7 @@ export function openRewardFolder(path: string): ModelFolder {
     if (labels !== 1) throw new InputError(`${path} gives ${labels} scores to a dialogue; one was expected`, 'a reward model has num_labels: 1');
     // No lm_head in the files: the score takes its place.
     return { ...spec, tied: true };
-  });
+  }, [HEAD]);
 }
 
 /** Scores of token sequences by a decoder: its final-norm state at the last token times score.weight [1, D], as transformers reads it. */
@@ -35,9 +38,12 @@ export class RewardDecoder {
   private readonly ring: ReadbackRing;
   private readonly scores: Tensor;
 
+  private readonly spec: ModelSpec;
+
   private constructor(private readonly gpu: Gpu, parameters: Parameters, score: Tensor, private readonly capacity: { rows: number; sequences: number }) {
     const axes = batchAxes(capacity);
-    this.batch = new BatchTensors(gpu, axes);
+    this.spec = parameters.spec;
+    this.batch = new BatchTensors(gpu, axes, longFrom(parameters.spec, axes.N.capacity));
     const acts = new Activations(gpu, parameters.spec, axes, 'forward', 'reward');
     this.scores = new Tensor(gpu, 'scores', [axes.S, 1]);
     this.program = new Program(gpu, 'reward');
@@ -64,6 +70,7 @@ export class RewardDecoder {
   /** @returns one score per sequence; a score does not depend on what else is in the batch. Throws InputError for one longer than the rows. */
   async score(sequences: number[][]): Promise<number[]> {
     const longest = Math.max(0, ...sequences.map((s) => s.length));
+    requirePositions(this.spec, longest + 1, 'a dialogue with the row that scores it has', 'a reward model with more positions');
     if (longest >= this.capacity.rows) throw new InputError(`a dialogue has ${longest} tokens, token_budget is ${this.capacity.rows}`, `--token_budget ${longest + 1}`);
     // One more row as the label of the last token: what is scored is the state that would predict it.
     const plan = planMicroBatches(sequences.map((s, id) => ({ rows: s.length + 1, sequences: 1, id })), this.capacity);
