@@ -87,8 +87,8 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (c.max_steps > 0 && given.has('num_train_epochs')) notes.push(`num_train_epochs: not used (max_steps ${c.max_steps} wins, as in transformers)`);
   if (c.overwrite_output_dir && c.resume_from_checkpoint !== undefined && c.resume_from_checkpoint !== false) notes.push('overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)');
   if (c.sync_ref_model) {
-    if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `sync_ref_model moves the reference, and loss_type ${chosen} has none`);
-    else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `sync_ref_model moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);
+    if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `moves the reference, and loss_type ${chosen} has none`);
+    else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);
   }
   if (c.judge_dtype !== 'float32' && c.judge !== undefined && !c.judge.startsWith('pairrm:')) add(['judge_dtype', 'judge'], `is about judge: pairrm:FOLDER, got judge: ${c.judge}`);
   if (c.realign !== undefined) {
@@ -116,7 +116,7 @@ function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<k
   if (c.use_peft) {
     if (c.lora_modules_to_save?.length) add(['lora_modules_to_save', 'use_peft'], `modules trained in full beside adapters are not available; leave it out, got ${JSON.stringify(c.lora_modules_to_save)}`);
     if (given.has('lora_dropout') && c.lora_dropout > 0 && c.disable_dropout && purpose !== 'sft') notes.push('lora_dropout: not used (disable_dropout is true, as TRL’s DPO trainer has it too; --disable_dropout false)');
-    if (c.sync_ref_model) add(['sync_ref_model', 'use_peft'], 'sync_ref_model moves the reference’s weights, which adapters leave frozen; give one of the two');
+    if (c.sync_ref_model) add(['sync_ref_model', 'use_peft'], 'moves the reference’s weights, which adapters leave frozen; give one of the two');
   } else {
     const unused = LORA_KEYS.filter((k) => given.has(k) && c[k] !== defaultOf(k));
     if (unused.length > 0 && trains) notes.push(`${unused.join(', ')}: not used (only has an effect with use_peft)`);
