@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { META } from '../config/keys.js';
 import { asArgs, evaluatePoint, type Edpo } from '../compare/evaluate.js';
 import { readGrid, shardOf, type Grid, type GridRun } from '../compare/grid.js';
 import { refuseChanged } from '../compare/changed.js';
@@ -16,9 +17,11 @@ import type { CliIo } from './io.js';
 const bin = fileURLToPath(new URL('../../../bin/edpo.js', import.meta.url));
 
 export interface CompareFlags {
-  config?: string;
-  shard?: string;
-  figures?: boolean;
+  config?: string | undefined;
+  shard?: string | undefined;
+  figures?: boolean | undefined;
+  /** Keys of all runs, over the base file. */
+  keys: Record<string, string>;
 }
 
 /**
@@ -27,7 +30,7 @@ export interface CompareFlags {
  */
 export async function run(o: CompareFlags, io: CliIo): Promise<number> {
   if (o.config === undefined) throw new InputError('compare needs a comparison', 'edpo compare --config configs/compare/quickstart.yaml');
-  const grid = readGrid(o.config);
+  const grid = readGrid(o.config, o.keys);
   const mine = shardOf(grid.runs, o.shard);
   refuseChanged(grid);
   mkdirSync(grid.folder, { recursive: true });
@@ -75,8 +78,10 @@ async function fillCache(grid: Grid, runs: GridRun[], edpo: Edpo, io: CliIo): Pr
   const r = cached.find((x) => lossOf(x.config).needs.reference === 'hidden') ?? cached[0];
   if (!r) return;
   io.say(`compare: reference cache for ${cached.length} of ${runs.length} runs`);
-  await edpo(['precompute-ref', '--config', grid.base, '--loss_type', lossNames(r.config).join(','), '--ref_cache', grid.refCache]);
+  await edpo(['precompute-ref', '--config', grid.base, ...asArgs(ofCache(grid.shared)), '--loss_type', lossNames(r.config).join(','), '--ref_cache', grid.refCache]);
 }
+
+const ofCache = (keys: Record<string, string>): Record<string, string> => Object.fromEntries(Object.entries(keys).filter(([k]) => META[k]!.commands.includes('precompute-ref')));
 
 async function train(grid: Grid, r: GridRun, edpo: Edpo): Promise<void> {
   if (finished(r)) return;

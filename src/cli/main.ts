@@ -9,7 +9,6 @@ import { EdpoError } from '../errors.js';
 import { completionScript, SHELLS } from './completion.js';
 import { addKeyFlags, flagNames, flagsOf, normalise } from './flags.js';
 import { createIo, type CliIo, type Loudness } from './io.js';
-import type { CompareFlags } from './compare.js';
 import type { ReportFlags } from './report.js';
 
 type Runner = { run(config: RunConfig, io: CliIo): Promise<number> };
@@ -66,9 +65,10 @@ function build(finish: (code: number) => void): Command {
     .addOption(new Option('--adapter <name>', 'as in training').default('auto').env('EDPO_ADAPTER')).option(...jsonFlag)
     .addHelpText('after', examples('edpo doctor', 'edpo doctor --adapter swiftshader --json'))
     .action(async (o: { adapter: string; json?: boolean }) => finish(await (await import('./doctor.js')).run(o, io)));
-  withCommon(program.command('compare').description('methods x overrides x seeds over one data set and one reference cache: one table, one page; resumes').option('--config <file>', 'the comparison: base, output_dir, methods, overrides, seeds, winrate, checkpoints, realign, targets').option('--shard <i/n>', 'only the i-th (from 0) of n parts of the grid').option('--figures', 'each figure of the page also as SVG and CSV, in output_dir/figures'))
-    .addHelpText('after', examples('edpo compare --config configs/compare/quickstart.yaml', 'edpo compare --config configs/compare/quickstart.yaml --shard 0/4', 'edpo compare --config configs/compare/fig5.yaml --figures'))
-    .action(async (o: CompareFlags) => finish(await (await import('./compare.js')).run(o, io)));
+  const compare = withCommon(program.command('compare').description('methods x overrides x seeds over one data set and one reference cache: one table, one page; resumes').option('--config <file>', 'the comparison: base, output_dir, methods, overrides, seeds, winrate, checkpoints, realign, targets').option('--shard <i/n>', 'only the i-th (from 0) of n parts of the grid').option('--figures', 'each figure of the page also as SVG and CSV, in output_dir/figures'));
+  addKeyFlags(compare, 'train');
+  compare.addHelpText('after', examples('edpo compare --config configs/compare/quickstart.yaml', 'edpo compare --config configs/compare/quickstart.yaml --shard 0/4', 'edpo compare --config configs/compare/fig5.yaml --figures'))
+    .action(async ({ config, shard, figures, ...o }: Record<string, string | boolean>) => finish(await (await import('./compare.js')).run({ config: config as string | undefined, shard: shard as string | undefined, figures: figures === true, keys: flagsOf(o) }, io)));
   withCommon(program.command('methods').description('list the losses: formula, paper, what each needs of the reference, its parameters').option(...jsonFlag))
     .addHelpText('after', examples('edpo methods --json'))
     .action(async (o: { json?: boolean }) => finish((await import('./methods.js')).run(o, io)));

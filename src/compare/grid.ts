@@ -48,9 +48,14 @@ export interface GridRun {
   config: RunConfig;
 }
 
+/** Keys that the comparison gives itself. */
+const OWN = ['loss_type', 'seed', 'ref_cache'];
+
 export interface Grid {
   title: string | undefined;
   base: string;
+  /** Flags of the command line: over the base file, under what a method or an override says. */
+  shared: Record<string, string>;
   folder: string;
   refCache: string;
   runs: GridRun[];
@@ -64,8 +69,15 @@ export interface Grid {
 const asText = (v: z.infer<typeof settings>[string]): string => (Array.isArray(v) ? v.join(',') : String(v));
 const asFlags = (keys: z.infer<typeof settings>): Record<string, string> => Object.fromEntries(Object.entries(keys).map(([k, v]) => [k, asText(v)]));
 
-/** Reads a comparison; every run's configuration is checked before the first one starts. Throws InputErrors with all problems. */
-export function readGrid(path: string): Grid {
+/**
+ * Reads a comparison; every run's configuration is checked before the first one starts.
+ * @param typed keys given as flags: for all runs; output_dir: another folder for the comparison
+ * @throws InputErrors with all problems
+ */
+export function readGrid(path: string, typed: Record<string, string> = {}): Grid {
+  const { output_dir: elsewhere, ...shared } = typed;
+  const own = OWN.filter((k) => k in shared);
+  if (own.length > 0) throw new InputErrors('the comparison sets these itself', own.map((k) => `--${k} ${shared[k]}`), 'methods, overrides and seeds in the comparison\u2019s file');
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -75,7 +87,8 @@ export function readGrid(path: string): Grid {
   const raw = Object.fromEntries(readYaml(text, path, []).map((e) => [e.key, e.value]));
   const parsed = schema.safeParse(raw);
   if (!parsed.success) throw new InputErrors(`${path} is no comparison`, parsed.error.issues.map((i) => `${i.path.join('.') || '(top)'}: ${i.message}`), `keys: ${Object.keys(schema.shape).join(', ')}; configs/compare/quickstart.yaml is an example`);
-  const { base: given, output_dir: folder, methods, overrides, seeds, winrate, title, checkpoints, realign = [], targets = [], pairs } = parsed.data;
+  const { base: given, output_dir: written, methods, overrides, seeds, winrate, title, checkpoints, realign = [], targets = [], pairs } = parsed.data;
+  const folder = elsewhere ?? written;
   const base = resolve(dirname(path), given);
   const problems: string[] = [];
   const runs: GridRun[] = [];
@@ -97,7 +110,7 @@ export function readGrid(path: string): Grid {
       const name = [method, ...Object.entries(varied).map(([k, v]) => `${k}${v}`)].join('-').replace(/[^\w.+-]/g, '_');
       for (const seed of seeds) {
         const out = join(folder, `${name}-s${seed}`);
-        const flags = { ...asFlags(keys), ...varied, seed: String(seed), output_dir: out, ref_cache: refCache };
+        const flags = { ...shared, ...asFlags(keys), ...varied, seed: String(seed), output_dir: out, ref_cache: refCache };
         try {
           const { config } = loadConfig({ file: base, flags, env: process.env, command: 'train' });
           runs.push({ method, name, seed, varied, folder: out, flags, config });
@@ -112,7 +125,7 @@ export function readGrid(path: string): Grid {
   const twice = [...new Set(runs.map((r) => r.folder).filter((f, i, all) => all.indexOf(f) < i))];
   if (problems.length === 0) problems.push(...twice.map((f) => `${f}: two runs of one folder; overrides that are alike, or a seed twice`));
   if (problems.length > 0) throw new InputErrors(`${path}: ${problems.length} problem${problems.length > 1 ? 's' : ''}`, problems, 'edpo config --explain KEY says what a key means');
-  return { title, base, folder, refCache, runs, winrate: winrate && asFlags(winrate), checkpoints, realign, targets, pairs };
+  return { title, base, shared, folder, refCache, runs, winrate: winrate && asFlags(winrate), checkpoints, realign, targets, pairs };
 }
 
 /** What is wrong with a method's loss_type; undefined where nothing is. */
