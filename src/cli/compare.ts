@@ -42,7 +42,8 @@ export async function run(o: CompareFlags, io: CliIo): Promise<number> {
   });
   /** Runs one public command; its own words go to stderr as they come. */
   const edpo: Edpo = async (args) => {
-    child = spawn(process.execPath, [bin, ...args], { stdio: ['ignore', 'ignore', 'inherit'] });
+    // A channel, so that a run ends when this process does, whatever ends it: its folder must not stay locked by an orphan.
+    child = spawn(process.execPath, [bin, ...args], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env: { ...process.env, EDPO_END_WITH_PARENT: '1' } });
     const code = await new Promise<number | null>((done) => child!.on('close', done));
     if (stopped) throw new EdpoError(`interrupted; finished runs are kept in ${grid.folder}`, { exitCode: 130, hint: 'the same command goes on' });
     if (code !== 0) throw new EdpoError(`edpo ${args[0]} ended with exit code ${code ?? 'none (killed)'}`, { exitCode: code === 2 ? 2 : 1, hint: `what it said stands above; by hand: edpo ${args.join(' ')}` });

@@ -123,6 +123,12 @@ function report(error: unknown): number {
 // Errors outside the command's own promise (an event's callback) end the run in the same words.
 process.on('uncaughtException', (error) => process.exit(report(error)));
 
+// A run of a comparison that was killed.
+if (process.env['EDPO_END_WITH_PARENT'] && process.channel) {
+  process.once('disconnect', () => process.exit(1));
+  process.channel.unref();
+}
+
 let code = 0;
 const program = build((c) => (code = c));
 try {

@@ -22,6 +22,10 @@ const OTHERS: Record<string, string> = {
 /** Where TRL differs on purpose (losses.md 2.1): what it means, and which of its figures are not edpo’s. */
 const DIFFERENT: Record<string, { why: string; not: string[] }> = {
   'sigmoid label_smoothing': { why: 'TRL since 0.29 ignores label_smoothing with sigmoid; edpo applies it, as TRL up to 0.28', not: ['loss', 'grad_norm', 'gradients'] },
+  sft: { why: 'edpo sft reads the chosen responses alone, and TRL’s entropy is of both', not: ['entropy'] },
+  ld_dpo: { why: 'TRL logs the weighted sums as logps, edpo the log-probs themselves', not: ['logps/chosen', 'logps/rejected'] },
+  ...Object.fromEntries(['cpo simpo', 'simpo', 'simpo label_smoothing'].map((name) => [name, { why: 'TRL logs log-probs per token for SimPO, edpo their sums', not: ['logps/chosen', 'logps/rejected'] }])),
+  alphapo: { why: 'as for SimPO; and TRL logs AlphaPO’s transformed reward, edpo SimPO’s β ā, of which it is a monotone function', not: ['logps/chosen', 'logps/rejected', 'rewards/chosen', 'rewards/rejected', 'rewards/margins'] },
 };
 
 /** edpo’s keys for a case; the same names but where a trainer of TRL’s is a method of edpo’s. */
@@ -106,7 +110,7 @@ async function oneStep(c: Case): Promise<{ metrics: Record<string, number>; grad
 }
 
 /** Metrics by the same name that mean something else in TRL, or that edpo has not. */
-const UNLIKE = ['mean_token_accuracy', 'logits/chosen', 'logits/rejected', 'log_odds_ratio', 'log_odds_chosen', 'nll_loss', 'entropy'];
+const UNLIKE = ['mean_token_accuracy', 'logits/chosen', 'logits/rejected', 'log_odds_ratio', 'log_odds_chosen', 'nll_loss'];
 const near = (got: number, want: number, size = Math.abs(want)): boolean => Math.abs(got - want) <= 1e-4 * Math.max(1, size);
 const missing: string[] = [];
 
