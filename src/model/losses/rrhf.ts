@@ -6,6 +6,7 @@ export const rrhf: LossDefinition = {
   title: 'RRHF',
   citation: 'Yuan et al. 2023, arXiv 2304.05302, for two responses',
   formula: 'max(0, b/n_l - a/n_w) - λa',
+  semantics: 'the paper, for two responses',
   needs: { branches: 2, reference: 'none', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,
   params: { rrhf_lambda: { default: 1, about: 'λ, weight of RRHF’s likelihood term' } },
