@@ -58,7 +58,7 @@ export const shape = {
   lora_dropout: key('lora_dropout', 'model', LORA, z.number().min(0).lt(1).default(0.05), 'share of the elements of an adapter’s input that fall in training; without effect in train while disable_dropout is true'),
   disable_dropout: key('disable_dropout', 'model', ['train', 'plan'], z.boolean().default(true), 'no dropout in preference training (lora_dropout), as TRL’s DPO has it; sft takes lora_dropout as it is'),
   use_rslora: key('use_rslora', 'model', LORA, z.boolean().default(false), 'scale adapters by α/√r'),
-  lora_modules_to_save: key('lora_modules_to_save', 'model', LORA, list.optional(), 'not available: modules trained in full beside the adapters'),
+  lora_modules_to_save: key('lora_modules_to_save', 'model', LORA, list.optional(), 'modules trained in full beside the adapters, matched by the ends of their paths as in PEFT (lm_head, embed_tokens, norm)'),
   dtype: key('dtype', 'model', MODEL, z.enum(['float32']).default('float32'), 'arithmetic of the run'),
 
   dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, a folder with files named by split, or a hub id (ORG/NAME or ORG/NAME@REVISION)'),
