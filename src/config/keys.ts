@@ -50,6 +50,7 @@ export const shape = {
   adapter_name_or_path: key('adapter_name_or_path', 'model', [...COMMANDS], text.optional(), 'folder or hub id of a LoRA adapter on model_name_or_path; for one whose own adapter_config.json names its base, model_name_or_path alone does'),
   ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'generate', 'plan'], text.optional(), 'folder or hub id of the reference; the policy as it starts where absent'),
   chat_template: key('chat_template', 'model', [...DATA, 'generate'], text.optional(), 'Jinja file (or text) instead of the tokenizer’s own chat template'),
+  system_messages: key('system_messages', 'model', [...DATA, 'generate'], z.enum(['template', 'merge']).default('template'), 'template: as the chat template takes them, and Gemma’s refuses them; merge: put before the first user message, an empty line between'),
   save_dtype: key('save_dtype', 'model', ['train', 'sft', 'merge'], z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'format of written weights; auto: as the base stores them (adapters: float32)'),
   use_peft: key('use_peft', 'model', [...LORA, 'precompute-ref'], z.boolean().default(false), 'LoRA: train adapters on frozen weights; the result is an adapter in PEFT’s layout'),
   lora_r: key('lora_r', 'model', LORA, z.int().positive().default(16), 'rank r of the adapters'),
