@@ -98,6 +98,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     if (purpose === 'eval' && loss?.needs.reference === 'logps' && c.ref_cache !== undefined && c.ref_mode === 'cache') add(['realign', 'ref_mode'], `needs the reference’s whole distribution, and loss_type ${chosen} caches sums: ref_mode: live, or loss_type: epsilon_dpo`);
   }
   if (c.ref_mode !== 'cache' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push(`ref_cache: not used (ref_mode is ${c.ref_mode})`);
+  optimiser(c, given, add, notes);
   lora(c, given, purpose, add, notes);
   if (c.shard) {
     const [i, n] = c.shard.split('/').map(Number) as [number, number];
@@ -106,6 +107,14 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   if (purpose !== 'config') problems.push(...needs(c, given, bad, purpose));
   return { problems, notes };
+}
+
+/** Keys that one optimiser reads and another does not. */
+function optimiser(c: RunConfig, given: Places, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
+  if (c.optim !== 'sgd' && c.sgd_momentum > 0) add(['sgd_momentum', 'optim'], `belongs to optim: sgd, got optim: ${c.optim}`);
+  if (c.optim !== 'sgd' && c.optim !== 'adafactor') return;
+  const unused = (['adam_beta1', 'adam_beta2', 'adam_epsilon'] as const).filter((k) => given.has(k) && c[k] !== defaultOf(k));
+  if (unused.length > 0) notes.push(`${unused.join(', ')}: not used (optim is ${c.optim})`);
 }
 
 /** Keys that say something of adapters alone. */

@@ -6,6 +6,7 @@ import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
 import { JUDGE_PROTOCOLS } from '../model/judge/openai/protocols.js';
 import { JUDGE_DTYPES } from '../model/judge/types.js';
+import { OPTIMISER_NAMES } from '../model/optim/index.js';
 import { SCHEDULES } from '../model/train/schedule.js';
 import { SINKS } from '../model/train/sinks/types.js';
 
@@ -114,11 +115,12 @@ export const shape = {
   lr_scheduler_kwargs: key('lr_scheduler_kwargs', 'optimiser', TRAINING, z.strictObject({ num_cycles: z.number().positive().optional(), min_lr: z.number().min(0).optional(), min_lr_rate: z.number().min(0).max(1).optional() }).optional(), 'num_cycles, min_lr, min_lr_rate'),
   warmup_ratio: key('warmup_ratio', 'optimiser', TRAINING, z.number().min(0).max(1).default(0), 'share of all steps that warm up; steps are rounded up'),
   warmup_steps: key('warmup_steps', 'optimiser', TRAINING, count.default(0), 'warm-up steps; wins over warmup_ratio'),
-  optim: key('optim', 'optimiser', TRAINING, z.enum(['adamw_torch']).default('adamw_torch'), 'AdamW with decoupled weight decay'),
+  optim: key('optim', 'optimiser', TRAINING, z.enum(OPTIMISER_NAMES).default('adamw_torch'), 'AdamW with f32 moments; adamw_8bit: bitsandbytes’ 8-bit blocks; adafactor: factored, as transformers sets it; sgd'),
+  sgd_momentum: key('sgd_momentum', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0), 'sgd: momentum, as torch’s; 0: none, and nothing is kept of it'),
   adam_beta1: key('adam_beta1', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0.9), 'decay of the first moment'),
   adam_beta2: key('adam_beta2', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0.999), 'decay of the second moment'),
   adam_epsilon: key('adam_epsilon', 'optimiser', TRAINING, z.number().positive().default(1e-8), 'added to the root of the second moment'),
-  weight_decay: key('weight_decay', 'optimiser', TRAINING, z.number().min(0).default(0), 'decoupled decay of matrices (not of norm gains)'),
+  weight_decay: key('weight_decay', 'optimiser', TRAINING, z.number().min(0).default(0), 'decay of matrices (not of norm gains), decoupled but in sgd'),
   max_grad_norm: key('max_grad_norm', 'optimiser', TRAINING, z.number().min(0).default(1), 'global gradient norm is clipped to this; 0: never'),
   num_train_epochs: key('num_train_epochs', 'optimiser', TRAINING, z.number().positive().default(3), 'passes over the data'),
   max_steps: key('max_steps', 'optimiser', TRAINING, z.int().min(-1).default(-1), 'optimiser steps instead of epochs; -1: by epochs'),

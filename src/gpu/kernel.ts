@@ -27,6 +27,8 @@ export interface KernelSpec {
   tune?: Record<string, number>;
   /** Extra WGSL put before the shader (a loss body). */
   prelude?: string;
+  /** Snippets of the shader that another takes the place of, by name. */
+  snippets?: Record<string, string>;
   grid: (g: GridInputs) => number;
 }
 
@@ -76,7 +78,7 @@ export function kernelSource(gpu: Gpu, kernel: Kernel, tune: Record<string, numb
     lines.push(`@group(0) @binding(${i}) var<storage, ${access}> ${b.name}: array<${b.wgslType}>; // ${b.axes.join(' ')}`);
   });
   const stem = kernel.shader ?? kernel.name;
-  const body = expandShader(stem, gpu.subgroups ? {} : { 'lib/rows': 'lib/rows_serial' });
+  const body = expandShader(stem, { ...(gpu.subgroups ? {} : { 'lib/rows': 'lib/rows_serial' }), ...kernel.snippets });
   return `${lines.join('\n')}\n${kernel.prelude ?? ''}\n${prelude}\n${body.replaceAll('ENTRY', entryPoint(stem))}`;
 }
 

@@ -234,7 +234,7 @@ t.test('dropout: masks by step and row alone, off in evaluation, gradients by fi
   const engine = await makeEngine(gpu, policy, 'sigmoid', { kind: 'live', parameters: reference }, { over: { beta: 0.3 } });
   const plain = await makeEngine(gpu, (await adapted(gpu, spec, base, settings, values)).policy, 'sigmoid', { kind: 'live', parameters: reference }, { over: { beta: 0.3 } });
   const run = async (docs: Document[], train: boolean, step: number): Promise<number[]> => {
-    engine.dropoutKey = stepKey(1, step);
+    engine.stepKey = stepKey(1, step);
     return column((await engine.microBatch(docs, undefined, 1 / documents.length, train)()).table, 'loss');
   };
   const still = column((await plain.microBatch(documents, undefined, 1 / documents.length, false)()).table, 'loss');
