@@ -4,6 +4,7 @@ import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
+import { matrixNN, matrixNT, matrixTN } from './matmul_matrix.js';
 
 /*
  * Plain f32 products in register tiles: one thread makes a patch of the result and reads its operands straight
@@ -115,8 +116,11 @@ export interface RowRange {
  * y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] for c < count; with `accumulate` y itself is what is added to. x [M,I], w [O,I], y and add [M,Y], Y >= count.
  * A `w` of u32 [O,I/2] holds pairs of f16 (I a multiple of 4); the arithmetic is f32 all the same.
  */
-export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor; accumulate?: boolean } = {}): void {
+export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor; bias?: Tensor; accumulate?: boolean } = {}): void {
   const args = { first: o.first ?? 0, count: o.count ?? size(t.w, 0) };
+  const half = o.accumulate ? undefined : p.operands?.weight(t.w);
+  if (half) return matrixNT(p, { ...t, w: half, ...args }, o);
+  if (o.bias) throw new EdpoError('a product of f32 operands adds no bias');
   const vec4 = by4(size(t.x, 1));
   if (t.w.type === 'u32') {
     if (!vec4 || size(t.w, 1) * 2 !== size(t.x, 1)) throw new EdpoError(`${t.w.describe()} as f16 pairs does not fit ${t.x.describe()}`);
@@ -129,6 +133,8 @@ export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
 /** y[m,i] (+)= Σ_{c<count} x[m,c]·w[first+c,i]. x [M,X], w [O,I], y [M,I]. */
 export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { accumulate?: boolean } = {}): void {
   const args = { first: o.first ?? 0, count: o.count ?? size(t.w, 0) };
+  const half = p.operands?.weight(t.w);
+  if (half) return matrixNN(p, { ...t, w: half, ...args }, o);
   const vec4 = by4(size(t.w, 1));
   run(p, o.accumulate ? kernels.nnAcc : kernels.nn, { vec4, lanes: vec4 && by4(size(t.x, 1), args.count) }, t, args);
 }
@@ -136,6 +142,8 @@ export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
 /** y[first+c,i] += Σ_m a[m,c]·b[m,i] for c < count. a [M,X], b [M,I], y [O,I]; always adds. */
 export function matmulTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor }, o: RowRange = {}): void {
   const args = { first: o.first ?? 0, count: o.count ?? size(t.y, 0) };
+  const half = p.operands?.weight(t.y);
+  if (half) return matrixTN(p, { ...t, w: half, ...args });
   const vec4 = by4(size(t.a, 1), size(t.b, 1), args.count);
   run(p, kernels.tn, { vec4, lanes: vec4 }, t, args);
 }
