@@ -2,7 +2,7 @@ import t from 'tap';
 import { matrixTile, tileFor, type MatrixTile } from '../../src/gpu/matrices.js';
 import { compileKernel } from '../../src/gpu/kernel.js';
 import { OperandStore } from '../../src/gpu/operand_store.js';
-import { matrixKernels, matrixTune, packedBytes } from '../../src/gpu/ops/matmul_matrix.js';
+import { matrixKernels, matrixNT, matrixTune, packedBytes } from '../../src/gpu/ops/matmul_matrix.js';
 import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
 import { Dyn, type Tensor } from '../../src/gpu/tensor.js';
@@ -47,7 +47,7 @@ if (typeof found === 'string') {
         p.mixed(s, () => {
           matmulNT(p, { x, w, y });
           matmulNT(p, { x, w, y: yAdd }, { add: dy });
-          matmulNT(p, { x, w, y: yBias }, { bias: upload(gpu, 'b', [O], bs) });
+          matrixNT(p, { x, w: s.weight(w)!, y: yBias, first: 0, count: O }, { bias: upload(gpu, 'b', [O], bs) });
           matmulNN(p, { x: dy, w, y: dx });
           matmulNN(p, { x: dy, w, y: dxAcc }, { accumulate: true });
           matmulTN(p, { a: dy, b: x, y: dw });
