@@ -101,6 +101,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
+      ...(train.weightsHash ? { weights: train.weightsHash } : {}),
       ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
     };
     const fresh: TrainState = {
