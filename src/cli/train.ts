@@ -104,6 +104,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
       optimiser: [config.optim, optimiserSettings(config)],
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
+      ...(train.weightsHash ? { weights: train.weightsHash } : {}),
       ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
     };
     const fresh: TrainState = {

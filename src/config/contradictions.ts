@@ -1,6 +1,6 @@
 import { losses } from '../model/losses/index.js';
 import { composeLoss, compositionProblem, lossNames } from '../model/losses/modifiers/compose.js';
-import type { LossDefinition } from '../model/losses/types.js';
+import { wantsLive, type LossDefinition } from '../model/losses/types.js';
 import { isEnvironment } from './environment.js';
 import { defaultOf } from './expect.js';
 import { META, type Command, type KeyName, type RunConfig } from './keys.js';
@@ -87,6 +87,9 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   if (c.max_steps > 0 && given.has('num_train_epochs')) notes.push(`num_train_epochs: not used (max_steps ${c.max_steps} wins, as in transformers)`);
   if (c.overwrite_output_dir && c.resume_from_checkpoint !== undefined && c.resume_from_checkpoint !== false) notes.push('overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)');
+  if (loss && wantsLive(loss.needs) && (purpose === 'precompute-ref' || (c.ref_mode === 'cache' && (purpose !== 'eval' || c.ref_cache !== undefined)) && purpose !== 'sft')) {
+    add(['ref_mode', 'loss_type'], `loss_type ${chosen} weights tokens by the reference’s states in every layer, which no cache holds: it needs ref_mode: live (or adapter_off)${purpose === 'precompute-ref' ? ', and nothing to precompute' : ''}`);
+  }
   if (c.sync_ref_model) {
     if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `moves the reference, and loss_type ${chosen} has none`);
     else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);

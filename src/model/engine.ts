@@ -15,13 +15,14 @@ import { Activations, BackwardScratch, type KeepMode } from './activations.js';
 import { pack, type BatchCapacity, type Document, type PackedBatch } from './batch/pack.js';
 import { batchAxes, BatchTensors, type BatchAxes } from './batch/tensors.js';
 import { rowKeys } from './batch/row_keys.js';
-import { hasTerms, type LossDefinition, type LossSettings } from './losses/types.js';
+import { hasTerms, wantsLive, type LossDefinition, type LossSettings } from './losses/types.js';
 import { tokenWeights } from './batch/token_weights.js';
 import { optimisers } from './optim/index.js';
 import { OptimiserState } from './optim/state.js';
 import type { Optimiser, OptimiserSettings } from './optim/types.js';
 import { clearNow, type Parameters } from './parameters.js';
 import { longFrom } from './rotary.js';
+import { mapoMask } from './token_mask.js';
 import { backward, forward, type TransformerParts } from './transformer.js';
 
 /** Where the reference's quantities come from. */
@@ -125,6 +126,7 @@ export class Engine {
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
     const { needs } = loss;
     if (hasTerms(needs)) this.seqTerms = new Tensor(gpu, 'seq_terms', [Q, TERMS.length]);
+    if (wantsLive(needs) && reference.kind !== 'live') throw new InputError(`${loss.name} weights tokens by the reference’s states, which no cache holds`, '--ref_mode live');
     if (needs.tokenWeights) this.tokenWeights = new Tensor(gpu, 'token_weights', [S, 2]);
     this.coef = new Tensor(gpu, 'coef', [Q, 2]);
     this.pairs = new Tensor(gpu, 'pairs', [P, PAIR_COLUMNS.length]);
@@ -196,7 +198,8 @@ export class Engine {
     if (longFrom(spec, rows) !== longFrom(this.options.policy.spec, rows)) throw new InputError('policy and reference turn long documents by other rotary angles from different lengths on', '--ref_mode cache');
     const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference');
     const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, softCap: spec.logitSoftCap, ...(this.options.tile ? { tile: this.options.tile } : {}) });
-    forward(p, { spec, parameters, batch: this.batch, acts });
+    const mask = this.options.loss.needs.tokenWeights?.from === 'mapo' ? { afterLayer: mapoMask(gpu, this.axes, this.batch, spec.L, this.tokenWeights!) } : {};
+    forward(p, { spec, parameters, batch: this.batch, acts, ...mask });
     head.forward(p, { hidden: acts.hidden, labels: this.batch.labels });
     takeColumn(p, { x: head.stats, y: this.refLogps! }, 0);
     if (this.refHidden) p.copy(acts.hidden, this.refHidden);
@@ -245,7 +248,7 @@ export class Engine {
       if (reference.hidden && this.refHidden) this.refHidden.write(reference.hidden);
     }
     const weights = loss.needs.tokenWeights;
-    if (weights) this.tokenWeights!.write(tokenWeights(documents, weights));
+    if (weights?.from === 'data' || weights?.from === 'length') this.tokenWeights!.write(tokenWeights(documents, weights));
     const values: StepValues = { ...batch.values, invCount, perToken, training: train ? 1 : 0, ...this.dropoutValues(documents, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
     this.batch.upload(encoder, batch);
