@@ -66,7 +66,7 @@ t.test('a system message where the template has no such role: refused, or by con
   t.throws(() => templateOf('gemma-2').render([system, user], true), { constructor: TextRefusal, message: /System role not supported/, hint: /--system_messages merge/ });
   t.equal(merged.render([system, user, answer], false), templateOf('gemma-2').render([{ role: 'user', content: 'Be brief.\n\nHello' }, answer], false));
   t.equal(merged.render([user, answer], false), templateOf('gemma-2').render([user, answer], false), 'other dialogues as they are');
-  t.throws(() => merged.render([user, system], true), TextRefusal, 'a system message elsewhere is the template’s affair');
+  t.equal(merged.render([user, system], true), templateOf('gemma-2').render([user, system], true), 'a system message elsewhere is the template’s affair');
   t.not(merged.text, templateOf('gemma-2').text, 'a cache made the other way is another cache');
 });
 
