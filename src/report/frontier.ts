@@ -38,7 +38,7 @@ export function frontier(runs: ReportRun[], extra: WinRateFile[]): Plot | undefi
   for (const p of points) names.set(p.x, names.has(p.x) ? `${names.get(p.x)!}; ${p.name}` : p.name);
   const mixed = new Set(points.map((p) => p.judged)).size > 1;
   return {
-    id: 'frontier', title: 'Win rate by KL', xTitle: 'KL(π‖ρ) on its own answers, nats', yTitle: 'the paper’s Fig. 5', kind: 'points', series, names, domain: [0, 1.05 * Math.max(...points.map((p) => p.x), 1e-9)], level: 0.5, yFormat: '~%',
+    id: 'frontier', title: 'Win rate by KL', xTitle: 'KL(π‖ρ) on its own answers, nats', yTitle: 'as in the paper’s Fig. 5', kind: 'points', series, names, domain: [0, 1.05 * Math.max(...points.map((p) => p.x), 1e-9)], level: 0.5, yFormat: '~%',
     note: `A point higher for the same KL is the better bargain. Bars: 95 % intervals (Wilson).${mixed ? ' Judge, baseline or number of prompts differ between points: such points do not compare.' : ''}`,
   };
 }
