@@ -59,8 +59,8 @@ const PAGES: Record<string, Page> = {
     examples: ['edpo generate --model_name_or_path runs/hh --prompt "Once upon a time" --max_new_tokens 64', 'edpo generate --model_name_or_path ORG/MODEL --prompts_file prompts.jsonl --temperature 0 > answers.jsonl'],
   },
   plan: {
-    text: 'Counts a run’s steps, rows, memory and disk from configuration and data; no GPU is asked. Beyond gpu_memory it ends with exit code 2 and the three cheapest changes that fit.',
-    examples: ['edpo plan --config hh.yaml', 'edpo plan --config hh.yaml --token_budget 8192 --json', 'edpo plan --config hh.yaml --gpu_memory 24'],
+    text: 'Counts a run’s steps, rows, memory and disk from configuration and data; no GPU is asked. Without data it tells every way to train the model and the cards that hold it. Beyond gpu_memory it ends with exit code 2 and the three cheapest changes that fit.',
+    examples: ['edpo plan --config hh.yaml', 'edpo plan --config hh.yaml --token_budget 8192 --json', 'edpo plan --config hh.yaml --gpu_memory 24', 'edpo plan --model_name_or_path ORG/MODEL --loss_type epsilon_dpo'],
   },
   inspect: {
     text: 'Shows the first rows token by token with what is scored, then all rows: lengths, truncation, doubled or missing BOS and EOS, identical and duplicate pairs, and what a padded trainer would run.',

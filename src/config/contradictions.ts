@@ -10,7 +10,7 @@ import type { Problem } from './problems.js';
 export const EPSILON_KEYS = ['epsilon', 'epsilon_check', 'epsilon_size', 'criterion', 'criterion_deadzone', 'beta_update', 'beta_min'] as const;
 
 /** Keys that some methods read and others do not. */
-const METHOD_KEYS = [...new Set(Object.values<LossDefinition>(losses).flatMap((l) => Object.keys(l.params)))] as Array<keyof RunConfig>;
+const METHOD_KEYS = [...new Set(Object.values<LossDefinition>(losses).flatMap((l) => [...Object.keys(l.params), ...Object.keys(l.options ?? {})]))] as Array<keyof RunConfig>;
 
 /** What a configuration is checked for: a command's needs, or (`config`) only that it makes sense. */
 export type Purpose = Command | 'config';
@@ -47,16 +47,17 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
       else if (purpose === 'train' || purpose === 'config') add([name], `belongs to loss_type: epsilon_dpo; loss_type was not given and is ${lossNames(c).join(', ')} by default`);
     }
   }
-  const composing = (['loss_type', 'loss_weights', 'rpo_alpha', 'f_divergence_type', 'f_alpha_divergence_coef'] as const).some((k) => bad.has(k));
+  const composing = (['loss_type', 'loss_weights', 'rpo_alpha', 'f_divergence_type', 'f_alpha_divergence_coef', 'length_average', 'ld_alpha', 'use_weighting'] as const).some((k) => bad.has(k));
   const misfit = composing ? undefined : compositionProblem(c);
-  if (misfit && purpose !== 'sft') add([misfit.key, 'loss_type'], misfit.what);
+  if (misfit && purpose !== 'sft') add([misfit.key as keyof RunConfig, 'loss_type'], misfit.what);
   const loss: LossDefinition | undefined = composing || misfit ? undefined : composeLoss(c);
   const chosen = lossNames(c).join(', ');
   if (given.has('f_alpha_divergence_coef') && c.f_divergence_type !== 'alpha_divergence' && c.f_alpha_divergence_coef !== defaultOf('f_alpha_divergence_coef')) add(['f_alpha_divergence_coef', 'f_divergence_type'], `belongs to f_divergence_type: alpha_divergence, got ${c.f_divergence_type}`);
+  const owns = (key: string): boolean => lossNames(c).some((n) => key in losses[n].params || key in ((losses[n] as LossDefinition).options ?? {}));
   for (const key of METHOD_KEYS) {
     // A resolved configuration names every key; its default asks for nothing.
-    if (!loss || key in loss.params || !given.has(key) || c[key] === defaultOf(key as KeyName)) continue;
-    const owners = Object.values<LossDefinition>(losses).filter((l) => key in l.params && l.name !== 'epsilon_dpo').map((l) => l.name).join(', ');
+    if (!loss || owns(key) || !given.has(key) || c[key] === defaultOf(key as KeyName)) continue;
+    const owners = Object.values<LossDefinition>(losses).filter((l) => (key in l.params || key in (l.options ?? {})) && l.name !== 'epsilon_dpo').map((l) => l.name).join(', ');
     if (given.has('loss_type') && key !== 'label_smoothing') add([key], `belongs to loss_type ${owners}, got loss_type: ${chosen}`);
     else notes.push(`${key}: not used (belongs to loss_type ${owners}, the run has ${chosen})`);
   }
@@ -112,7 +113,9 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
 const LORA_KEYS = ['lora_r', 'lora_alpha', 'lora_target_modules', 'lora_dropout', 'use_rslora', 'lora_modules_to_save'] as const;
 
 function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
-  const trains = purpose === 'train' || purpose === 'sft' || purpose === 'plan' || purpose === 'config';
+  // A plan without data shows a model with adapters and without.
+  const table = purpose === 'plan' && c.dataset_name === undefined && c.data_files === undefined;
+  const trains = purpose === 'train' || purpose === 'sft' || (purpose === 'plan' && !table) || purpose === 'config';
   if (c.use_peft) {
     if (c.lora_modules_to_save?.length) add(['lora_modules_to_save', 'use_peft'], `modules trained in full beside adapters are not available; leave it out, got ${JSON.stringify(c.lora_modules_to_save)}`);
     if (given.has('lora_dropout') && c.lora_dropout > 0 && c.disable_dropout && purpose !== 'sft') notes.push('lora_dropout: not used (disable_dropout is true, as TRL’s DPO trainer has it too; --disable_dropout false)');
@@ -137,7 +140,7 @@ const REQUIRED: Record<Command, Array<Array<keyof RunConfig>>> = (() => {
   const out: Array<keyof RunConfig> = ['output_dir'];
   return {
     train: [model, data, out], sft: [model, data, out], eval: [model, data, out], 'precompute-ref': [model, data, ['ref_cache', 'output_dir']],
-    'eval-winrate': [out, ['judge']], generate: [model, ['prompt', 'prompts_file']], plan: [model, data], inspect: [model, data], merge: [model, out],
+    'eval-winrate': [out, ['judge']], generate: [model, ['prompt', 'prompts_file']], plan: [model], inspect: [model, data], merge: [model, out],
   };
 })();
 

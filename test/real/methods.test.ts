@@ -10,7 +10,7 @@ import { testGpu } from '../helpers/gpu.js';
 import { realTest, sharedData } from '../helpers/shared.js';
 
 /** β where a method's own differs by orders of magnitude from DPO's 0.1. */
-const BETA: Record<string, number> = { sppo_hard: 0.01, sigmoid_norm: 2, simpo: 2, cpo_simpo: 2, alphapo: 2, ipo: 0.5 };
+const BETA: Record<string, number> = { sppo_hard: 0.01, sigmoid_norm: 2, simpo: 2, cpo_simpo: 2, alphapo: 2, ipo: 0.5, rainbowpo: 10 };
 
 realTest('every method trains the real model for 50 steps with finite numbers and overfits its three pairs', async (t) => {
   const gpu = await testGpu();
@@ -21,14 +21,14 @@ realTest('every method trains the real model for 50 steps with finite numbers an
   const texts: Array<[string, string, string]> = [['Once upon a time', ' there was a big red car.', ' no dogs ran.'], ['The little girl', ' was sad today.', ' played with her friend Tim in the park.'], ['Tom saw', ' a bird.', ' the sun.']];
   const pairs = texts.map(([prompt, chosen, rejected], id) => ({ id, prompt: [1, ...ids(prompt)], branches: [ids(chosen), ids(rejected)] }));
   const plain = { rpo_alpha: 0, f_divergence_type: 'reverse_kl', f_alpha_divergence_coef: 0.5 } as const;
-  const modified = [composeLoss({ ...plain, loss_type: ['sigmoid', 'bco_pair', 'sft'], loss_weights: [0.8, 0.2, 1] }), composeLoss({ ...plain, loss_type: 'epsilon_dpo', rpo_alpha: 1 }), composeLoss({ ...plain, loss_type: 'sigmoid', f_divergence_type: 'js_divergence' })];
+  const modified = [composeLoss({ ...plain, loss_type: ['sigmoid', 'bco_pair', 'sft'], loss_weights: [0.8, 0.2, 1] }), composeLoss({ ...plain, loss_type: 'epsilon_dpo', rpo_alpha: 1 }), composeLoss({ ...plain, loss_type: 'sigmoid', f_divergence_type: 'js_divergence' }), composeLoss({ ...plain, loss_type: 'sigmoid', use_weighting: true, ld_alpha: 0.5 }), composeLoss({ ...plain, loss_type: 'mi_dpo', ...{ mi_kl: 1 } })];
   for (const loss of [...LOSS_NAMES.map((name): LossDefinition => losses[name]), ...modified]) {
     const { name } = loss;
     const documents = pairs.map((d) => ({ ...d, branches: d.branches.slice(0, loss.needs.branches) }));
     const rows = documents.reduce((n, d) => n + d.prompt.length + d.branches.reduce((m, b) => m + b.length, 0), 0);
     t.ok(rows <= 128, `${rows} rows`);
     const policy = await loadWeights(gpu, folder, true, name);
-    const params = Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value]));
+    const params = { ...Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value])), ...(loss.needs.klGradient && name === 'mi_dpo' ? { mi_kl: 1 } : {}) };
     const engine = await makeEngine(gpu, policy, loss, loss.needs.reference === 'none' ? { kind: 'none' } : { kind: 'live', parameters: reference }, { rows: 128, over: { beta: BETA[name] ?? 0.1, params } });
     const chosen = documents.reduce((n, d) => n + d.branches[0]!.length, 0);
     const scale = 1 / (loss.needs.normalise === 'tokens' ? chosen : documents.length);

@@ -5,6 +5,8 @@ export interface Document {
   id: number;
   prompt: ArrayLike<number>;
   branches: ArrayLike<number>[];
+  /** A weight for every token of each branch (data with token weights). */
+  weights?: ArrayLike<number>[];
 }
 
 /** Capacities of a micro-batch: token rows, and sequences (branches). */

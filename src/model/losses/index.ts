@@ -10,8 +10,10 @@ import { epsilon_dpo } from './epsilon_dpo.js';
 import { exo_pair } from './exo_pair.js';
 import { hinge } from './hinge.js';
 import { ipo } from './ipo.js';
+import { mi_dpo } from './mi_dpo.js';
 import { nca_pair } from './nca_pair.js';
 import { r_dpo } from './r_dpo.js';
+import { rainbowpo } from './rainbowpo.js';
 import { robust } from './robust.js';
 import { rrhf } from './rrhf.js';
 import { sft } from './sft.js';
@@ -24,6 +26,6 @@ import { tdpo1 } from './tdpo1.js';
 import { tdpo2 } from './tdpo2.js';
 import type { LossDefinition } from './types.js';
 
-export const losses = { alphapo, apo_down, apo_zero, bco_pair, cpo, cpo_simpo, discopop, epsilon_dpo, exo_pair, hinge, ipo, nca_pair, r_dpo, robust, rrhf, sft, sigmoid, sigmoid_norm, simpo, slic_hf, sppo_hard, tdpo1, tdpo2 } as const satisfies Record<string, LossDefinition>;
+export const losses = { alphapo, apo_down, apo_zero, bco_pair, cpo, cpo_simpo, discopop, epsilon_dpo, exo_pair, hinge, ipo, mi_dpo, nca_pair, r_dpo, rainbowpo, robust, rrhf, sft, sigmoid, sigmoid_norm, simpo, slic_hf, sppo_hard, tdpo1, tdpo2 } as const satisfies Record<string, LossDefinition>;
 export type LossName = keyof typeof losses;
 export const LOSS_NAMES = Object.keys(losses) as [LossName, ...LossName[]];

@@ -43,6 +43,7 @@ function record(d: Document, row: Float32Array, step: number, loss: LossDefiniti
     kl_ref_policy_rejected: when(hidden, 'kl_ref_policy_rejected'),
     entropy_chosen: get('entropy_chosen'),
     entropy_rejected: when(pair, 'entropy_rejected'),
+    ...(loss.holdsScores ? { score_held: get('score_held') } : {}),
   };
 }
 
