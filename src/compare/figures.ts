@@ -32,7 +32,7 @@ function tradeoff(id: string, title: string, results: RunResult[], x: Measure, y
   const at = (m: SeedMean): [number, number] => [m.of(x.key)!, m.of(y.key)!];
   const series = (of: SeedMean[], label: string, rest: Pick<Series, 'color' | 'dash' | 'look'>, name: (m: SeedMean) => string): Series => {
     const sorted = [...of].sort((a, b) => at(a)[0] - at(b)[0]);
-    return { label, ...rest, points: sorted.map(at), names: sorted.map(name), errors: sorted.map((m) => m.errorOf(y.key, y.error)) };
+    return { label, ...rest, points: sorted.map(at), names: sorted.map(name), bars: sorted.map((m): [number, number] => { const [v, e] = [at(m)[1], m.errorOf(y.key, y.error) ?? 0]; return [v - e, v + e]; }) };
   };
   const lines = methods.flatMap((method) => {
     const mine = trained.filter((m) => m.method === method);
@@ -47,7 +47,7 @@ function tradeoff(id: string, title: string, results: RunResult[], x: Measure, y
   const all = [...lines, ...previews, ...(front.length > 1 ? [{ label: 'Pareto front', color: 7, dash: 2, look: 'line' as const, points: front }] : [])];
   const seeds = Math.max(...trained.map((m) => m.seeds));
   return {
-    id, title, xTitle: x.title, yTitle: y.title, kind: 'points', series: all, ...(y.format ? { yFormat: y.format } : {}),
+    id, title, xTitle: x.title, yTitle: y.title, kind: 'points', labelled: true, series: all, ...(y.format ? { yFormat: y.format } : {}),
     note: `Upright lines are one standard error${seeds > 1 ? ` over ${seeds} seeds` : ' of the evaluation'}. Of two points the one further up and to the left is better.${previews.length > 0 ? ' Hollow points were not trained: they decode with logits λ f + (1 − λ) r, a preview of β/λ (Proposition 1).' : ''}`,
   };
 }

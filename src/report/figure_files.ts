@@ -26,6 +26,6 @@ const field = (text: string): string => (/[",\n]/.test(text) ? `"${text.replaceA
 
 /** A figure's values: one line a point. */
 export function valuesCsv(plot: Plot): string {
-  const rows = plot.series.flatMap((s) => s.points.map(([x, y], k) => [s.label, s.names?.[k] ?? '', String(x), String(y), s.errors?.[k] === undefined ? '' : String(s.errors[k])]));
-  return [['series', 'point', plot.xTitle || 'x', plot.yTitle || plot.title, 'standard error'], ...rows].map((r) => `${r.map(field).join(',')}\n`).join('');
+  const rows = plot.series.flatMap((s) => s.points.map(([x, y], k) => [s.label, s.names?.[k] ?? '', String(x), String(y), ...(s.bars?.[k] ?? ['', '']).map(String)]));
+  return [['series', 'point', plot.xTitle || 'x', plot.yTitle || plot.title, 'low', 'high'], ...rows].map((r) => `${r.map(field).join(',')}\n`).join('');
 }

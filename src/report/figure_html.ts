@@ -34,7 +34,7 @@ export function inWords(plot: Plot): string {
     const low = points.reduce((a, b) => (b[1] < a[1] ? b : a));
     const high = points.reduce((a, b) => (b[1] > a[1] ? b : a));
     if (plot.kind === 'steps') return `${s.label}: from ${figure(first[0])} to ${figure(last[0])} ${unit}, most (${figure(100 * high[1])} %) around ${figure(high[0])}.`;
-    if (plot.kind === 'points') return `${s.label}: ${points.map(([x, y], i) => `${figure(y)} at ${figure(x)}${s.names?.[i] ? ` (${s.names[i]})` : ''}`).join(', ')}.`;
+    if (plot.kind === 'points') return `${s.label}: ${points.map(([x, y], i) => `${plot.yFormat === '~%' ? `${figure(100 * y)} %` : figure(y)} at ${figure(x)}${s.names?.[i] ? ` (${s.names[i]})` : ''}`).join(', ')}.`;
     if (points.length === 1) return `${s.label}: ${figure(first[1])} at ${unit} ${figure(first[0])}.`;
     return `${s.label}: ${figure(first[1])} at ${unit} ${figure(first[0])}, ${figure(last[1])} at ${unit} ${figure(last[0])}; lowest ${figure(low[1])} at ${figure(low[0])}, highest ${figure(high[1])} at ${figure(high[0])}.`;
   }).join(' ');

@@ -6,15 +6,15 @@ export interface Series {
   color: number;
   dash: number;
   points: Array<[number, number]>;
-  /** Of kind `points`: what each point is, written beside it and in the table of values. */
+  /** Of kind `points`: what each point is, in the table of values, and beside it where the plot is `labelled`. */
   names?: string[];
-  /** Of kind `points`: standard error of each y, drawn as an upright line. */
-  errors?: Array<number | undefined>;
   /** Of kind `points`: `line` has no dots of its own, `hollow` dots are previews, `dots` have no line. */
   look?: 'line' | 'hollow' | 'dots';
   /** Of a histogram: width of a bin, and the mean, which is marked. */
   bin?: number;
   mean?: number;
+  /** An interval of y around each point. */
+  bars?: Array<[number, number]>;
 }
 
 export interface Plot {
@@ -23,13 +23,15 @@ export interface Plot {
   xTitle: string;
   /** What y is, with its unit. */
   yTitle: string;
-  /** `line` over optimiser steps, `steps` for histograms (x is a bin's middle), `points` over any x. */
-  kind: 'line' | 'steps' | 'points';
+  /** `line` over whole steps, `points` (joined by rising x) over any x, or `steps` for histograms (x is a bin's middle). */
+  kind: 'line' | 'points' | 'steps';
   series: Series[];
   /** A sentence below the plot. */
   note?: string;
   /** Range of x; that of the points where absent. */
   domain?: [number, number];
+  /** Names stand beside their points. */
+  labelled?: boolean;
   /** y always reaches 0. */
   zero?: boolean;
   /** A level of y worth a line across. */
@@ -54,6 +56,8 @@ export const DASHES = ['', '6 3', '2 3', '8 3 2 3'];
 // Small enough that text stays readable where a card is as narrow as a telephone.
 const WIDTH = 340;
 const HEIGHT = 200;
+/** Labels of an axis, about. */
+const TICKS = 5;
 /** Points of a series at most: a wide run is shown by means over equal stretches of x. */
 export const MOST_POINTS = 160;
 /** Up to so many points of a series are marked one by one. */
@@ -80,19 +84,19 @@ export function thin(series: Series[], most = MOST_POINTS): { series: Series[]; 
 
 const ends = (values: number[]): [number, number] => values.reduce<[number, number]>(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
 
-interface Value { x: number; y: number; s: number; name: string; e: number }
+interface Value { x: number; y: number; s: number; name: string }
 
 /** Draws a plot as SVG whose colours are the page's variables, so that one drawing serves light, dark and print. Vega is loaded here and nowhere else. */
 export async function draw(plot: Plot): Promise<Drawn> {
   const vega = await import('vega');
-  const values = plot.series.flatMap((s, i) => s.points.map(([x, y], k): Value => ({ x, y, s: i, name: s.names?.[k] ?? '', e: s.errors?.[k] ?? 0 })).filter((v) => Number.isFinite(v.y)));
+  const values = plot.series.flatMap((s, i) => s.points.map(([x, y], k): Value => ({ x, y, s: i, name: s.names?.[k] ?? '' })).filter((v) => Number.isFinite(v.y)));
   const domain = plot.domain ?? xRange(plot);
   if (plot.kind === 'steps') {
     // A histogram's first and last bins end at the ground.
     plot.series.forEach((s, i) => {
       if (s.points.length === 0) return;
-      values.unshift({ x: s.points[0]![0] - (s.bin ?? 0), y: 0, s: i, name: '', e: 0 });
-      values.push({ x: s.points.at(-1)![0] + (s.bin ?? 0), y: 0, s: i, name: '', e: 0 });
+      values.unshift({ x: s.points[0]![0] - (s.bin ?? 0), y: 0, s: i, name: '' });
+      values.push({ x: s.points.at(-1)![0] + (s.bin ?? 0), y: 0, s: i, name: '' });
     });
   }
   const view = new vega.View(vega.parse(spec(plot, values, domain)), { renderer: 'none', logLevel: vega.Error });
@@ -154,9 +158,9 @@ function spec(plot: Plot, values: Value[], x: [number, number]): Spec {
   const color = plot.series.map((s) => `var(--c${s.color % COLORS})`);
   const dash = plot.series.map((s) => DASHES[s.dash % DASHES.length]!.split(' ').filter(Boolean).map(Number));
   // A line of one point would be invisible.
-  const dot = plot.series.map((s) => (steps || s.look === 'line' || s.points.length > MARKED ? 0 : free ? 36 : s.points.length === 1 ? 40 : 16));
+  const dot = plot.series.map((s) => (steps || s.look === 'line' || s.points.length > MARKED ? 0 : s.points.length === 1 || free ? 40 : 16));
   const of = (list: unknown[]): { signal: string } => ({ signal: `${JSON.stringify(list)}[datum.s]` });
-  const y = yRange(plot, values.flatMap((v) => [v.y - v.e, v.y + v.e]));
+  const y = yRange(plot, [...values.map((v) => v.y), ...plot.series.flatMap((s) => (s.bars ?? []).flat())]);
   // Below a thousandth, exponents are shorter.
   const format = plot.yFormat ?? (Math.max(-y[0], y[1]) < 1e-3 ? '~g' : undefined);
   const axis = { labelColor: 'var(--muted)', titleColor: 'var(--muted)', domainColor: 'var(--line)', tickColor: 'var(--line)', labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal' as const, labelFont: 'inherit', titleFont: 'inherit' };
@@ -166,26 +170,29 @@ function spec(plot: Plot, values: Value[], x: [number, number]): Spec {
   const means: Mark[] = plot.series.flatMap((s, i): Mark[] => (s.mean === undefined ? [] : [{
     type: 'rule', clip: true, encode: { enter: { x: { scale: 'x', value: s.mean }, y: { value: 0 }, y2: { signal: 'height' }, stroke: { value: color[i] }, strokeWidth: { value: 1.4 }, strokeDash: { value: [3, 3] } } },
   }]));
+  const bars: Mark[] = plot.series.flatMap((s, i) => (s.bars ?? []).map(([low, high], k): Mark => ({
+    type: 'rule', clip: true, encode: { enter: { x: { scale: 'x', value: s.points[k]![0] }, y: { scale: 'y', value: low }, y2: { scale: 'y', value: high }, stroke: { value: color[i] }, strokeOpacity: { value: 0.55 } } },
+  })));
+  // All drawings have one size, whatever their labels: text is as large in each, and cards side by side line up.
   return {
-    $schema: 'https://vega.github.io/schema/vega/v5.json', width: WIDTH - 50, height: HEIGHT - 45, padding: 5, autosize: 'pad',
+    $schema: 'https://vega.github.io/schema/vega/v5.json', width: WIDTH, height: HEIGHT, padding: 5, autosize: { type: 'fit', contains: 'padding' },
     data: [{ name: 'points', values }],
     scales: [
       { name: 'x', type: 'linear', range: 'width', domain: x, nice: false, zero: false },
-      { name: 'y', type: 'linear', range: 'height', domain: y, nice: true, zero: false },
+      { name: 'y', type: 'linear', range: 'height', domain: y, nice: TICKS, zero: false },
       { name: 'color', type: 'ordinal', domain: [...color.keys()], range: color },
     ],
     axes: [
-      { ...axis, orient: 'bottom', scale: 'x', title: plot.xTitle, tickCount: 5, labelOverlap: true, labelFlush: true, ...(steps || free ? {} : { tickMinStep: 1, format: ',d', ...wholeTicks(x) }) },
-      { ...axis, orient: 'left', scale: 'y', tickCount: 5, grid: true, gridColor: 'var(--grid)', domain: false, ticks: false, labelPadding: 6, ...(format ? { format } : {}) },
+      { ...axis, orient: 'bottom', scale: 'x', title: plot.xTitle, tickCount: TICKS, labelOverlap: true, labelFlush: true, ...(plot.kind !== 'line' ? {} : { tickMinStep: 1, format: ',d', ...wholeTicks(x) }) },
+      { ...axis, orient: 'left', scale: 'y', tickCount: TICKS, grid: true, gridColor: 'var(--grid)', domain: false, ticks: false, labelPadding: 6, ...(format ? { format } : {}) },
     ],
-    marks: [...across, {
+    marks: [...across, ...bars, {
       type: 'group', clip: steps, encode: { enter: { width: { signal: 'width' }, height: { signal: 'height' } } }, from: { facet: { name: 'one', data: 'points', groupby: 's' } },
       marks: [
         ...(steps ? [{ type: 'area' as const, from: { data: 'one' }, encode: { enter: { ...at, y2: { scale: 'y', value: 0 }, interpolate, fill: { scale: 'color', field: 's' }, fillOpacity: { value: 0.16 } } } }] : []),
         { type: 'line' as const, from: { data: 'one' }, encode: { enter: { ...at, interpolate, stroke: { scale: 'color', field: 's' }, strokeWidth: of(plot.series.map((s) => (s.look === 'dots' ? 0 : 1.8))), strokeJoin: { value: 'round' as const }, strokeDash: of(dash) } } },
-        ...(values.some((v) => v.e > 0) ? [{ type: 'rule' as const, from: { data: 'one' }, encode: { enter: { x: at.x, y: { scale: 'y', signal: 'datum.y - datum.e' }, y2: { scale: 'y', signal: 'datum.y + datum.e' }, stroke: { scale: 'color', field: 's' }, strokeOpacity: { value: 0.5 } } } }] : []),
         ...(dot.some((size) => size > 0) ? [{ type: 'symbol' as const, from: { data: 'one' }, encode: { enter: { ...at, size: of(dot), fill: of(plot.series.map((s, i) => (s.look === 'hollow' ? 'var(--panel)' : color[i]))), ...(free ? { stroke: { scale: 'color', field: 's' }, strokeWidth: { value: 1.4 } } : {}) } } }] : []),
-        ...(values.some((v) => v.name !== '') ? [{ type: 'text' as const, from: { data: 'one' }, encode: { enter: { ...at, text: { field: 'name' }, dx: { value: 6 }, dy: { value: -5 }, fontSize: { value: 10 }, fill: { value: 'var(--muted)' }, font: { value: 'inherit' } } } }] : []),
+        ...(plot.labelled === true ? [{ type: 'text' as const, from: { data: 'one' }, encode: { enter: { ...at, text: { field: 'name' }, dx: { value: 6 }, dy: { value: -5 }, fontSize: { value: 10 }, fill: { value: 'var(--muted)' }, font: { value: 'inherit' } } } }] : []),
       ],
     }, ...means],
   };
