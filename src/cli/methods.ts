@@ -23,7 +23,7 @@ const known = (keys: string[]): KeyName[] => keys.filter((k): k is KeyName => KE
 const defaultsOf = (keys: KeyName[]): Record<string, unknown> => Object.fromEntries(keys.map((k) => [k, defaultOf(k) ?? null]));
 
 /** What a loss reads besides β, with its defaults. */
-const parameters = (l: LossDefinition): Record<string, number> => ({ ...(/β/.test(l.formula) ? { beta: Number(defaultOf('beta')) } : {}), ...Object.fromEntries(Object.entries(l.params).map(([k, { default: value }]) => [k, value])) });
+const parameters = (l: LossDefinition): Record<string, number> => ({ ...(/\bbeta\b/.test(`${l.functions ?? ''}${l.wgsl}`) ? { beta: Number(defaultOf('beta')) } : {}), ...Object.fromEntries(Object.entries(l.params).map(([k, { default: value }]) => [k, value])) });
 
 /** `edpo methods`: every method with its paper, formula, what it needs of the reference, defaults, and whose semantics it follows. */
 export function run(options: { json?: boolean }, io: CliIo): number {

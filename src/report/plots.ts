@@ -89,7 +89,7 @@ interface Value { x: number; y: number; s: number; name: string }
 /** Draws a plot as SVG whose colours are the page's variables, so that one drawing serves light, dark and print. Vega is loaded here and nowhere else. */
 export async function draw(plot: Plot): Promise<Drawn> {
   const vega = await import('vega');
-  const values = plot.series.flatMap((s, i) => s.points.map(([x, y], k): Value => ({ x, y, s: i, name: s.names?.[k] ?? '' })).filter((v) => Number.isFinite(v.y)));
+  const values = plot.series.flatMap((s, i) => s.points.map(([x, y], k): Value => ({ x, y, s: i, name: s.look === 'hollow' ? '' : (s.names?.[k] ?? '') })).filter((v) => Number.isFinite(v.y)));
   const domain = plot.domain ?? xRange(plot);
   if (plot.kind === 'steps') {
     // A histogram's first and last bins end at the ground.
