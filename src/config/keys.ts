@@ -51,6 +51,7 @@ export const shape = {
   adapter_name_or_path: key('adapter_name_or_path', 'model', [...COMMANDS], text.optional(), 'folder or hub id of a LoRA adapter on model_name_or_path; for one whose own adapter_config.json names its base, model_name_or_path alone does'),
   ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'generate', 'plan'], text.optional(), 'folder or hub id of the reference; the policy as it starts where absent'),
   chat_template: key('chat_template', 'model', [...DATA, 'generate'], text.optional(), 'Jinja file (or text) instead of the tokenizer’s own chat template'),
+  system_messages: key('system_messages', 'model', [...DATA, 'generate'], z.enum(['template', 'merge']).default('template'), 'template: as the chat template takes them, and Gemma’s refuses them; merge: put before the first user message, an empty line between'),
   save_dtype: key('save_dtype', 'model', ['train', 'sft', 'merge'], z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'format of written weights; auto: as the base stores them (adapters: float32)'),
   use_peft: key('use_peft', 'model', [...LORA, 'precompute-ref'], z.boolean().default(false), 'LoRA: train adapters on frozen weights; the result is an adapter in PEFT’s layout'),
   lora_r: key('lora_r', 'model', LORA, z.int().positive().default(16), 'rank r of the adapters'),
@@ -59,7 +60,7 @@ export const shape = {
   lora_dropout: key('lora_dropout', 'model', LORA, z.number().min(0).lt(1).default(0.05), 'share of the elements of an adapter’s input that fall in training; without effect in train while disable_dropout is true'),
   disable_dropout: key('disable_dropout', 'model', ['train', 'plan'], z.boolean().default(true), 'no dropout in preference training (lora_dropout), as TRL’s DPO has it; sft takes lora_dropout as it is'),
   use_rslora: key('use_rslora', 'model', LORA, z.boolean().default(false), 'scale adapters by α/√r'),
-  lora_modules_to_save: key('lora_modules_to_save', 'model', LORA, list.optional(), 'not available: modules trained in full beside the adapters'),
+  lora_modules_to_save: key('lora_modules_to_save', 'model', LORA, list.optional(), 'modules trained in full beside the adapters, matched by the ends of their paths as in PEFT (lm_head, embed_tokens, norm)'),
   dtype: key('dtype', 'model', MODEL, z.enum(['float32']).default('float32'), 'arithmetic of the run'),
 
   dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, a folder with files named by split, or a hub id (ORG/NAME or ORG/NAME@REVISION)'),
