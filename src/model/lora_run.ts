@@ -2,6 +2,7 @@ import type { CliIo } from '../cli/io.js';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { loadFrozen } from './frozen.js';
 import { parameterCount } from './families/spec.js';
 import { writeAdapterFolder } from './files/adapter_writer.js';
 import { writeModelFolder } from './files/hf_folder.js';
@@ -34,9 +35,12 @@ export const loraMemory = (config: RunConfig, inputs: Inputs, lora: LoraSettings
   lora && { rank: lora.r, dropout: dropoutOf(config) > 0, parameters: adapterCount(inputs.policy.spec, lora), shared: sharesBase(inputs, lora) };
 
 /** The policy to train and its weights without adapters: the same model where all weights are trained. */
-export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: LoraSettings | undefined, config: RunConfig): Promise<{ policy: Parameters; base: Parameters }> {
-  const base = await loadWeights(gpu, folder.base, lora === undefined, 'policy');
-  if (!lora) return { policy: base, base };
+export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: LoraSettings | undefined, config: RunConfig, io: CliIo): Promise<{ policy: Parameters; base: Parameters }> {
+  if (!lora) {
+    const policy = await loadWeights(gpu, folder, 'policy');
+    return { policy, base: policy };
+  }
+  const base = await loadFrozen(gpu, folder.base, 'policy', config, { io });
   const adapters = new Adapters(gpu, folder.spec, lora, true, dropoutOf(config));
   const from = folder.adapter?.folder;
   await adapters.load((weight, side, shape) => from?.read(weight, side) ?? initialAdapter(folder.spec, weight, side, shape, config.seed));
