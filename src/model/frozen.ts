@@ -24,6 +24,7 @@ export function storageOf(config: StorageKeys, folder: ModelFolder): { storage: 
 export async function loadFrozen(gpu: Gpu, folder: ModelFolder, label: string, config: RunConfig, o: { io?: CliIo; only?: string[]; storage?: Storage } = {}): Promise<Parameters> {
   const { storage: own, beside } = storageOf(config, folder);
   const storage = o.storage ?? own;
+  if (o.io) noteStorage(config, folder, o.io);
   const read = beside ? folder.base : folder;
   const list = parameterSpecs(folder.spec).filter((p) => !o.only || o.only.includes(p.name));
   const parameters = new Parameters(gpu, folder.spec, false, label, list, storage);
@@ -43,6 +44,13 @@ export async function loadFrozen(gpu: Gpu, folder: ModelFolder, label: string, c
 export function frozenName(config: StorageKeys, folder: ModelFolder): { storage?: string } {
   const { lossy } = storageOf(config, folder);
   return lossy === undefined ? {} : { storage: lossy };
+}
+
+/** Says where an adapter meets its base in another storage than it was trained on. */
+export function noteStorage(config: StorageKeys, folder: ModelFolder, io: CliIo): void {
+  const trained = folder.adapter?.folder.storage;
+  const { lossy } = storageOf(config, folder);
+  if (folder.adapter && trained !== undefined && trained !== lossy) io.say(`note: the adapter ${folder.adapter.folder.path} was trained on a base with ${trained}; here it is ${lossy ?? 'as its files have it'} (load_in_4bit, load_in_8bit, base_dtype)`);
 }
 
 /** Where a reference moves (TR-DPO), its weights are f32. */

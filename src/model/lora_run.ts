@@ -2,7 +2,7 @@ import type { CliIo } from '../cli/io.js';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { loadFrozen } from './frozen.js';
+import { frozenName, loadFrozen, noteStorage } from './frozen.js';
 import { parameterCount } from './families/spec.js';
 import { writeAdapterFolder } from './files/adapter_writer.js';
 import { writeModelFolder } from './files/hf_folder.js';
@@ -40,6 +40,7 @@ export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: Lor
     const policy = await loadWeights(gpu, folder, 'policy');
     return { policy, base: policy };
   }
+  noteStorage(config, folder, io);
   const base = await loadFrozen(gpu, folder.base, 'policy', config, { io });
   const adapters = new Adapters(gpu, folder.spec, lora, true, dropoutOf(config));
   const from = folder.adapter?.folder;
@@ -50,6 +51,6 @@ export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: Lor
 
 /** Writes what a run has trained into a folder: a whole model, or an adapter. */
 export function writeTrained(dir: string, config: RunConfig, { policy: model, baseName }: Inputs, lora: LoraSettings | undefined, policy: Parameters): Promise<void> {
-  if (lora) return writeAdapterFolder(dir, { model, baseName, settings: lora, dropout: dropoutOf(config), dtype: config.save_dtype, read: (name) => policy.adapters!.read(name) });
+  if (lora) return writeAdapterFolder(dir, { model, baseName, settings: lora, dropout: dropoutOf(config), dtype: config.save_dtype, ...frozenName(config, model.base), read: (name) => policy.adapters!.read(name) });
   return writeModelFolder(dir, { base: model, dtype: config.save_dtype, read: (name) => policy.read(name) });
 }
