@@ -7,6 +7,7 @@ import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
 import { JUDGE_PROTOCOLS } from '../model/judge/openai/protocols.js';
 import { JUDGE_DTYPES } from '../model/judge/types.js';
+import { OPTIMISER_NAMES } from '../model/optim/index.js';
 import { SCHEDULES } from '../model/train/schedule.js';
 import { SINKS } from '../model/train/sinks/types.js';
 
@@ -76,7 +77,7 @@ export const shape = {
   eval_data_files: key('eval_data_files', 'data', ['train', 'sft', 'precompute-ref', 'plan'], list.optional(), 'evaluation files; the test split of dataset_name where absent'),
   dataset_train_split: key('dataset_train_split', 'data', DATA, text.default('train'), 'beginning of the training files’ names'),
   dataset_test_split: key('dataset_test_split', 'data', DATA, text.default('test'), 'beginning of the evaluation files’ names'),
-  dataset_format: key('dataset_format', 'data', DATA, z.enum(DATASET_FORMATS).default('auto'), 'hf: prompt/chosen/rejected in all TRL’s shapes; hh: Anthropic-HH dialogues; tokenized: prompt_ids, chosen_ids, rejected_ids; auto: by the first row'),
+  dataset_format: key('dataset_format', 'data', DATA, z.enum(DATASET_FORMATS).default('auto'), 'hf: prompt/chosen/rejected in all TRL’s shapes; hh: Anthropic-HH dialogues; tokenized: prompt_ids, chosen_ids, rejected_ids (sdpo: chosen_weights, rejected_weights too); auto: by the first row'),
   tokenization: key('tokenization', 'data', DATA, z.enum(TOKENIZATIONS).default('edpo'), 'edpo: BOS once, EOS not doubled; trl-0.13: as the official code (EOS always appended)'),
   max_length: key('max_length', 'data', DATA, count.default(1024), 'tokens of prompt + one response; 0: no limit'),
   max_prompt_length: key('max_prompt_length', 'data', [...DATA, 'generate'], count.default(512), 'tokens of the prompt, whose end is kept; 0: no limit'),
@@ -115,6 +116,7 @@ export const shape = {
   mi_length: key('mi_length', 'method', PAIRS, z.number().default(0), 'mi_dpo: λ per token of a response in the prior (R-DPO)'),
   mi_margin: key('mi_margin', 'method', PAIRS, z.number().default(0), 'mi_dpo: margin γ, half of it in each side’s prior (SimPO)'),
   mi_average: key('mi_average', 'method', PAIRS, z.boolean().default(false), 'mi_dpo: means over a response’s tokens in place of sums'),
+  mi_weights: key('mi_weights', 'method', PAIRS, z.enum(['none', 'data', 'mapo']).default('none'), 'mi_dpo: weights per token inside the sums: from the data as sdpo has them, or sparsepo’s mask'),
   epsilon: key('epsilon', 'method', PAIRS, z.number().gt(0).lt(1).default(0.01), 'size ε by which β is perturbed'),
   epsilon_check: key('epsilon_check', 'method', PAIRS, z.number().gt(0).lt(1).optional(), 'ε of the monotonicity check; epsilon where absent'),
   epsilon_size: key('epsilon_size', 'method', PAIRS, z.number().gt(0).lt(1).optional(), 'ε of the step in β; epsilon where absent'),
@@ -136,11 +138,12 @@ export const shape = {
   lr_scheduler_kwargs: key('lr_scheduler_kwargs', 'optimiser', TRAINING, z.strictObject({ num_cycles: z.number().positive().optional(), min_lr: z.number().min(0).optional(), min_lr_rate: z.number().min(0).max(1).optional() }).optional(), 'num_cycles, min_lr, min_lr_rate'),
   warmup_ratio: key('warmup_ratio', 'optimiser', TRAINING, z.number().min(0).max(1).default(0), 'share of all steps that warm up; steps are rounded up'),
   warmup_steps: key('warmup_steps', 'optimiser', TRAINING, count.default(0), 'warm-up steps; wins over warmup_ratio'),
-  optim: key('optim', 'optimiser', TRAINING, z.enum(['adamw_torch']).default('adamw_torch'), 'AdamW with decoupled weight decay'),
+  optim: key('optim', 'optimiser', TRAINING, z.enum(OPTIMISER_NAMES).default('adamw_torch'), 'AdamW with f32 moments; adamw_8bit: bitsandbytes’ 8-bit blocks; adafactor: factored, as transformers sets it; sgd'),
+  sgd_momentum: key('sgd_momentum', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0), 'sgd: momentum, as torch’s; 0: none, and nothing is kept of it'),
   adam_beta1: key('adam_beta1', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0.9), 'decay of the first moment'),
   adam_beta2: key('adam_beta2', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0.999), 'decay of the second moment'),
   adam_epsilon: key('adam_epsilon', 'optimiser', TRAINING, z.number().positive().default(1e-8), 'added to the root of the second moment'),
-  weight_decay: key('weight_decay', 'optimiser', TRAINING, z.number().min(0).default(0), 'decoupled decay of matrices (not of norm gains)'),
+  weight_decay: key('weight_decay', 'optimiser', TRAINING, z.number().min(0).default(0), 'decay of matrices (not of norm gains), decoupled but in sgd'),
   max_grad_norm: key('max_grad_norm', 'optimiser', TRAINING, z.number().min(0).default(1), 'global gradient norm is clipped to this; 0: never'),
   num_train_epochs: key('num_train_epochs', 'optimiser', TRAINING, z.number().positive().default(3), 'passes over the data'),
   max_steps: key('max_steps', 'optimiser', TRAINING, z.int().min(-1).default(-1), 'optimiser steps instead of epochs; -1: by epochs'),

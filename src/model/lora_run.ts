@@ -6,7 +6,7 @@ import { frozenName, loadFrozen, noteStorage } from './frozen.js';
 import { parameterCount } from './families/spec.js';
 import { writeAdapterFolder } from './files/adapter_writer.js';
 import { writeModelFolder } from './files/hf_folder.js';
-import { adapterCount, Adapters, initialAdapter, loraScale, loraTargets, moduleOf, type LoraSettings } from './lora.js';
+import { adapterCount, adapterParameters, Adapters, initialAdapter, loraScale, loraTargets, moduleOf, type LoraSettings } from './lora.js';
 import type { LoraMemory } from './memory_advice.js';
 import type { Parameters } from './parameters.js';
 import { loadWeights, type Inputs } from './session.js';
@@ -32,7 +32,7 @@ export const sharesBase = ({ policy, reference }: Inputs, lora: LoraSettings | u
 export const dropoutOf = (c: RunConfig): number => (c.loss_type !== 'sft' && c.disable_dropout ? 0 : c.lora_dropout);
 
 export const loraMemory = (config: RunConfig, inputs: Inputs, lora: LoraSettings | undefined): LoraMemory =>
-  lora && { rank: lora.r, dropout: dropoutOf(config) > 0, parameters: adapterCount(inputs.policy.spec, lora), shared: sharesBase(inputs, lora) };
+  lora && { rank: lora.r, dropout: dropoutOf(config) > 0, parameters: adapterCount(inputs.policy.spec, lora), list: adapterParameters(inputs.policy.spec, lora).list, shared: sharesBase(inputs, lora) };
 
 /** The policy to train and its weights without adapters: the same model where all weights are trained. */
 export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: LoraSettings | undefined, config: RunConfig, io: CliIo): Promise<{ policy: Parameters; base: Parameters }> {

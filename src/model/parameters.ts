@@ -7,11 +7,9 @@ import type { Adapters } from './lora.js';
 import { fillTensor, readTensor } from './packing/packed.js';
 import { IN_F32, type Storage } from './storage.js';
 
-/** What AdamW keeps beside a value; absent for a frozen model. */
+/** What a trained value has beside it; absent for a frozen model. What an optimiser keeps is in `optim/state.ts`. */
 export interface Moments {
   grad: Tensor;
-  m: Tensor;
-  v: Tensor;
 }
 
 /** One GPU tensor of a parameter: the whole of it, or one piece (rows `first` ...) of a vocabulary table. */
@@ -31,7 +29,7 @@ export function splitRows(V: number, D: number, limit: number): Array<{ first: n
   return Array.from({ length: Math.ceil(V / most) }, (_, i) => ({ first: i * most, rows: Math.min(most, V - i * most) }));
 }
 
-/** All weights of one model on the GPU, master values in f32, and for a trained model gradients and Adam moments. */
+/** All weights of one model on the GPU, master values in f32, and for a trained model gradients. */
 export class Parameters {
   readonly list: Parameter[];
   private readonly byName: Map<string, Parameter>;
@@ -53,15 +51,13 @@ export class Parameters {
       const pieces = split.map(({ first, rows }, i) => {
         const shape = p.shape.length === 2 ? [rows, width] : [rows];
         const name = split.length > 1 ? `${label}.${p.name}#${i}` : `${label}.${p.name}`;
-        const zeroed = (kind: string): Tensor => {
-          const tensor = new Tensor(gpu, `${kind} ${name}`, shape);
-          clearNow(tensor);
-          return tensor;
-        };
         // A split never depends on the format, so that tiles of a vocabulary are the same in all.
         const format = shape.length === 2 ? storage(p) : 'f32';
         const value = format === 'f32' ? new Tensor(gpu, name, shape) : new PackedTensor(gpu, name, [rows, width], format);
-        return { first, value, moments: trainable ? { grad: zeroed('d'), m: zeroed('m'), v: zeroed('v') } : undefined };
+        if (!trainable) return { first, value, moments: undefined };
+        const grad = new Tensor(gpu, `d ${name}`, shape);
+        clearNow(grad);
+        return { first, value, moments: { grad } };
       });
       return { ...p, pieces };
     });
@@ -105,18 +101,18 @@ export class Parameters {
   }
 
   /** Reads rows [first, first + rows) of a parameter back (checkpoints). */
-  async read(name: string, kind: 'value' | 'm' | 'v' | 'grad' = 'value'): Promise<Float32Array> {
+  async read(name: string, kind: 'value' | 'grad' = 'value'): Promise<Float32Array> {
     const parameter = this.get(name);
     const out = new Float32Array(parameter.shape.reduce((a, b) => a * b, 1));
     const width = parameter.shape.length === 2 ? parameter.shape[1]! : 1;
     for (const piece of parameter.pieces) {
-      out.set(await (kind === 'value' ? readTensor(piece.value) : debugRead(piece.moments![kind])), piece.first * width);
+      out.set(await (kind === 'value' ? readTensor(piece.value) : debugRead(piece.moments!.grad)), piece.first * width);
     }
     return out;
   }
 
   get bytes(): number {
-    return this.pieces.reduce((n, p) => n + bytesOf(p.value) * (p.moments ? 4 : 1), 0);
+    return this.pieces.reduce((n, p) => n + bytesOf(p.value) * (p.moments ? 2 : 1), 0);
   }
 
   destroy(): void {

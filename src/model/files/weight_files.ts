@@ -46,7 +46,7 @@ export class WeightFiles {
     return [...this.where.keys()];
   }
   dtypeOf(name: string): FloatFormat | undefined {
-    return this.where.get(name)?.tensors.get(name)?.dtype;
+    return this.where.get(name)?.tensors.get(name)?.dtype as FloatFormat | undefined;
   }
   shapeOf(name: string): number[] | undefined {
     return this.where.get(name)?.tensors.get(name)?.shape;

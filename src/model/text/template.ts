@@ -6,6 +6,8 @@ import { TextRefusal } from './refusal.js';
 export interface Message {
   role: string;
   content: string;
+  /** Of a message's tokens (methods with token weights); 1 for an assistant's, 0 for others where absent. */
+  weight?: number;
 }
 
 /** The day templates are told it is: today's would give other ids tomorrow, to a resumed run and to a reference cache. */
