@@ -22,7 +22,7 @@ export interface FrozenSource {
   spec: ModelSpec;
   /** Format of a parameter in the files. */
   formatOf(p: ParameterSpec): FloatFormat;
-  adapter?: { settings: { targets: string[] } } | undefined;
+  adapter?: { settings: { targets: string[]; saved?: string[] } } | undefined;
 }
 
 /** bitsandbytes' format of the layers' matrices, if one is asked for. */
@@ -38,8 +38,8 @@ export function frozenStorage(c: StorageKeys, { spec, formatOf, adapter }: Froze
     if (p.shape.length !== 2) return 'f32';
     if (q && isLayerMatrix(spec, p)) return q;
     if (c.base_dtype !== 'auto') return NAMED[c.base_dtype];
-    // A sum with an adapter's share has no format but f32.
-    return adapter && isTarget(spec, adapter.settings.targets, p.name) ? 'f32' : PLAIN[formatOf(p)];
+    // A sum with an adapter's share, or what the adapter brings whole, has no format but f32.
+    return adapter && isTarget(spec, [...adapter.settings.targets, ...(adapter.settings.saved ?? [])], p.name) ? 'f32' : PLAIN[formatOf(p)];
   };
 }
 

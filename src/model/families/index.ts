@@ -9,9 +9,10 @@ import { phi3 } from './phi3.js';
 import { qwen2, qwen3 } from './qwen.js';
 import type { FloatFormat } from '../files/float_formats.js';
 import type { ModelSpec } from './spec.js';
+import { stablelm } from './stablelm.js';
 
 /** One entry per `model_type` of config.json; a family is one file. */
-const families: Record<string, (config: Record<string, unknown>) => ModelSpec> = { llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text: gemma3, phi3, gpt_neox: gptNeox, gpt2 };
+const families: Record<string, (config: Record<string, unknown>) => ModelSpec> = { llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text: gemma3, phi3, gpt_neox: gptNeox, gpt2, stablelm };
 
 const STORED: Record<string, FloatFormat> = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' };
 
