@@ -8,7 +8,7 @@ import { optimiserSettings } from './optim/settings.js';
 import { optimiserBytes } from './optim/state.js';
 import { bytesText } from './reference.js';
 
-type Keys = Pick<RunConfig, 'token_budget' | 'gradient_checkpointing' | 'ref_mode' | 'ref_cache_dtype' | 'optim' | 'sgd_momentum'>;
+type Keys = Pick<RunConfig, 'token_budget' | 'gradient_checkpointing' | 'gradient_checkpointing_granularity' | 'activation_dtype' | 'ref_mode' | 'ref_cache_dtype' | 'optim' | 'sgd_momentum'>;
 
 /** What a LoRA run holds besides: `shared` where the reference is its own frozen base. */
 export type LoraMemory = { rank: number; parameters: number; list: ParameterSpec[]; dropout: boolean; shared: boolean } | undefined;
@@ -17,7 +17,7 @@ export type LoraMemory = { rank: number; parameters: number; list: ParameterSpec
 export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, lora: LoraMemory, rows = c.token_budget): MemoryPlan {
   const needs = loss.needs.reference;
   return memoryPlan({
-    spec, rows, keep: c.gradient_checkpointing ? 'checkpoint' : 'train',
+    spec, rows, keep: !c.gradient_checkpointing ? 'train' : c.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : 'checkpoint', format: c.activation_dtype,
     reference: needs === 'none' ? 'none' : c.ref_mode !== 'cache' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
     rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
     terms: hasTerms(loss.needs) ? 8 + (loss.needs.tokenWeights ? 2 : 0) + (loss.needs.sharpness ? 2 : 0) + (loss.needs.refEntropy ? 4 : 0) : 0,
