@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { resolvedYaml } from '../config/load.js';
-import type { RunConfig } from '../config/keys.js';
+import { AUTO_BUDGET, type RunConfig } from '../config/keys.js';
 import { EdpoError, InputError } from '../errors.js';
+import { chooseBudget, dryRun } from '../model/auto_budget.js';
 import { Engine, type ReferencePlan } from '../model/engine.js';
 import type { TokenStore } from '../model/data/store.js';
 import { writeAtomic } from '../model/files/atomic.js';
@@ -14,7 +15,7 @@ import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
 import { documentsOf, hasEvalData, headName, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
-import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
+import { checkpointBudget, findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import { optimisers } from '../model/optim/index.js';
 import { optimiserSettings } from '../model/optim/settings.js';
 import { stepPlan } from '../model/train/plan.js';
@@ -26,7 +27,8 @@ import { LiveReport } from '../report/live.js';
 import type { CliIo } from './io.js';
 
 /** `edpo train` and `edpo sft`. */
-export async function run(config: RunConfig, io: CliIo): Promise<number> {
+export async function run(asked: RunConfig, io: CliIo): Promise<number> {
+  let config = asked;
   const inputs = await openInputs(config, io);
   const loss = lossOf(config);
   const lora = loraOf(config, inputs, io);
@@ -41,10 +43,13 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const train = await openSplit(config, inputs, 'train', loss.needs.branches, io);
   const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', loss.needs.branches, io) : undefined;
   const source = documentsOf(train);
+  const plan = stepPlan(config, train.count);
+  const auto = config.token_budget === AUTO_BUDGET;
+  const opened = auto ? await openDevice(config, io) : undefined;
+  if (auto) config = { ...config, token_budget: from ? checkpointBudget(from) : chooseBudget(opened!, config, inputs, loss, loraMemory(config, inputs, lora), [source, ...(evalStore ? [documentsOf(evalStore)] : [])], plan.batch, io) };
   requireBudget(source, config.token_budget);
   if (evalStore) requireBudget(documentsOf(evalStore), config.token_budget);
 
-  const plan = stepPlan(config, train.count);
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora));
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
@@ -61,8 +66,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   try {
     removePartials(dir);
     if (!from) for (const c of listCheckpoints(dir)) rmSync(c.path, { recursive: true });
-    writeAtomic(join(dir, 'config.yaml'), resolvedYaml(config));
-    const gpu = await openDevice(config, io);
+    writeAtomic(join(dir, 'config.yaml'), resolvedYaml(asked));
+    const gpu = opened ?? (await openDevice(config, io));
     const { policy, base } = await loadPolicy(gpu, inputs, lora, config);
     // A LoRA run's reference is its own frozen base: no second model.
     const shared = sharesBase(inputs, lora);
@@ -116,6 +121,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       restoreWeights(from, engine.optimiserState!, sync?.reference);
       io.say(`resuming after step ${state.step} of ${plan.totalSteps} from ${from}`);
     }
+    if (auto) io.say(`dry step on the longest documents: ${await dryRun(engine, source, trainRows)} rows`);
     engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined);
     const ledger = new AppendLog(join(dir, 'pairs.ndjson'), state.offsets.ledger);
     const log = new AppendLog(join(dir, 'trainer_log.jsonl'), state.offsets.log);

@@ -31,6 +31,9 @@ const PAIRS: Command[] = ['train', 'precompute-ref', 'eval', 'plan'];
 const DATA: Command[] = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'inspect'];
 const SAMPLING: Command[] = ['generate', 'eval-winrate'];
 
+/** token_budget auto. */
+export const AUTO_BUDGET = 0;
+
 export const META: Record<string, KeyMeta> = {};
 function key<T extends z.ZodType>(name: string, group: Group, commands: Command[], type: T, about: string): T {
   META[name] = { about, group, commands };
@@ -196,7 +199,7 @@ export const shape = {
   top_k: key('top_k', 'generation', SAMPLING, count.default(0), 'most likely tokens only; 0: all'),
   batch_size: key('batch_size', 'generation', SAMPLING, z.int().positive().default(16), 'answers made at a time; never changes them'),
 
-  token_budget: key('token_budget', 'device', MODEL, z.int().min(2).default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients'),
+  token_budget: key('token_budget', 'device', MODEL, count.default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients; auto (0), in train and sft: the most that fits gpu_memory (a software adapter: free memory), tried on the longest documents first'),
   gpu_memory: key('gpu_memory', 'device', ['train', 'sft', 'plan'], z.number().positive().optional(), 'GB (1e9 bytes) the run may take on the GPU; a larger plan is refused before anything is allocated, with the cheapest changes'),
   adapter: key('adapter', 'device', MODEL, text.default('auto'), 'auto, software, swiftshader, or part of an adapter’s name'),
 } as const;

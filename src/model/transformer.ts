@@ -39,6 +39,7 @@ export function forward(p: Program, parts: TransformerParts): void {
       attentionHalf(p, parts, l);
       mlpHalf(p, parts, l, acts.x(l + 1));
       parts.afterLayer?.(p, l, { x: acts.x(l), xmid: acts.layer(l).xmid, out: acts.x(l + 1) });
+      acts.store(p, l);
     });
   }
   gatherRows(p, { x: acts.x(spec.L), src: batch.src, y: acts.gathered });
