@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import type { Answer, AnswerFile } from '../model/judge/answers.js';
-import type { BenchmarkQuestion } from '../model/judge/questions.js';
+import { emptyMark, type Answer, type AnswerFile } from '../model/judge/answers.js';
+import { mtBenchTemperature, type BenchmarkQuestion } from '../model/judge/questions.js';
 import { openModel } from '../model/models.js';
 import { openInputs } from '../model/session.js';
 import type { Message } from '../model/text/template.js';
@@ -24,7 +24,7 @@ export const ndjson = (rows: unknown[]): string => rows.map((r) => `${JSON.strin
 
 /**
  * A model's own answers to a benchmark's questions, turn by turn; what `<name>.ndjson` (of later turns `<name>-turn2.ndjson`) holds is kept.
- * All turns are sampled at the configuration's temperature; MT-Bench's temperatures by category are not.
+ * All turns are sampled at the configuration's temperature, or with category_temperatures at MT-Bench's.
  */
 export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, folder: string, name: 'answers' | 'baseline', format: AnswerFile['format'], asked: Map<string, BenchmarkQuestion> | AnswerFile): Promise<AnswerFile> {
   // Another seed: a model against itself must not be a comparison of equal answers.
@@ -34,13 +34,16 @@ export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, f
   const questions: Array<Pick<Answer, 'id' | 'prompts' | 'category'>> = asked instanceof Map ? [...asked.values()] : asked.answers;
   if (questions.some((q) => q.prompts.length === 0)) throw new InputError(`${(asked as AnswerFile).path} holds answers without what was asked`, '--questions question.jsonl of the benchmark');
   const chosen = config.n_prompts > 0 ? questions.slice(0, config.n_prompts) : questions;
+  if (config.category_temperatures && format !== 'mt-bench') throw new InputError('category_temperatures are MT-Bench’s', '--temperature NUMBER');
+  const temperatures = chosen.map((q) => (config.category_temperatures ? mtBenchTemperature(q) : undefined));
   const outputs: string[][] = chosen.map(() => []);
   for (let turn = 0; chosen.some((q) => q.prompts.length > turn); turn++) {
     const prompts: PromptText[] = chosen.flatMap((q, index) => {
       if (q.prompts.length <= turn) return [];
       const before: Message[] = q.prompts.slice(0, turn).flatMap((p, t) => [{ role: 'user', content: p }, { role: 'assistant', content: outputs[index]![t]! }]);
       const prompt = turn === 0 ? q.prompts[0]! : [...before, { role: 'user', content: q.prompts[turn]! }];
-      return [{ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length) }];
+      const temperature = temperatures[index];
+      return [{ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length), ...(temperature === undefined ? {} : { temperature }) }];
     });
     const full: Sampling = { ...s, config, inputs, prompts };
     for (const [index, a] of await sampled(full, turn === 0 ? name : `${name}-turn${turn + 1}`, model, () => undefined)) outputs[index]!.push(a.output);
@@ -55,15 +58,16 @@ export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, f
 /** Answers as the benchmark's own tools read them: AlpacaEval's array, else lines (user-anchors 5.3 to 5.5). Ids are hashes, so the same answers give the same bytes. */
 export function answerFileText({ format, answers }: AnswerFile): string {
   if (format === 'alpaca-eval' || format === 'plain') {
-    return `${JSON.stringify(answers.map((a) => ({ instruction: a.prompts[0], output: a.outputs[0], generator: a.generator, dataset: a.category ?? 'alpaca_eval' })), null, 2)}\n`;
+    return `${JSON.stringify(answers.map((a) => ({ instruction: a.prompts[0], output: a.outputs[0], generator: a.generator, dataset: a.category ?? 'alpaca_eval', ...emptyMark(a.outputs[0]!) })), null, 2)}\n`;
   }
   return answers.map((a) => {
     const id = createHash('sha256').update(JSON.stringify([a.id, a.generator, a.outputs])).digest('hex').slice(0, 22);
+    const marked = a.outputs.map(emptyMark).find((m) => m.empty) ?? {};
     if (format === 'arena-hard-v2') {
       const messages = a.outputs.flatMap((o, t) => [{ role: 'user', content: a.prompts[t] }, { role: 'assistant', content: { answer: o } }]);
-      return `${JSON.stringify({ uid: a.id, ans_id: id, model: a.generator, messages })}\n`;
+      return `${JSON.stringify({ uid: a.id, ans_id: id, model: a.generator, messages, ...marked })}\n`;
     }
     const turns = format === 'mt-bench' ? a.outputs : a.outputs.map((content) => ({ content }));
-    return `${JSON.stringify({ question_id: Number.isInteger(Number(a.id)) ? Number(a.id) : a.id, answer_id: id, model_id: a.generator, choices: [{ index: 0, turns }] })}\n`;
+    return `${JSON.stringify({ question_id: Number.isInteger(Number(a.id)) ? Number(a.id) : a.id, answer_id: id, model_id: a.generator, choices: [{ index: 0, turns }], ...marked })}\n`;
   }).join('');
 }

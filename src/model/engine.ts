@@ -147,7 +147,7 @@ export class Engine {
     this.head = new Head({
       gpu, S, D: spec.D, V: spec.V, mode,
       pieces: table(policy),
-      ...(options.training && policy.trained === policy ? { dPieces: headTable(policy).map((piece) => piece.moments!.grad) } : {}),
+      ...(options.training && headTable(policy)[0]!.moments ? { dPieces: headTable(policy).map((piece) => piece.moments!.grad) } : {}),
       ...(mode === 'hidden' ? { refPieces: table(headParameters!) } : {}),
       rounded: reference.kind === 'cache' && reference.rounded,
       bf16: settings.criterion === 'bf16-trl' && mode === 'hidden',

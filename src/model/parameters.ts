@@ -57,8 +57,9 @@ export class Parameters {
     this.byName = new Map(this.list.map((p) => [p.name, p]));
   }
 
+  /** A parameter; the one that adapters train in full in its place, where there is that. */
   get(name: string): Parameter {
-    const found = this.byName.get(name);
+    const found = this.adapters?.saved(name) ?? this.byName.get(name);
     if (!found) throw new Error(`no parameter ${name}`);
     return found;
   }

@@ -1,7 +1,7 @@
 import type { RunConfig } from '../config/keys.js';
 import { parameterCount, type ModelSpec } from './families/spec.js';
 import { adapterCount, adapterParameters, loraTargets, moduleOf } from './lora.js';
-import { dropoutOf } from './lora_run.js';
+import { dropoutOf, loraSettings } from './lora_run.js';
 import type { MemoryPlan } from './memory.js';
 import { trainingMemory, type LoraMemory } from './memory_advice.js';
 import { lossOf } from './session.js';
@@ -38,7 +38,7 @@ export interface PlanRow {
 /** The adapters of a setup, whose reference is their own base unless another is named. */
 function loraOf(spec: ModelSpec, c: RunConfig): LoraMemory {
   if (!c.use_peft) return undefined;
-  const lora = { r: c.lora_r, targets: loraTargets(spec, c.lora_target_modules) };
+  const lora = loraSettings(spec, c);
   return { rank: c.lora_r, parameters: adapterCount(spec, lora), list: adapterParameters(spec, lora).list, dropout: dropoutOf(c) > 0, shared: c.ref_model_name_or_path === undefined };
 }
 

@@ -36,7 +36,7 @@ export async function openInputs(config: RunConfig, io: CliIo): Promise<Inputs> 
     throw new InputError(`policy and reference have different vocabularies: ${policy.spec.V} and ${reference.spec.V} ids`, 'the reference must share the policy’s tokenizer');
   }
   const tokenizer = await loadTokenizer(policy.tokenizerPath, policy.path);
-  return { policy, baseName, reference, tokenizer, template: chatTemplate(config.chat_template, tokenizer.chatTemplate, tokenizer.special) };
+  return { policy, baseName, reference, tokenizer, template: chatTemplate(config.chat_template, tokenizer.chatTemplate, tokenizer.special, config.system_messages === 'merge') };
 }
 
 /** Reads, checks and tokenises one split; says what became of the rows. */

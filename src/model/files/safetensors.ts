@@ -60,7 +60,7 @@ export class SafetensorsFile {
           continue;
         }
         if (passBy?.test(name)) continue;
-        if (!(entry.dtype in (words ? bytesOf : bytesPer))) throw bad(`tensor ${name} has dtype ${entry.dtype}; edpo reads F32, F16 and BF16`);
+        if (!(entry.dtype in (words ? bytesOf : bytesPer))) throw unreadable(path, name, entry.dtype);
         const dtype = entry.dtype as StoredFormat;
         const [from, to] = entry.data_offsets ?? [NaN, NaN];
         const expected = (entry.shape ?? []).reduce((a, b) => a * b, bytesOf[dtype]);
@@ -113,6 +113,14 @@ export class SafetensorsFile {
   close(): void {
     closeSync(this.fd);
   }
+}
+
+/** GPTQ's and AWQ's files hold integers under these names, also where config.json says nothing of it. */
+const FOREIGN = /\.(qweight|qzeros|g_idx)$/;
+
+function unreadable(path: string, name: string, dtype: string): InputError {
+  if (FOREIGN.test(name)) return new InputError(`${path}: tensor ${name} (${dtype}) is of a GPTQ or AWQ checkpoint, whose weights are quantised; edpo reads F32, F16 and BF16`, 'take the checkpoint that the quantised one was made from');
+  return new InputError(`${path}: tensor ${name} has dtype ${dtype}; edpo reads F32, F16 and BF16`, 'save the model in one of these (save_pretrained after .to(torch.bfloat16)), or take another checkpoint');
 }
 
 function readAt(fd: number, position: number, bytes: number): Buffer {
