@@ -149,7 +149,7 @@ export const shape = {
   total_batch_size: key('total_batch_size', 'optimiser', TRAINING, z.int().positive().optional(), 'pairs of an optimiser step, instead of the product of the two'),
   gradient_checkpointing: key('gradient_checkpointing', 'optimiser', TRAINING, z.boolean().default(false), 'keep only each layer’s input and make the rest again in the backward pass'),
   gradient_checkpointing_granularity: key('gradient_checkpointing_granularity', 'optimiser', TRAINING, z.enum(['layer', 'mlp']).default('layer'), 'gradient_checkpointing: make all of a layer again, or only its MLP, which holds most of it and takes less time'),
-  activation_dtype: key('activation_dtype', 'optimiser', TRAINING, z.enum(['float32', 'float16', 'bfloat16']).default('float32'), 'format of what is kept for the backward pass (operands of products, never the residual stream); the loss does not see it, gradients do: about 2e-4 and 2e-3 of their norm'),
+  activation_dtype: key('activation_dtype', 'optimiser', TRAINING, z.enum(['float32', 'float16', 'bfloat16']).default('float32'), 'format of what is kept for the backward pass (operands of products, never the residual stream); the loss does not see it, gradients do: by up to 2e-3 and 1.6e-2 of their norm'),
 
   output_dir: key('output_dir', 'run', ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'merge'], text.optional(), 'folder of everything the command writes'),
   run_name: key('run_name', 'run', ['train', 'sft'], text.optional(), 'name in the model card and manifest'),
