@@ -6,6 +6,8 @@ import { Program } from '../gpu/program.js';
 import type { Engine } from './engine.js';
 import type { CliIo } from '../cli/io.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
+import type { ParameterSpec } from './families/spec.js';
+import type { FloatFormat } from './files/float_formats.js';
 import type { LossDefinition } from './losses/types.js';
 import { requireMemory, trainingMemory, type LoraMemory } from './memory_advice.js';
 import { bytesText } from './reference.js';
@@ -47,14 +49,15 @@ export function largestBudget(total: (rows: number) => number, bounds: { longest
 /** `token_budget: auto` of a run: the largest budget that fits, which holds the longest document of every source. */
 export function chooseBudget(gpu: Gpu, config: RunConfig, { policy }: Inputs, loss: LossDefinition, lora: LoraMemory, sources: DocumentSource[], batch: number, io: CliIo): number {
   const { spec } = policy;
+  const files: (p: ParameterSpec) => FloatFormat = (p) => policy.formatOf(p);
   const limit = memoryLimit(config, gpu);
   const bounds = sources.map((x) => rowBounds(x, batch));
   const longest = Math.max(...bounds.map((b) => b.longest));
   const widest = Math.max(spec.D, spec.F, spec.H * spec.C, HEAD_TILE, 32);
-  const total = (rows: number): number => trainingMemory(spec, loss, config, lora, rows).total;
+  const total = (rows: number): number => trainingMemory(spec, loss, config, lora, rows, files).total;
   const budget = largestBudget(total, { longest, step: bounds[0]!.step }, limit, { bindingBytes: gpu.limits.bindingBytes, widest });
   io.say(`token_budget auto: ${budget} rows, planned ${bytesText(total(budget))} of ${bytesText(limit)}`);
-  if (total(budget) > limit) requireMemory(spec, loss, { ...config, gpu_memory: limit / 1e9, token_budget: budget }, trainingMemory(spec, loss, config, lora, budget), longest, lora);
+  if (total(budget) > limit) requireMemory(spec, loss, { ...config, gpu_memory: limit / 1e9, token_budget: budget }, trainingMemory(spec, loss, config, lora, budget, files), longest, lora, files);
   return budget;
 }
 
