@@ -1,7 +1,7 @@
 /**
  * Trains the real small model (EDPO_SHARED) once in every memory mode through the command, and draws the loss curves in one picture.
  *
- *   EDPO_SHARED=../shared node scripts/memory-modes.mjs [--out DIR] [--steps 32] [--picture docs/memory-modes.svg]
+ *   EDPO_SHARED=../shared node scripts/memory-modes.mjs [--out DIR] [--steps 16] [--picture docs/memory-modes.svg]
  *
  * DIR keeps the runs, so a second call only draws. Prints the table of docs/memory.md: final loss (the mean of the last quarter of the steps), its difference from
  * f32's, peak bytes on the GPU.
@@ -15,7 +15,7 @@ const flag = (name, fallback) => (process.argv.includes(`--${name}`) ? process.a
 const shared = process.env.EDPO_SHARED;
 if (!shared) throw new Error('EDPO_SHARED names the folder with data/');
 const out = resolve(flag('out', '/tmp/edpo-memory-modes'));
-const steps = Number(flag('steps', '32'));
+const steps = Number(flag('steps', '16'));
 const picture = flag('picture', 'docs/memory-modes.svg');
 const LORA = ['--use_peft', 'true', '--lora_r', '8', '--lora_target_modules', 'all-linear', '--ref_mode', 'adapter_off', '--learning_rate', '2e-3'];
 const help = spawnSync(process.execPath, ['bin/edpo.js', 'train', '--help'], { encoding: 'utf8' }).stdout;
@@ -45,7 +45,7 @@ mkdirSync(out, { recursive: true });
 const runs = MODES.map(([name, keys, against], i) => {
   const dir = join(out, `${i}-${name.replace(/[^\w]+/g, '-')}`);
   if (!existsSync(join(dir, 'run.json'))) {
-    const args = ['train', '--model_name_or_path', model, '--dataset_name', data, '--dataset_format', 'tokenized', '--loss_type', 'epsilon_dpo', '--beta', '0.1', '--total_batch_size', '8', '--max_steps', String(steps), '--max_length', '512',
+    const args = ['train', '--model_name_or_path', model, '--dataset_name', data, '--dataset_format', 'tokenized', '--loss_type', 'epsilon_dpo', '--beta', '0.1', '--total_batch_size', '8', '--max_steps', String(steps), '--max_length', '192',
       '--learning_rate', '3e-4', '--lr_scheduler_type', 'constant', '--ref_mode', 'live', '--token_budget', '2048', '--logging_steps', '1', '--save_strategy', 'no', '--report_html', 'false', '--overwrite_output_dir', 'true', '--output_dir', dir];
     // A later flag of the same name wins.
     const given = new Map();
