@@ -4,8 +4,8 @@ import { lockFolder } from '../model/files/lock.js';
 import { parseShard, tablePath } from '../model/cache/files.js';
 import { mergeShards, shardedSplits } from '../model/cache/merge.js';
 import type { Parameters } from '../model/parameters.js';
-import { announceCache, cacheBytes, cacheFolder, cacheHeader, fillCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget } from '../model/session.js';
+import { announceCache, cacheBytes, cacheDocuments, cacheFolder, cacheHeader, fillCache } from '../model/reference.js';
+import { hasEvalData, loadWeights, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBudget, sidesOf } from '../model/session.js';
 import type { CliIo } from './io.js';
 
 /** `edpo precompute-ref`: fills (or completes, or merges) the reference cache of every split there is data for. */
@@ -21,8 +21,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (loss.needs.reference === 'none') throw new InputError(`${loss.name} needs nothing of a reference`, '--loss_type sigmoid or epsilon_dpo');
   const inputs = await openInputs(config, io);
   const splits = ['train', ...(hasEvalData(config) ? ['eval'] : [])] as Array<'train' | 'eval'>;
-  const stores = new Map(await series(splits, async (split) => [split, await openSplit(config, inputs, split, 2, io)] as const));
-  for (const store of stores.values()) requireBudget(documentsOf(store), config.token_budget);
+  const stores = new Map(await series(splits, async (split) => [split, await openSplit(config, inputs, split, sidesOf(loss), io)] as const));
   const shard = parseShard(config.shard);
   // Shards of one folder may run at once: each has files of its own.
   const unlock = shard ? (): void => undefined : lockFolder(dir, (n) => io.say(`note: ${n}`));
@@ -33,12 +32,14 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   });
   try {
     const gpu = await openDevice(config, io);
+    const room = mismatchRoom(config, inputs.policy);
     const headers = new Map([...stores].map(([split, store]) => [split, cacheHeader(config, inputs, store, split, loss, gpu)]));
+    for (const [split, store] of stores) requireBudget(cacheDocuments(store, headers.get(split)!, room), config.token_budget);
     announceCache(dir, [...stores].reduce((n, [split, store]) => n + cacheBytes(store, headers.get(split)!, shard), 0), io);
     let reference: Parameters | undefined;
     for (const [split, store] of stores) {
       reference ??= await loadWeights(gpu, inputs.reference, false, 'reference');
-      const whole = await fillCache(dir, headers.get(split)!, store, reference, { gpu, budget: config.token_budget, shard, io, stop: () => interrupted });
+      const whole = await fillCache(dir, headers.get(split)!, store, reference, { gpu, budget: config.token_budget, room, shard, io, stop: () => interrupted });
       if (!whole) throw new EdpoError(`interrupted; ${tablePath(dir, split, shard)} keeps what is done`, { exitCode: 130, hint: 'the same command goes on from there' });
       io.out(JSON.stringify({ split, file: tablePath(dir, split, shard), pairs: store.count }));
     }

@@ -3,51 +3,71 @@ import { perThread } from '../grid.js';
 import { defineKernel } from '../kernel.js';
 import { scalar, type Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
+import type { GroupTensors } from './group_stats.js';
 
 /** Columns of the pair table, in order; 0 where the method's head did not compute one. */
 export const PAIR_COLUMNS = [
   'policy_logps_chosen', 'policy_logps_rejected', 'ref_logps_chosen', 'ref_logps_rejected', 'margin', 'logratio',
   'delta_plus', 'delta_minus', 'epsilon_step', 'beta', 'loss', 'loss_dpo', 'reward_chosen', 'reward_rejected',
   'kl_policy_ref_chosen', 'kl_policy_ref_rejected', 'kl_ref_policy_chosen', 'kl_ref_policy_rejected',
-  'entropy_chosen', 'entropy_rejected', 'tokens_chosen', 'tokens_rejected', 'unused_1', 'unused_2',
+  'entropy_chosen', 'entropy_rejected', 'tokens_chosen', 'tokens_rejected', 'unused', 'column',
 ] as const;
 
 /** One thread per document: pair β, loss, coefficients, ledger row. The loss's WGSL body is set in by `prelude`. */
-export const kernel = defineKernel({
-  name: 'document_loss',
-  read: { seq_stats: 'Q 12', seq_start: '_ :u32', beta_state: '4' },
+const variant = (name: string, read: Record<string, string>, load: string) => defineKernel({
+  name,
+  shader: 'document_loss',
+  read: { seq_stats: 'Q 12', seq_start: '_ :u32', beta_state: '4', ...read },
   write: { coef: 'Q 2', pairs: 'P 24' },
   update: { step_counts: '4 :atomic<u32>' },
-  args: { P: 'u32', training: 'u32', inv_count: 'f32', epsilon_size: 'f32', deadzone: 'f32', beta_start: 'f32', per_token: 'f32' },
-  tune: { WG: 16, K: 2, HIDDEN: 0, ADAPTIVE: 0, CRITERION: 0 },
+  args: { P: 'u32', stride: 'u32', training: 'u32', inv_count: 'f32', epsilon_size: 'f32', deadzone: 'f32', beta_start: 'f32', per_token: 'f32' },
+  tune: { WG: 16, K: 2, PROMPT: 0, HIDDEN: 0, ADAPTIVE: 0, CRITERION: 0 },
+  prelude: load,
   grid: ({ P, WG }) => perThread(P!, WG!),
 });
+
+export const kernel = variant('document_loss', {}, 'fn load_document(t: u32) {}');
+/** With each document's place in its group and its label, and what the group's passes left. */
+export const kernelOfGroup = variant('document_loss_group', { doc_info: 'P 4', group_own: 'G 4', method_state: '24' }, `var<private> member: u32;
+fn load_document(t: u32) {
+  member = u32(doc_info[t * 4u]);
+  desirable = doc_info[t * 4u + 1u];
+}
+fn own(k: u32) -> f32 { return group_own[member * 4u + k]; }
+fn shared_of(k: u32) -> f32 { return method_state[8u + k]; }`);
+
+/** Sequences of a document: as many as the loss has branches, and where it scores prompts or mismatched responses more, the same number for all of a micro-batch. */
+const wide = (loss: LossDefinition): boolean => loss.needs.scored === 'all' || loss.group?.of === 'mismatched';
+/** Does the loss look at more of a document than its own sums? */
+export const isCoupled = (loss: LossDefinition): boolean => loss.group !== undefined || loss.needs.unpaired === true;
 
 const CRITERIA = { exact: 0, deadzone: 1, 'bf16-trl': 2 } as const;
 
 /**
  * Dynamic scalars of a replay: `invCount` (1 / pairs or tokens of the optimiser step), `perToken` (its pairs / chosen tokens), `training` (1: count ε-steps).
+ * `stride`: sequences of a document, where that is not the loss's number of branches.
  * @param hidden the head computed the ε-columns.
  */
 export function documentLoss(
   p: Program,
-  t: { seqStats: Tensor; seqStart: Tensor; betaState: Tensor; coef: Tensor; pairs: Tensor; stepCounts: Tensor },
+  t: { seqStats: Tensor; seqStart: Tensor; betaState: Tensor; coef: Tensor; pairs: Tensor; stepCounts: Tensor; group?: GroupTensors | undefined },
   o: { loss: LossDefinition; settings: LossSettings; hidden: boolean },
 ): void {
   const { loss, settings } = o;
   const constants = Object.keys(loss.params).map((key) => `const F_${key} = f32(${settings.params[key] ?? loss.params[key]!.default});`);
   const reward = `fn reward_of(s: Side, beta: f32) -> f32 { return ${loss.reward?.wgsl ?? 'beta * (s.logp - s.ref_logp)'}; }`;
   const body = `fn loss_document(w: Side, l: Side, beta: f32) -> Loss {\n${loss.wgsl}\n}`;
+  const coupled = t.group ? { doc_info: t.group.docInfo, group_own: t.group.own, method_state: t.group.state } : undefined;
   p.run(
-    kernel,
-    { seq_stats: t.seqStats, seq_start: t.seqStart, beta_state: t.betaState, coef: t.coef, pairs: t.pairs, step_counts: t.stepCounts },
+    coupled ? kernelOfGroup : kernel,
+    { ...coupled, seq_stats: t.seqStats, seq_start: t.seqStart, beta_state: t.betaState, coef: t.coef, pairs: t.pairs, step_counts: t.stepCounts },
     {
-      training: scalar('training'), inv_count: scalar('invCount'), per_token: scalar('perToken'), epsilon_size: settings.epsilonSize,
+      stride: wide(loss) ? scalar('stride') : loss.needs.branches, training: scalar('training'), inv_count: scalar('invCount'), per_token: scalar('perToken'), epsilon_size: settings.epsilonSize,
       deadzone: settings.criterion === 'deadzone' ? settings.deadzone : 0, beta_start: settings.beta,
     },
     {
-      tune: { K: loss.needs.branches, HIDDEN: o.hidden ? 1 : 0, ADAPTIVE: loss.adaptiveBeta ? 1 : 0, CRITERION: CRITERIA[settings.criterion] },
-      prelude: [...constants, reward, loss.functions ?? '', body].join('\n'),
+      tune: { K: loss.needs.branches, PROMPT: loss.needs.scored === 'all' ? 1 : 0, HIDDEN: o.hidden ? 1 : 0, ADAPTIVE: loss.adaptiveBeta ? 1 : 0, CRITERION: CRITERIA[settings.criterion] },
+      prelude: [...constants, reward, loss.functions ?? '', `const COLUMN = ${loss.column ? (loss.column.name === 'beta' ? 9 : 23) : 99}u;`, body].join('\n'),
     },
   );
 }

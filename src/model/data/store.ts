@@ -6,7 +6,7 @@ import { EdpoError, InputError, InputErrors } from '../../errors.js';
 import type { ChatTemplate } from '../text/template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { idsOf, same, unusable } from './check.js';
-import { detectFormat, readExample, type DatasetFormat, type Example } from './formats.js';
+import { detectFormat, isLabelled, readExample, type DatasetFormat, type Example, type Sides } from './formats.js';
 import { describeReport, RowCounts, SAME_WHEN_CUT, TOO_LONG, type DataReport } from './report.js';
 import { rows } from './rows.js';
 import type { Tokenization } from './tokenise.js';
@@ -20,8 +20,8 @@ export interface StoreOptions {
   tokenizer: Tokenizer;
   template: ChatTemplate | undefined;
   tokenization: Tokenization;
-  /** 2: pairs; 1: the chosen side or SFT rows. */
-  sides: 1 | 2;
+  /** 2: pairs; 1: the chosen side or SFT rows; labelled: single responses with a label, or pairs where the first row is one. */
+  sides: Sides;
   maxLength: number;
   maxPromptLength: number;
   truncation: TruncationMode;
@@ -47,6 +47,10 @@ export class TokenStore {
   readonly promptLengths: number[] = [];
   readonly responseLengths: number[][] = [];
   readonly texts: Example[] = [];
+  /** Responses of a document. */
+  sides: 1 | 2;
+  /** Unpaired data: is document i's response a desirable one? */
+  labels: boolean[] | undefined;
   hash = '';
   report: DataReport = { rows: 0, kept: 0, dropped: {}, promptsCut: 0, responsesCut: 0, format: 'auto' };
   private readonly folder: string;
@@ -56,7 +60,8 @@ export class TokenStore {
   private waiting = 0;
   private readonly digest = createHash('sha256');
 
-  private constructor(readonly sides: 1 | 2) {
+  private constructor(sides: Sides) {
+    this.sides = sides === 2 ? 2 : 1;
     try {
       this.folder = mkdtempSync(join(tmpdir(), 'edpo-tokens-'));
       this.fd = openSync(join(this.folder, 'ids.bin'), 'w+');
@@ -93,6 +98,7 @@ export class TokenStore {
     let format = o.format === 'auto' ? undefined : o.format;
     const enough = (): boolean => o.maxSamples > 0 && this.count >= o.maxSamples;
     let id = -1;
+    let sides: Sides | undefined = o.sides === 'labelled' ? undefined : o.sides;
     for (const file of o.files) {
       if (enough()) break;
       for await (const row of rows(file)) {
@@ -101,7 +107,8 @@ export class TokenStore {
         report.rows++;
         format ??= detectFormat(row.value);
         report.format = format;
-        const example = readExample(row, format, o.sides, o.template);
+        sides ??= this.found(row.value);
+        const example = readExample(row, format, sides, o.template);
         const reason = 'refused' in example ? example.refused : unusable(example);
         const tokens = reason === undefined ? idsOf(example as Example, o, row.where) : { refused: reason };
         if ('refused' in tokens) {
@@ -126,7 +133,7 @@ export class TokenStore {
         }
         report.promptsCut += Number(cut.promptCut);
         report.responsesCut += Number(cut.responseCut);
-        this.add(id, cut.ids.prompt, cut.ids.responses);
+        this.add(id, cut.ids.prompt, cut.ids.responses, (example as Example).desirable);
         if (o.keepText) this.texts.push(example as Example);
       }
     }
@@ -141,8 +148,19 @@ export class TokenStore {
     if (this.count === 0) throw new InputErrors(`${o.files.join(', ')}: no usable row of ${report.rows}`, describeReport(report).slice(1), 'raise --max_length, or look at the rows');
   }
 
-  private add(id: number, prompt: number[], responses: number[][]): void {
+  /** Where labelled responses are wanted, pairs will do: the caller splits them. */
+  private found(row: Record<string, unknown>): Sides {
+    if (!isLabelled(row)) return (this.sides = 2);
+    this.labels = [];
+    return 'labelled';
+  }
+
+  private add(id: number, prompt: number[], responses: number[][], desirable: boolean | undefined): void {
     this.ids.push(id);
+    if (this.labels) {
+      this.labels.push(desirable!);
+      this.digest.update(desirable ? 'desirable' : 'undesirable');
+    }
     this.offsets.push(this.written + this.waiting);
     this.promptLengths.push(prompt.length);
     this.responseLengths.push(responses.map((r) => r.length));
