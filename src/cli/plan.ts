@@ -5,15 +5,30 @@ import type { LossDefinition } from '../model/losses/types.js';
 import { paddedRows } from '../model/data/audit.js';
 import { loraMemory, loraOf } from '../model/lora_run.js';
 import { requireMemory, trainingMemory } from '../model/memory_advice.js';
+import { openConfig } from '../model/models.js';
 import { bytesText } from '../model/reference.js';
+import { BUDGETS, planJson, planTable, planText, SETUPS } from '../model/plan_table.js';
 import { documentsOf, groupSizeOf, longestRows, lossOf, mismatchRoom, openInputs, openSplit, requireBothKinds, sequenceCapacity, sidesOf } from '../model/session.js';
 import { countMicroBatches } from '../model/train/batches.js';
 import { stepPlan } from '../model/train/plan.js';
 import type { CliIo } from './io.js';
 
-/** `edpo plan`: steps, rows, memory and disk of a run, from configuration and data alone; no GPU. A plan beyond `gpu_memory` ends with exit code 2. */
+/** Ways to train a model and what fits which card, from its config.json alone. */
+async function modelPlan(config: RunConfig, io: CliIo): Promise<number> {
+  const spec = await openConfig(config.model_name_or_path!, config, io);
+  const table = planTable(spec, config, SETUPS, [...new Set([...BUDGETS, config.token_budget])].sort((a, b) => a - b));
+  if (io.json) io.out(JSON.stringify(planJson(spec, config, table)));
+  else for (const line of planText(spec, config, table)) io.out(line);
+  return 0;
+}
+
+/**
+ * `edpo plan`: steps, rows, memory and disk of a run, from configuration and data alone; no GPU. A plan beyond `gpu_memory` ends with exit code 2.
+ * Without data: what the model takes by ways to train it and token budgets.
+ */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.model_name_or_path === undefined) throw new InputError('model_name_or_path is required');
+  if (config.dataset_name === undefined && config.data_files === undefined) return modelPlan(config, io);
   const inputs = await openInputs(config, io);
   const loss = lossOf(config);
   const lora = loraMemory(config, inputs, loraOf(config, inputs, io));
@@ -26,7 +41,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const other = source.mismatchedTokens ? all.reduce((n, i) => n + source.mismatchedTokens!(i), 0) : 0;
   const scored = all.reduce((n, i) => n + source.tokens(i), 0) + other;
   const longest = Math.max(...all.map((i) => longestRows(source, i)));
-  const padded = paddedRows(store, loss.needs.branches);
+  const padded = paddedRows(store, loss.needs.unpaired ? store.sides : loss.needs.branches);
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, lora, Math.max(config.token_budget, longest));
   const cache = needs === 'none' ? 0 : scored * 12 + (needs === 'hidden' ? scored * inputs.reference.spec.D * (config.ref_cache_dtype === 'float16' ? 2 : 4) : 0);

@@ -126,7 +126,9 @@ function group(c: RunConfig, loss: LossDefinition, given: Places, chosen: string
 const LORA_KEYS = ['lora_r', 'lora_alpha', 'lora_target_modules', 'lora_dropout', 'use_rslora', 'lora_modules_to_save'] as const;
 
 function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
-  const trains = purpose === 'train' || purpose === 'sft' || purpose === 'plan' || purpose === 'config';
+  // A plan without data shows a model with adapters and without.
+  const table = purpose === 'plan' && c.dataset_name === undefined && c.data_files === undefined;
+  const trains = purpose === 'train' || purpose === 'sft' || (purpose === 'plan' && !table) || purpose === 'config';
   if (c.use_peft) {
     if (c.lora_modules_to_save?.length) add(['lora_modules_to_save', 'use_peft'], `modules trained in full beside adapters are not available; leave it out, got ${JSON.stringify(c.lora_modules_to_save)}`);
     if (given.has('lora_dropout') && c.lora_dropout > 0 && c.disable_dropout && purpose !== 'sft') notes.push('lora_dropout: not used (disable_dropout is true, as TRL’s DPO trainer has it too; --disable_dropout false)');
@@ -151,7 +153,7 @@ const REQUIRED: Record<Command, Array<Array<keyof RunConfig>>> = (() => {
   const out: Array<keyof RunConfig> = ['output_dir'];
   return {
     train: [model, data, out], sft: [model, data, out], eval: [model, data, out], 'precompute-ref': [model, data, ['ref_cache', 'output_dir']],
-    'eval-winrate': [out, ['judge']], generate: [model, ['prompt', 'prompts_file']], plan: [model, data], inspect: [model, data], merge: [model, out],
+    'eval-winrate': [out, ['judge']], generate: [model, ['prompt', 'prompts_file']], plan: [model], inspect: [model, data], merge: [model, out],
   };
 })();
 

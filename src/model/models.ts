@@ -1,11 +1,13 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CliIo } from '../cli/io.js';
 import type { RunConfig } from '../config/keys.js';
 import { EdpoError, InputError } from '../errors.js';
 import { AdapterFolder, type BaseName } from './files/adapter_folder.js';
-import { ModelFolder } from './files/hf_folder.js';
-import { isHubId, localModel } from './hub/index.js';
+import { modelSpec, type ModelSpec } from './families/index.js';
+import { ModelFolder, refuseQuantised } from './files/hf_folder.js';
+import { parseConfig, readConfig } from './files/weight_files.js';
+import { isHubId, localConfig, localModel } from './hub/index.js';
 import { repoOf } from './hub/names.js';
 
 type Keys = Partial<Pick<RunConfig, 'offline' | 'model_revision' | 'adapter_name_or_path'>>;
@@ -40,6 +42,17 @@ export async function openModel(name: string, o: Keys, io: CliIo): Promise<Opene
   if (!AdapterFolder.isOne(path)) return { folder: ModelFolder.open(path), base: baseName(name, o.model_revision) };
   const adapter = AdapterFolder.open(path);
   return { folder: ModelFolder.open(await basePath(adapter, offline, io)).withAdapter(adapter), base: adapter.base };
+}
+
+/** What a model is made of, by its config.json alone: of a folder, a file, or a hub id. No weights need to be there. */
+export async function openConfig(name: string, o: Keys, io: CliIo): Promise<ModelSpec> {
+  const path = await localConfig(name, { ...o, offline: o.offline ?? false }, io);
+  if (AdapterFolder.isOne(path) && !existsSync(join(path, 'config.json'))) throw new InputError(`${name} is a LoRA adapter`, `--model_name_or_path ${AdapterFolder.open(path).base.name || 'BASE'}`);
+  const alone = path.endsWith('.json') && statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+  const where = alone ? path : join(path, 'config.json');
+  const config = alone ? parseConfig(path) : readConfig(path);
+  refuseQuantised(config, where);
+  return modelSpec(config, where);
 }
 
 /** The base an adapter names: a path from here or from the adapter's folder, or a hub id. */

@@ -1,10 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { TokenAudit } from '../../src/model/data/audit.js';
 import { lengthHistogram } from '../../src/model/data/audit.js';
 import { edpo, tinyFolder, tinyPairs } from '../helpers/cli.js';
+import { PUBLISHED } from '../model/published_configs.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-inspect-'));
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));
@@ -62,4 +63,37 @@ t.test('a plan beyond gpu_memory is refused by plan and train, with the cheapest
   const none = edpo(['plan', ...base, '--gpu_memory', '0.00001']);
   t.equal(none.code, 2);
   t.match(none.err, /that is still too much: .* are weights, gradients and Adam moments; --use_peft true \(LoRA\), a smaller model or a larger card/);
+});
+
+t.test('a plan from config.json alone: ways to train by token budgets, bytes per item, the card each fits; text and JSON', async (t) => {
+  const alone = join(dir, 'alone');
+  mkdirSync(alone);
+  const config = { ...PUBLISHED['google/gemma-2-2b-it']!.config };
+  writeFileSync(join(alone, 'config.json'), JSON.stringify(config));
+  const text = edpo(['plan', '--model_name_or_path', alone, '--loss_type', 'epsilon_dpo', '--lora_r', '8', '--token_budget', '3000']);
+  t.equal(text.code, 0, text.err);
+  t.notMatch(text.err, /not used|^adapter: /m);
+  t.match(text.out, /^model: gemma2, 2614\.3 M parameters; loss epsilon_dpo, reference: cache\n/);
+  t.match(text.out, /\nfull: --use_peft false.*\n  rows +1024 +2048 +3000 +4096 +8192 +16384\n  weights +10\.46 /);
+  t.match(text.out, /\nLoRA: --use_peft true --lora_r 8 --lora_target_modules q_proj,v_proj\n/);
+  t.match(text.out, /\n  reference head +2\.36 [^]*\n  fits a card of +48 GB /);
+  type Plan = { setup: string; token_budget: number; gradient_checkpointing: boolean; memory: Record<string, number>; memory_bytes: number; card_gb: number | null };
+  const json = edpo(['plan', '--model_name_or_path', join(alone, 'config.json'), '--json', '--gpu_memory', '46']);
+  t.equal(json.code, 0, json.err);
+  const { plans, cards_gb } = JSON.parse(json.out) as { plans: Plan[]; cards_gb: number[] };
+  t.same(cards_gb, [8, 12, 16, 24, 46, 48, 80, 141], 'the run’s own card beside the others');
+  for (const p of plans) {
+    t.equal(Object.values(p.memory).reduce((a, b) => a + b, 0), p.memory_bytes);
+    t.equal(p.card_gb, cards_gb.find((gb) => p.memory_bytes <= gb * 1e9) ?? null, `${p.setup} at ${p.token_budget}: ${p.memory_bytes} bytes`);
+  }
+  t.same([...new Set(plans.map((p) => p.token_budget))], [1024, 2048, 4096, 8192, 16384]);
+
+  const refused = (over: Record<string, unknown>, message: RegExp): void => {
+    writeFileSync(join(alone, 'other.json'), JSON.stringify({ ...config, ...over }));
+    const r = edpo(['plan', '--model_name_or_path', join(alone, 'other.json')]);
+    t.equal(r.code, 2, r.err);
+    t.match(r.err, message);
+  };
+  refused({ quantization_config: { quant_method: 'gptq', bits: 4 } }, /quantised \(gptq, 4 bits\)/);
+  refused({ model_type: 'rwkv' }, /model_type "rwkv" is not one edpo knows/);
 });

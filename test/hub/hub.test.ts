@@ -81,6 +81,18 @@ t.test('a model by its hub id: only what is needed, in the usual cache; the seco
   t.match(gone.err, /warning: the hub http:\/\/127\.0\.0\.1:9 cannot be reached; org\/tiny is taken from the cache/);
 });
 
+t.test('a plan by a model’s id: its config.json is all that is fetched, and no GPU is opened', async (t) => {
+  const home = newHome();
+  const r = await edpo(['plan', '--model_name_or_path', 'org/tiny', '--json'], { home });
+  t.equal(r.code, 0, r.err);
+  t.same(hub.downloads.map((s) => s.path.split('/').at(-1)), ['config.json']);
+  t.notMatch(r.err, /^adapter: /m);
+  t.match(JSON.parse(r.out), { model_type: 'llama', cards_gb: [8, 12, 16, 24, 48, 80, 141] });
+  const trained = await inspect({ home });
+  t.equal(trained.code, 0, trained.err);
+  t.ok(hub.downloads.some((s) => s.path.endsWith('model.safetensors')), 'the rest follows when it is needed');
+});
+
 t.test('generate from the hub', async (t) => {
   const r = await edpo(['generate', '--model_name_or_path', 'org/tiny', '--prompt', 'abc', '--max_new_tokens', '4', '--temperature', '0'], { home: newHome() });
   t.equal(r.code, 0, r.err);

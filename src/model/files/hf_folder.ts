@@ -19,7 +19,8 @@ export const WRITTEN_DTYPES = { float32: 'F32', float16: 'F16', bfloat16: 'BF16'
 /** Masks and angles that older checkpoints hold, some as booleans; they follow from config.json. */
 const BUFFERS = /\.(attn|attention)\.(bias|masked_bias)$|rotary_emb\.inv_freq$/;
 
-function refuseQuantised(config: Record<string, unknown>, where: string): void {
+/** Weights that another program has quantised are refused by the name config.json gives them. */
+export function refuseQuantised(config: Record<string, unknown>, where: string): void {
   const quantisation = config['quantization_config'] as Record<string, unknown> | null | undefined;
   if (!quantisation) return;
   const { quant_method: method, bits } = quantisation;

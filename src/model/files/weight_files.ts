@@ -14,6 +14,11 @@ export function readConfig(path: string): Record<string, unknown> {
   if (!statSync(path).isDirectory()) throw new InputError(`${path} is a file; a model folder was expected`, hint);
   const configPath = join(path, 'config.json');
   if (!existsSync(configPath)) throw new InputError(`${path} has no config.json`, hint);
+  return parseConfig(configPath);
+}
+
+/** The file itself. */
+export function parseConfig(configPath: string): Record<string, unknown> {
   try {
     return JSON.parse(readFileSync(configPath, 'utf8')) as Record<string, unknown>;
   } catch (cause) {

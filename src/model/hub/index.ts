@@ -63,6 +63,16 @@ export async function localModel(name: string, o: HubKeys, io: CliIo): Promise<s
   return snapshot.local();
 }
 
+/** A model's config.json: beside its weights, a file of that kind by itself, or of a hub id, which is all that is downloaded. */
+export async function localConfig(name: string, o: HubKeys, io: CliIo): Promise<string> {
+  const repo = repoOf('model', name, o.model_revision);
+  if (!repo) return unusedRevision(name, 'model_revision', o.model_revision, io);
+  const snapshot = await snapshotOf(repo, o.offline ?? false, io);
+  if (!snapshot.paths.includes('config.json') && !snapshot.cachedOnly) throw new InputError(`${repo.id}@${repo.revision} has no config.json`, 'name a model in the Hugging Face layout; of an adapter its base');
+  await snapshot.bring(['config.json'], io);
+  return snapshot.local();
+}
+
 /**
  * Files of a split: of a path as they are, of a hub id downloaded into the cache, the split's alone.
  * data_files may name files here and files of the repository.
