@@ -11,7 +11,7 @@ import type { Problem } from './problems.js';
 export const EPSILON_KEYS = ['epsilon', 'epsilon_check', 'epsilon_size', 'criterion', 'criterion_deadzone', 'beta_update', 'beta_min'] as const;
 
 /** Keys that some methods read and others do not. */
-const METHOD_KEYS = [...new Set(Object.values<LossDefinition>(losses).flatMap((l) => Object.keys(l.params)))] as Array<keyof RunConfig>;
+const METHOD_KEYS = [...new Set(Object.values<LossDefinition>(losses).flatMap((l) => [...Object.keys(l.params), ...Object.keys(l.options ?? {})]))] as Array<keyof RunConfig>;
 
 /** What a configuration is checked for: a command's needs, or (`config`) only that it makes sense. */
 export type Purpose = Command | 'config';
@@ -48,16 +48,17 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
       else if (purpose === 'train' || purpose === 'config') add([name], `belongs to loss_type: epsilon_dpo; loss_type was not given and is ${lossNames(c).join(', ')} by default`);
     }
   }
-  const composing = (['loss_type', 'loss_weights', 'rpo_alpha', 'f_divergence_type', 'f_alpha_divergence_coef'] as const).some((k) => bad.has(k));
+  const composing = (['loss_type', 'loss_weights', 'rpo_alpha', 'f_divergence_type', 'f_alpha_divergence_coef', 'length_average', 'ld_alpha', 'use_weighting'] as const).some((k) => bad.has(k));
   const misfit = composing ? undefined : compositionProblem(c);
-  if (misfit && purpose !== 'sft') add([misfit.key, 'loss_type'], misfit.what);
+  if (misfit && purpose !== 'sft') add([misfit.key as keyof RunConfig, 'loss_type'], misfit.what);
   const loss: LossDefinition | undefined = composing || misfit ? undefined : composeLoss(c);
   const chosen = lossNames(c).join(', ');
   if (given.has('f_alpha_divergence_coef') && c.f_divergence_type !== 'alpha_divergence' && c.f_alpha_divergence_coef !== defaultOf('f_alpha_divergence_coef')) add(['f_alpha_divergence_coef', 'f_divergence_type'], `belongs to f_divergence_type: alpha_divergence, got ${c.f_divergence_type}`);
+  const owns = (key: string): boolean => lossNames(c).some((n) => key in losses[n].params || key in ((losses[n] as LossDefinition).options ?? {}));
   for (const key of METHOD_KEYS) {
     // A resolved configuration names every key; its default asks for nothing.
-    if (!loss || key in loss.params || !given.has(key) || c[key] === defaultOf(key as KeyName)) continue;
-    const owners = Object.values<LossDefinition>(losses).filter((l) => key in l.params && l.name !== 'epsilon_dpo').map((l) => l.name).join(', ');
+    if (!loss || owns(key) || !given.has(key) || c[key] === defaultOf(key as KeyName)) continue;
+    const owners = Object.values<LossDefinition>(losses).filter((l) => (key in l.params || key in (l.options ?? {})) && l.name !== 'epsilon_dpo').map((l) => l.name).join(', ');
     if (given.has('loss_type') && key !== 'label_smoothing') add([key], `belongs to loss_type ${owners}, got loss_type: ${chosen}`);
     else notes.push(`${key}: not used (belongs to loss_type ${owners}, the run has ${chosen})`);
   }

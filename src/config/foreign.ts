@@ -46,8 +46,6 @@ export const UNAVAILABLE: Record<string, { why: string; neutral?: unknown[] }> =
   load_in_4bit: { why: 'quantised weights are not available yet' },
   load_in_8bit: { why: 'quantised weights are not available yet' },
   reference_free: { why: 'a method without a reference has a loss_type of its own; see loss_type' },
-  use_weighting: { why: 'WPO weights are not available yet' },
-  ld_alpha: { why: 'length desensitisation is not available yet' },
   neftune_noise_alpha: { why: 'noise on embeddings is not available' },
   label_smoothing_factor: { why: 'this is transformers’ smoothing of token labels; DPO’s is label_smoothing' },
   dataset_config: { why: 'say data_dir: the folder of that configuration (or data_files)', neutral: ['default'] },

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { LOSS_NAMES } from '../model/losses/index.js';
 import { DIVERGENCE_TYPES } from '../model/losses/modifiers/divergence.js';
+import { LINKS } from '../model/losses/rainbowpo.js';
 import { DATASET_FORMATS } from '../model/data/formats.js';
 import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
@@ -99,6 +100,20 @@ export const shape = {
   beta_dpo_alpha: key('beta_dpo_alpha', 'method', PAIRS, z.number().min(0).default(0.6), 'beta_dpo: how much β follows the margins of a group'),
   beta_dpo_filter: key('beta_dpo_filter', 'method', PAIRS, z.number().min(0).lt(1).default(0.2), 'beta_dpo: share of the pairs of a group that the filter leaves out'),
   beta_dpo_momentum: key('beta_dpo_momentum', 'method', PAIRS, z.number().min(0).lt(1).default(0.9), 'beta_dpo: momentum of the running mean and deviation of margins'),
+  length_average: key('length_average', 'method', PAIRS, z.boolean().default(false), 'means over a response’s tokens in place of sums of log-ratios (sigmoid becomes sigmoid_norm; β is then of another size)'),
+  ld_alpha: key('ld_alpha', 'method', PAIRS, z.number().min(0).max(1).optional(), 'LD-DPO: what a token after the length that both responses have counts; 1 or absent: as much as any'),
+  use_weighting: key('use_weighting', 'method', PAIRS, z.boolean().default(false), 'WPO: each pair’s loss times the weight of its responses under the policy'),
+  rainbow_alpha: key('rainbow_alpha', 'method', PAIRS, z.number().min(0).max(1).default(0.25), 'rainbowpo: the reference’s share α; 1: DPO’s, 0: none'),
+  rainbow_eta: key('rainbow_eta', 'method', PAIRS, z.number().default(0.1), 'rainbowpo: home advantage η, inside β'),
+  rainbow_context: key('rainbow_context', 'method', PAIRS, z.number().min(0).default(0.29), 'rainbowpo: c of the contextual scale -c log H̄ from the reference’s entropies; 0: no such scale'),
+  rainbow_link: key('rainbow_link', 'method', PAIRS, z.enum(LINKS).default('sigmoid'), 'rainbowpo: link function; square and hinge are of X itself'),
+  rainbow_average: key('rainbow_average', 'method', PAIRS, z.boolean().default(true), 'rainbowpo: length averages'),
+  mi_reference: key('mi_reference', 'method', PAIRS, z.number().min(0).default(1), 'mi_dpo: weight ρ of the reference’s log-prob in the prior; 0: none'),
+  mi_kl: key('mi_kl', 'method', PAIRS, z.number().min(0).default(0), 'mi_dpo: weight κ of the sequence’s KL(ref‖policy) in the prior'),
+  mi_kl_gradient: key('mi_kl_gradient', 'method', PAIRS, z.enum(['both', 'rejected']).default('both'), 'mi_dpo: responses whose KL has a gradient'),
+  mi_length: key('mi_length', 'method', PAIRS, z.number().default(0), 'mi_dpo: λ per token of a response in the prior (R-DPO)'),
+  mi_margin: key('mi_margin', 'method', PAIRS, z.number().default(0), 'mi_dpo: margin γ, half of it in each side’s prior (SimPO)'),
+  mi_average: key('mi_average', 'method', PAIRS, z.boolean().default(false), 'mi_dpo: means over a response’s tokens in place of sums'),
   epsilon: key('epsilon', 'method', PAIRS, z.number().gt(0).lt(1).default(0.01), 'size ε by which β is perturbed'),
   epsilon_check: key('epsilon_check', 'method', PAIRS, z.number().gt(0).lt(1).optional(), 'ε of the monotonicity check; epsilon where absent'),
   epsilon_size: key('epsilon_size', 'method', PAIRS, z.number().gt(0).lt(1).optional(), 'ε of the step in β; epsilon where absent'),

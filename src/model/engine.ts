@@ -6,6 +6,7 @@ import { documentLoss, isCoupled, PAIR_COLUMNS } from '../gpu/ops/document_loss.
 import { gradNorm, PARTIAL_SLOTS, stepState } from '../gpu/ops/grad_norm.js';
 import { groupGather, groupStats, methodCommit, type GroupTensors } from '../gpu/ops/group_stats.js';
 import { Head, type HeadMode } from '../gpu/ops/head.js';
+import { TERMS } from '../gpu/ops/head_kernels.js';
 import { seqSum } from '../gpu/ops/seq_sum.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
 import type { DispatchTime, Profiler } from '../gpu/profile.js';
@@ -16,8 +17,9 @@ import { Activations, BackwardScratch, type KeepMode } from './activations.js';
 import { pack, type BatchCapacity, type Document, type PackedBatch } from './batch/pack.js';
 import { batchAxes, BatchTensors, type BatchAxes } from './batch/tensors.js';
 import { rowKeys } from './batch/row_keys.js';
-import type { LossDefinition, LossSettings } from './losses/types.js';
+import { tokenWeights } from './batch/token_weights.js';
 import { keyedUniform } from './data/order.js';
+import { hasTerms, type LossDefinition, type LossSettings } from './losses/types.js';
 import { clearNow, type Parameters } from './parameters.js';
 import { longFrom } from './rotary.js';
 import { backward, forward, type TransformerParts } from './transformer.js';
@@ -105,6 +107,9 @@ export class Engine {
   readonly head: Head;
   /** [Q, 12], [Q, 2], [P, columns] */
   readonly seqStats: Tensor;
+  /** [Q, 8], columns TERMS, where the loss has such terms; [S, 2], weights of log-prob and KL of each scored row, where it has them. */
+  readonly seqTerms: Tensor | undefined;
+  readonly tokenWeights: Tensor | undefined;
   readonly coef: Tensor;
   readonly pairs: Tensor;
   readonly betaState: Tensor;
@@ -135,6 +140,9 @@ export class Engine {
     const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing ? 'checkpoint' : 'train';
     this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters);
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
+    const { needs } = loss;
+    if (hasTerms(needs)) this.seqTerms = new Tensor(gpu, 'seq_terms', [Q, TERMS.length]);
+    if (needs.tokenWeights) this.tokenWeights = new Tensor(gpu, 'token_weights', [S, 2]);
     this.coef = new Tensor(gpu, 'coef', [Q, 2]);
     this.pairs = new Tensor(gpu, 'pairs', [P, PAIR_COLUMNS.length]);
     this.betaState = new Tensor(gpu, 'beta_state', [4]);
@@ -143,7 +151,8 @@ export class Engine {
     for (const t of [this.betaState, this.stepCounts, this.stepState, this.coef]) clearNow(t);
 
     if (isCoupled(loss)) {
-      const G = new Dyn('G', options.groupSize ?? P.capacity);
+      // A last group with too few members joins the one before it.
+      const G = new Dyn('G', (options.groupSize ?? P.capacity) + (loss.group?.least ?? 1) - 1);
       this.group = { docInfo: new Tensor(gpu, 'doc_info', [P, 4]), table: new Tensor(gpu, 'group_table', [G, 8]), own: new Tensor(gpu, 'group_own', [G, 4]), state: new Tensor(gpu, 'method_state', [24]) };
       this.setMethodState();
     }
@@ -164,6 +173,7 @@ export class Engine {
       softCap: spec.logitSoftCap,
       epsilon: settings.epsilonCheck,
       klGradient: loss.needs.klGradient !== undefined,
+      terms: hasTerms(needs) ? { weighted: needs.tokenWeights !== undefined, square: needs.sharpness === true, refEntropy: needs.refEntropy === true } : undefined,
       realign: options.realign,
       ...(options.tile ? { tile: options.tile } : {}),
     });
@@ -173,13 +183,14 @@ export class Engine {
     const f = this.forwardProgram;
     if (reference.kind === 'live') f.scope('reference', () => this.recordReference(f, reference.parameters));
     forward(f, parts);
-    const headInputs = { hidden: this.acts.hidden, labels: this.batch.labels };
+    const headInputs = { hidden: this.acts.hidden, labels: this.batch.labels, tokenWeights: this.tokenWeights };
     this.head.forward(f, {
       ...headInputs,
       ...(this.refLogps ? { refLogps: this.refLogps } : {}),
       ...(this.refHidden ? { refHidden: this.refHidden } : {}),
     });
     seqSum(f, { stats: this.head.stats, seqStart: this.batch.seqStart, seqStats: this.seqStats });
+    if (this.seqTerms) seqSum(f, { stats: this.head.terms!, seqStart: this.batch.seqStart, seqStats: this.seqTerms });
     const { group } = this;
     if (group && loss.group) {
       this.gatherProgram = new Program(gpu, 'group table');
@@ -191,10 +202,10 @@ export class Engine {
     documentLoss(
       this.lossProgram,
       {
-        seqStats: this.seqStats, seqStart: this.batch.seqStart, betaState: this.betaState,
+        seqStats: this.seqStats, seqTerms: this.seqTerms, seqStart: this.batch.seqStart, betaState: this.betaState,
         coef: this.coef, pairs: this.pairs, stepCounts: this.stepCounts, group,
       },
-      { loss, settings, hidden: mode === 'hidden' },
+      { loss, settings, hidden: mode === 'hidden', vocab: spec.V },
     );
 
     if (options.training) {
@@ -311,6 +322,8 @@ export class Engine {
       this.refLogps!.write(reference.logps);
       if (reference.hidden && this.refHidden) this.refHidden.write(reference.hidden);
     }
+    const weights = loss.needs.tokenWeights;
+    if (weights) this.tokenWeights!.write(tokenWeights(documents, weights));
     this.group?.docInfo.write(Float32Array.from(documents.flatMap((d, i) => [part.places[i]!, d.desirable === false ? 0 : 1, part.uniforms[i]!, 0])));
     const values: StepValues = { ...batch.values, invCount: o.invCount, perToken: o.perToken, training: train ? 1 : 0, ...this.groupValues(batch, part, o.first), ...this.dropoutValues(documents, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });

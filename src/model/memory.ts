@@ -17,6 +17,8 @@ export interface MemoryOptions {
   /** none, its label log-probs, its head (cached states), or the whole of it. */
   reference: 'none' | 'logps' | 'head' | 'live';
   rounded: boolean;
+  /** Floats per scored row for a loss's terms and token weights. */
+  terms?: number | undefined;
   tile?: number;
   /** Only adapters are trained: their rank, how many numbers they hold, and whether elements of their inputs fall. */
   lora?: { rank: number; parameters: number; dropout?: boolean } | undefined;
@@ -25,7 +27,7 @@ export interface MemoryOptions {
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
-export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile, lora, sharedReference }: MemoryOptions): MemoryPlan {
+export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0, tile, lora, sharedReference }: MemoryOptions): MemoryPlan {
   const { D, H, G, C, F, V, L } = spec;
   const P = parameterCount(spec);
   const width = Math.min(tile ?? HEAD_TILE, V);
@@ -38,7 +40,7 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, tile, lora
   const partial = Math.max(blocks(N) * D, names.qBias ? blocks(N) * H * C : 0, names.upBias ? blocks(N) * F : 0, headNorm ? blocks(N * H) * C : 0);
   const activations = (mode: KeepMode): number => N * (D + F + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + (mode === 'train' ? L : 1) * layer;
   const hidden = reference === 'head' || reference === 'live';
-  const head = N * (12 + width + 4) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
+  const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   const parts: Record<string, number> = {
     'weights': P * 4,
     ...(lora ? { 'adapters': lora.parameters * 4 } : {}),

@@ -1,7 +1,7 @@
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { ModelSpec } from './families/spec.js';
-import type { LossDefinition } from './losses/types.js';
+import { hasTerms, type LossDefinition } from './losses/types.js';
 import { memoryPlan, type MemoryPlan } from './memory.js';
 import { bytesText } from './reference.js';
 
@@ -17,6 +17,7 @@ export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, l
     spec, rows, keep: c.gradient_checkpointing ? 'checkpoint' : 'train',
     reference: needs === 'none' ? 'none' : c.ref_mode !== 'cache' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
     rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
+    terms: hasTerms(loss.needs) ? 8 + (loss.needs.tokenWeights ? 2 : 0) + (loss.needs.sharpness ? 2 : 0) + (loss.needs.refEntropy ? 4 : 0) : 0,
     lora, sharedReference: lora?.shared,
   });
 }

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { betaUpdate } from '../../src/gpu/ops/beta_update.js';
 import { documentLoss, PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
 import { Head } from '../../src/gpu/ops/head.js';
@@ -66,7 +66,7 @@ t.test('golden values of losses.md 2.9: u = 3, v = -1, n_w = 7, n_l = 11; withou
     const { c } = loss.gradients(d, params);
     for (const [what, got, want] of [['value', loss.value(d, params), value], ['g_w', c[0], gw], ['g_l', c[1], gl]] as const) t.ok(Math.abs(got - want) < 1e-9, `${name} ${what}: ${got} against ${want}`);
   }
-  t.same(LOSS_NAMES.filter((n) => ![...golden, ...singles].some(([g]) => g === n)), ['epsilon_dpo', 'sft', 'tdpo1', 'tdpo2'], 'every method but ε-DPO (its own example is below), SFT and those with a KL stands in the table');
+  t.same(LOSS_NAMES.filter((n) => ![...golden, ...singles].some(([g]) => g === n)), ['epsilon_dpo', 'mi_dpo', 'rainbowpo', 'sft', 'tdpo1', 'tdpo2'], 'every method but ε-DPO (its own example is below), SFT, those with a KL and those of components (equal to others, below) stands in the table');
 });
 
 t.test('golden example of losses.md 1.10, through the f64 twin of the criterion', async (t) => {
@@ -94,7 +94,17 @@ const composed = [
   composeLoss({ ...plain, loss_type: 'exo_pair', f_divergence_type: 'js_divergence' }),
   composeLoss({ ...plain, loss_type: 'robust', f_divergence_type: 'alpha_divergence' }),
   composeLoss({ ...plain, loss_type: ['sigmoid', 'nca_pair'], f_divergence_type: 'js_divergence', rpo_alpha: 1 }),
+  composeLoss({ ...plain, loss_type: 'sigmoid', use_weighting: true }),
+  composeLoss({ ...plain, loss_type: ['simpo', 'tdpo1'], use_weighting: true, rpo_alpha: 0.5 }),
+  composeLoss({ ...plain, loss_type: 'sigmoid', ld_alpha: 0.5, use_weighting: true }),
+  composeLoss({ ...plain, loss_type: ['robust', 'r_dpo'], ld_alpha: 0.3 }),
+  composeLoss({ ...plain, loss_type: ['nca_pair', 'sigmoid'], length_average: true, f_divergence_type: 'js_divergence' }),
+  ...(['cauchy', 'square', 'hinge'] as const).map((rainbow_link) => composeLoss({ ...plain, loss_type: 'rainbowpo', ...{ rainbow_link, rainbow_context: 0, rainbow_average: rainbow_link !== 'cauchy' } })),
+  composeLoss({ ...plain, loss_type: 'mi_dpo', ...{ mi_kl: 0.7, mi_average: true, mi_margin: 0.3, mi_length: 0.01, mi_reference: 0.4 } }),
+  composeLoss({ ...plain, loss_type: 'mi_dpo', ...{ mi_kl: 0.5, mi_kl_gradient: 'rejected' } }),
 ];
+/** What a composed loss of components runs with. */
+const PARAMS: Record<string, Record<string, number>> = { rainbowpo: { rainbow_context: 0 }, mi_dpo: { mi_kl: 0.7, mi_margin: 0.3, mi_length: 0.01, mi_reference: 0.4 } };
 
 t.test('modifiers: golden values of losses.md 2.9 for f-divergences, what a mixture is made of, what does not compose', async (t) => {
   for (const [kind, value, gw, gl] of [['forward_kl', 0.568597238, -0.002159169, 0.117886639], ['js_divergence', 0.631911384, -0.002221547, 0.034244627], ['alpha_divergence', 0.560715386, -0.009576734, 0.070763022]] as const) {
@@ -119,9 +129,78 @@ t.test('modifiers: golden values of losses.md 2.9 for f-divergences, what a mixt
   t.match(problem({ loss_type: 'simpo', f_divergence_type: 'js_divergence' }), /not for simpo/);
   t.match(problem({ loss_type: 'epsilon_dpo', f_divergence_type: 'js_divergence' }), /not for epsilon_dpo/);
   t.match(problem({ f_divergence_type: 'alpha_divergence', f_alpha_divergence_coef: 1 }), /must not be 1/);
+  t.match(problem({ ld_alpha: 0.5, loss_type: 'epsilon_dpo' }), /not for epsilon_dpo \(the ε-criterion is about whole responses\)/);
+  t.match(problem({ ld_alpha: 0.5, rpo_alpha: 1 }), /the NLL \(rpo_alpha\) is over all of them/);
+  t.match(problem({ ld_alpha: 0.5, length_average: true }), /both take the length out/);
+  t.match(problem({ length_average: true, loss_type: 'ipo' }), /ipo has averages of its own/);
+  t.match(problem({ length_average: true, loss_type: 'tdpo1' }), /tdpo1 is not a loss of two sums alone/);
+  t.equal(problem({ ld_alpha: 1, loss_type: 'ipo' }), '', 'α = 1 is no modifier');
+  const averaged = composeLoss({ ...plain, loss_type: 'sigmoid', length_average: true });
+  t.equal(averaged.value(d, p), losses.sigmoid_norm.value(d, {}), 'the length-averaged sigmoid is sigmoid_norm');
+  t.same(averaged.gradients(d, p), losses.sigmoid_norm.gradients(d, {}));
+  const wpo = composeLoss({ ...plain, loss_type: 'hinge', use_weighting: true });
+  const side = { weight: 7, klWeight: 7, refEntropy: 0 };
+  const near = { ...d, terms: { chosen: { ...side, sharpness: -1.4 }, rejected: { ...side, sharpness: -3.3 }, logVocab: 1 } };
+  t.ok(Math.abs(wpo.value(near, p) / losses.hinge.value(d, {}) - Math.exp(-1.4 / 7 - 3.3 / 11)) < 1e-12, 'WPO: e^(mean of the chosen side + mean of the rejected)');
 });
 
-for (const loss of [...LOSS_NAMES.map((name): LossDefinition => losses[name]), ...composed]) walkLoss(loss);
+/** The same losses in two files: values, gradients of log-probs and of KLs. */
+function equal(t: Test, what: string, a: LossDefinition, b: LossDefinition, pa: Record<string, number>, pb: Record<string, number>): void {
+  const side = { weight: 1, klWeight: 1, sharpness: 0 };
+  for (const h of [0, 1e-6, -1e-6, 0.7, -3, 50, -50, 1e4]) for (const beta of [0.1, 2]) for (const [n, m] of [[7, 11], [1, 2000]] as const) {
+    const d: DocumentScalars = { ...scalars(h / 2 - 20, -h / 2 - 21.3, beta), aRef: -2, bRef: -2.5, tokensChosen: n, tokensRejected: m, klChosen: 1.25, klRejected: 3.5, terms: { chosen: { ...side, refEntropy: 2.5 * n }, rejected: { ...side, refEntropy: 1.9 * m }, logVocab: Math.log(37) } };
+    const [ga, gb] = [a.gradients(d, pa), b.gradients(d, pb)];
+    const pairs = [[a.value(d, pa), b.value(d, pb)], ...[0, 1].flatMap((i) => [[ga.c[i]!, gb.c[i]!], [ga.k[i]!, gb.k[i]!]])] as Array<[number, number]>;
+    if (!pairs.every(([x, y]) => Math.abs(x - y) <= 1e-9 * Math.max(1e-3, Math.abs(y)))) t.fail(`${what} at margin ${h}, β ${beta}, ${n} and ${m} tokens: ${JSON.stringify(pairs)}`);
+  }
+  t.equal(a.needs.klGradient, b.needs.klGradient, `${what}: the same gradient through KLs`);
+  t.equal(a.needs.reference, b.needs.reference, `${what}: the same of the reference`);
+}
+
+t.test('MI-DPO becomes DPO, R-DPO, SimPO, TDPO1, TDPO2, LN-DPO and RainbowPO under their priors; RainbowPO becomes SimPO and LN-DPO', async (t) => {
+  const none = { mi_reference: 1, mi_kl: 0, mi_length: 0, mi_margin: 0 };
+  const mi = (keys: Record<string, unknown>): [LossDefinition, Record<string, number>] => [composeLoss({ ...plain, loss_type: 'mi_dpo', ...keys }), { ...none, ...(keys as Record<string, number>) }];
+  const becomes = (name: LossName, keys: Record<string, unknown>, params: Record<string, number>): void => {
+    const [loss, own] = mi(keys);
+    equal(t, `mi_dpo as ${name}`, loss, losses[name], own, params);
+  };
+  becomes('sigmoid', {}, { label_smoothing: 0 });
+  becomes('r_dpo', { mi_length: 0.05 }, { rdpo_alpha: 0.05 });
+  becomes('simpo', { mi_reference: 0, mi_average: true, mi_margin: 0.5 }, { simpo_gamma: 0.5, label_smoothing: 0 });
+  becomes('tdpo1', { mi_kl: 1 }, {});
+  becomes('tdpo2', { mi_kl: 0.5, mi_kl_gradient: 'rejected' }, { tdpo_alpha: 0.5 });
+  becomes('sigmoid_norm', { mi_average: true }, {});
+  const rainbow = (keys: Record<string, unknown>): LossDefinition => composeLoss({ ...plain, loss_type: 'rainbowpo', ...keys });
+  const at = (alpha: number, eta: number): Record<string, number> => ({ rainbow_alpha: alpha, rainbow_eta: eta, rainbow_context: 0, label_smoothing: 0 });
+  equal(t, 'rainbowpo as sigmoid_norm', rainbow({ rainbow_context: 0 }), losses.sigmoid_norm, at(1, 0.3), {});
+  equal(t, 'rainbowpo as DPO', rainbow({ rainbow_context: 0, rainbow_average: false }), losses.sigmoid, at(1, 0), { label_smoothing: 0 });
+  // γ of SimPO is βη: one β.
+  const d = { ...scalars(-9, -20, 2.5) };
+  t.ok(Math.abs(rainbow({ rainbow_context: 0, rainbow_alpha: 0 }).value(d, at(0, 0.55)) - losses.simpo.value(d, { simpo_gamma: 1.375, label_smoothing: 0 })) < 1e-12, 'rainbowpo as SimPO');
+  t.equal(rainbow({ rainbow_context: 0, rainbow_alpha: 0 }).needs.reference, 'none');
+  equal(t, 'mi_dpo as rainbowpo', mi({ mi_reference: 0.25, mi_average: true, mi_margin: 0 })[0], rainbow({ rainbow_context: 0 }), { ...none, mi_reference: 0.25 }, at(0.25, 0));
+  // φ = -c log H̄ scales β: entropies of half of log V on both sides.
+  const terms = { chosen: { weight: 7, klWeight: 7, sharpness: 0, refEntropy: 3.5 }, rejected: { weight: 11, klWeight: 11, sharpness: 0, refEntropy: 5.5 }, logVocab: 1 };
+  const φ = -0.29 * Math.log(0.5);
+  t.ok(Math.abs(losses.rainbowpo.value({ ...d, terms }, { ...at(0.25, 0.1), rainbow_context: 0.29 }) - rainbow({ rainbow_context: 0 }).value({ ...d, beta: d.beta * φ }, at(0.25, 0.1))) < 1e-12, 'contextual scale');
+});
+
+t.test('scores held at their limit are counted', async (t) => {
+  const gpu = await testGpu();
+  const loss = composeLoss({ ...plain, loss_type: ['sigmoid', 'hinge'], f_divergence_type: 'forward_kl' });
+  const stats = new Float32Array(3 * 24);
+  [[-100, 0], [0, -79], [3, -81]].forEach(([u, v], i) => { stats[i * 24] = u!; stats[i * 24 + 12] = v!; });
+  const [coef, pairs] = [output(gpu, 'coef', [6, 2]), output(gpu, 'pairs', [3, 24])];
+  await runOnce(gpu, (program) => documentLoss(program, { seqStats: upload(gpu, 'stats', [6, 12], stats), seqStart: upload(gpu, 'start', [7], Uint32Array.from({ length: 7 }, (_, i) => i)), betaState: upload(gpu, 'beta', [4], Float32Array.of(0.1, 0, 0, 0)), coef, pairs, stepCounts: upload(gpu, 'counts', [4], new Uint32Array(4)) },
+    { loss, settings: settings(), hidden: false }), { invCount: 1, perToken: 0, training: 0 });
+  const table = await read(pairs);
+  t.same([0, 1, 2].map((i) => table[i * 24 + PAIR_COLUMNS.indexOf('score_held')]), [1, 0, 1]);
+  t.ok(table.every(Number.isFinite), 'e^100 is held, and finite');
+  t.equal(loss.holdsScores, true);
+});
+
+for (const name of LOSS_NAMES) walkLoss(losses[name]);
+for (const loss of composed) walkLoss(loss, PARAMS[loss.name]);
 
 t.test('ε-steps: both signs, ties and the dead zone; counts and β', async (t) => {
   const gpu = await testGpu();

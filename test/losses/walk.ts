@@ -2,7 +2,7 @@ import t, { type Test } from 'tap';
 import { documentLoss, isCoupled, PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
 import { groupGather, groupStats, methodCommit, type GroupTensors } from '../../src/gpu/ops/group_stats.js';
 import type { Gpu } from '../../src/gpu/device.js';
-import type { DocumentScalars, GroupMember, LossDefinition } from '../../src/model/losses/types.js';
+import { hasTerms, type DocumentScalars, type GroupMember, type LossDefinition, type SideTerms } from '../../src/model/losses/types.js';
 import { settings } from '../helpers/engine.js';
 import { output, read, runOnce, testGpu, upload } from '../helpers/gpu.js';
 import { rng } from '../helpers/rng.js';
@@ -32,6 +32,7 @@ function casesOf(loss: LossDefinition): DocumentScalars[] {
         cases.push({
           ...scalars(h / 2 - 20, -h / 2 - 21.3, beta), aRef: -2, bRef: -2.5, tokensChosen: n, tokensRejected: m, klChosen: 1.25, klRejected: 3.5, desirable: loss.needs.unpaired ? n === 1 : true,
           ...(loss.needs.scored === 'all' ? { prompt: -33.5 } : {}),
+          ...(hasTerms(loss.needs) ? { terms: { chosen: { weight: 0.7 * n, klWeight: 0.6 * n, sharpness: -0.3 * n, refEntropy: 1.1 * n }, rejected: { weight: 0.9 * m, klWeight: 0.8 * m, sharpness: 0.2 * m, refEntropy: 0.4 * m }, logVocab: Math.log(37) } } : {}),
         });
       }
     }
@@ -40,11 +41,11 @@ function casesOf(loss: LossDefinition): DocumentScalars[] {
   return loss.needs.reference === 'none' && loss.needs.scored === 'all' ? cases.filter((d) => d.a < 0 && d.b < 0) : cases;
 }
 
-/** What holds for every loss of a folder, alone or composed. */
-export function walkLoss(loss: LossDefinition): void {
+/** What holds for every loss of a folder, alone or composed. @param over parameters that are not at their defaults */
+export function walkLoss(loss: LossDefinition, over: Record<string, number> = {}): void {
   t.test(`${loss.name}: gradients against finite differences, WGSL against TypeScript at extreme margins`, async (t) => {
     const gpu = await testGpu();
-    const defaults = Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value]));
+    const defaults = { ...Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value])), ...over };
     const variants = 'label_smoothing' in loss.params ? [defaults, { ...defaults, label_smoothing: 0.15 }] : [defaults];
     for (const p of variants) {
       const shared = new Map([0.01, 0.5].map((beta) => [beta, grouped(loss, { ...scalars(0.7, 0, beta) }, p).group?.shared.map(Math.fround)]));
@@ -101,14 +102,24 @@ function tensors(gpu: Gpu, loss: LossDefinition, cases: DocumentScalars[]) {
     if (mismatched) sequence(q + K, memberOf(d, loss).a, memberOf(d, loss).aRef, 0, 5);
     if (all) sequence(q + stride - 1, d.prompt!, 0, 0, 9);
   });
-  return { K, P, stride, Q: P * stride, seqStats: upload(gpu, 'stats', [P * stride, 12], stats), seqStart: upload(gpu, 'start', [P * stride + 1], Uint32Array.from(starts)) };
+  return { K, P, stride, Q: P * stride, stats, seqStart: upload(gpu, 'start', [P * stride + 1], Uint32Array.from(starts)) };
+}
+
+/** Rows of TERMS of cases with token terms, [Q, 8]. */
+function termSums(cases: DocumentScalars[], loss: LossDefinition): Float32Array | undefined {
+  if (!cases[0]!.terms) return undefined;
+  const row = (logp: number, ref: number, kl: number, s: SideTerms): number[] => [logp, ref, kl, s.weight, s.klWeight, s.sharpness, s.refEntropy, 0];
+  return Float32Array.from(cases.flatMap((d) => [
+    ...row(d.a, d.aRef, d.klChosen, d.terms!.chosen), ...(loss.needs.branches === 2 ? row(d.b, d.bRef, d.klRejected, d.terms!.rejected) : []),
+    ...(loss.needs.scored === 'all' ? row(d.prompt!, 0, 0, { weight: 9, klWeight: 9, sharpness: 0, refEntropy: 0 }) : []),
+  ]));
 }
 
 async function againstWgsl(t: Test, gpu: Gpu, loss: LossDefinition, cases: DocumentScalars[], p: Record<string, number>): Promise<void> {
   // WGSL's exp may be wrong by 3 + 2 |x| ulp, and scores hold exponents up to 80.
   const relative = loss.name.includes('forward kl') || loss.name.includes('α-divergence') || loss.name.includes('alphapo') ? 4e-5 : 4e-6;
   const { beta } = cases[0]!;
-  const { K, P, stride, Q, seqStats, seqStart } = tensors(gpu, loss, cases);
+  const { K, P, stride, Q, stats, seqStart } = tensors(gpu, loss, cases);
   const own = new Float32Array(P * 4);
   cases.forEach((d, i) => own.set(d.group?.own ?? [], i * 4));
   const state = new Float32Array(24);
@@ -117,9 +128,13 @@ async function againstWgsl(t: Test, gpu: Gpu, loss: LossDefinition, cases: Docum
     docInfo: upload(gpu, 'info', [P, 4], Float32Array.from(cases.flatMap((d, i) => [i, d.desirable ? 1 : 0, UNIFORM, 0]))), table: output(gpu, 'table', [P, 8]),
     own: upload(gpu, 'own', [P, 4], own), state: upload(gpu, 'state', [24], state),
   } : undefined;
+  // Sums of weighted tokens stand apart; the plain ones go to the ledger alone.
+  const sums = termSums(cases, loss);
+  const plain = upload(gpu, 'stats', [Q, 12], sums ? stats.map((x) => x - 1) : stats);
+  const seqTerms = sums && upload(gpu, 'terms', [Q, 8], sums);
   const [coef, pairs, counts] = [output(gpu, 'coef', [Q, 2], 7), output(gpu, 'pairs', [P, 24]), upload(gpu, 'counts', [4], new Uint32Array(4))];
-  await runOnce(gpu, (program) => documentLoss(program, { seqStats, seqStart, betaState: upload(gpu, 'beta', [4], Float32Array.of(beta, 0, 0, 0)), coef, pairs, stepCounts: counts, group },
-    { loss, settings: settings({ params: p }), hidden: false }), { invCount: 0.25, perToken: 1 / 8, training: 0, stride });
+  await runOnce(gpu, (program) => documentLoss(program, { seqStats: plain, seqTerms, seqStart, betaState: upload(gpu, 'beta', [4], Float32Array.of(beta, 0, 0, 0)), coef, pairs, stepCounts: counts, group },
+    { loss, settings: settings({ params: p }), hidden: false, vocab: 37 }), { invCount: 0.25, perToken: 1 / 8, training: 0, stride });
   const [c, table] = [await read(coef), await read(pairs)];
   cases.forEach((d, i) => {
     // What the kernel sees, rounded as it sees it.
@@ -127,6 +142,7 @@ async function againstWgsl(t: Test, gpu: Gpu, loss: LossDefinition, cases: Docum
     const want = loss.value(exact, p);
     const g = loss.gradients(exact, p);
     const column = (key: (typeof PAIR_COLUMNS)[number]): number => table[i * 24 + PAIR_COLUMNS.indexOf(key)]!;
+    t.equal(column('policy_logps_chosen'), Math.fround(exact.a - (sums ? 1 : 0)), 'the ledger has the plain sum');
     // The terms a value is made of may cancel, the squares of a margin magnify it: its size is what the rounding is relative to.
     const size = Math.max(1, Math.abs(want), (Math.abs(d.a) + Math.abs(d.b)) * Math.max(beta, Math.abs(g.c[0]), Math.abs(g.c[1])));
     t.ok(Math.abs(column('loss') - want) <= 1e-5 * size, `value ${column('loss')} against ${want}`);

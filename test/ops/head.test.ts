@@ -1,6 +1,6 @@
 import t from 'tap';
 import { Head, type HeadOptions } from '../../src/gpu/ops/head.js';
-import { roundF16, STATS } from '../../src/gpu/ops/head_kernels.js';
+import { roundF16, STATS, TERMS } from '../../src/gpu/ops/head_kernels.js';
 import { defineKernel } from '../../src/gpu/kernel.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
 import type { Tensor } from '../../src/gpu/tensor.js';
@@ -30,16 +30,19 @@ async function setup(V: number, cuts: number[], over: Partial<HeadOptions> = {},
 
 for (const [V, cuts, tile, epsilon] of [[1, [0, 1], 512, 0.01], [5, [0, 5], 512, 0.01], [512, [0, 512], 512, 0.01], [513, [0, 513], 512, 0.02], [1100, [0, 300, 1000, 1100], 512, 0.5], [37, [0, 10, 37], 8, 0.01]] as const) {
   t.test(`head V=${V} in pieces ${cuts.join(',')}, tile ${tile}, ε=${epsilon}: statistics and gradients`, async (t) => {
-    const x = await setup(V, [...cuts], { tile, epsilon, klGradient: true });
+    const x = await setup(V, [...cuts], { tile, epsilon, klGradient: true, terms: { weighted: true, square: true, refEntropy: true } });
     const { gpu, S, labels, f, r, head } = x;
     const want = labels.reduce((list, y, s) => [...list, twin.token(f[s]!, r[s]!, y, epsilon)], [] as twin.TokenTwin[]);
     const refLogps = upload(gpu, 'ref_logps', [S], Float32Array.from(want, (k) => k.refLogp));
     const coef = Float32Array.of(-0.7, 0.2, 0.4, -0.3);
     const seqOf = Uint32Array.from({ length: S }, (_, s) => (s < 4 ? 0 : 1));
     const dHidden = output(gpu, 'dh', [S, D], 5);
+    // Of log-prob and KL of each row, 0 among them.
+    const weights = Array.from({ length: S }, (_, s) => [s === 2 ? 0 : 0.3 + 0.2 * s, 1.7 - 0.25 * s] as const);
+    const tokenWeights = upload(gpu, 'weights', [S, 2], Float32Array.from(weights.flat()));
     await runOnce(gpu, (p) => {
-      head.forward(p, { hidden: x.hidden, labels: x.labelTensor, refLogps, refHidden: x.refHidden });
-      head.backward(p, { hidden: x.hidden, labels: x.labelTensor, refHidden: x.refHidden, coef: upload(gpu, 'coef', [2, 2], coef), seqOf: upload(gpu, 'seq', [S], seqOf), dHidden });
+      head.forward(p, { hidden: x.hidden, labels: x.labelTensor, refLogps, refHidden: x.refHidden, tokenWeights });
+      head.backward(p, { tokenWeights, hidden: x.hidden, labels: x.labelTensor, refHidden: x.refHidden, coef: upload(gpu, 'coef', [2, 2], coef), seqOf: upload(gpu, 'seq', [S], seqOf), dHidden });
     });
     const stats = rows(await read(head.stats), STATS.length);
     const column = (name: (typeof STATS)[number]): number[] => stats.map((row) => row[STATS.indexOf(name)]!);
@@ -55,7 +58,15 @@ for (const [V, cuts, tile, epsilon] of [[1, [0, 1], 512, 0.01], [5, [0, 5], 512,
     absolute('δ-', column('delta_minus'), want.map((k) => k.deltaMinus), 3e-6 * Math.max(0.1, epsilon));
     absolute('KL(policy‖ref)', column('kl_policy_ref'), want.map((k) => k.klPolicyRef), 5e-6);
     absolute('KL(ref‖policy)', column('kl_ref_policy'), want.map((k) => k.klRefPolicy), 5e-6);
-    const df = f.flatMap((row, s) => twin.logitGradient(row, r[s]!, labels[s]!, coef[seqOf[s]! * 2]!, coef[seqOf[s]! * 2 + 1]!));
+    const terms = rows(await read(head.terms!), TERMS.length);
+    const term = (name: (typeof TERMS)[number]): number[] => terms.map((row) => row[TERMS.indexOf(name)]!);
+    close(t, 'weighted log-probs', term('weighted_logp'), want.map((k, s) => weights[s]![0] * k.logp), loose);
+    close(t, 'weighted reference log-probs', term('weighted_ref_logp'), want.map((k, s) => weights[s]![0] * k.refLogp), loose);
+    absolute('weighted KLs', term('weighted_kl'), want.map((k, s) => weights[s]![1] * k.klRefPolicy), 1e-5);
+    close(t, 'the weights themselves', [...term('weight'), ...term('kl_weight')], [0, 1].flatMap((i) => weights.map((w) => w[i]!)), { atol: 1e-7, rtol: 1e-7, name: 'rounding' });
+    close(t, 'log π - log Σ π²', term('sharpness'), want.map((k) => k.logp - k.logSquares), { atol: 4e-6, rtol: 4e-6, name: 'head' });
+    close(t, 'the reference’s entropy', term('ref_entropy'), want.map((k) => k.refEntropy), { atol: 5e-6, rtol: 5e-6, name: 'head' });
+    const df = f.flatMap((row, s) => twin.logitGradient(row, r[s]!, labels[s]!, coef[seqOf[s]! * 2]! * weights[s]![0], coef[seqOf[s]! * 2 + 1]! * weights[s]![1]));
     close(t, 'dhidden is written', await read(dHidden), matmul.nn(df, x.w, S, V, D), reduce(V), [S, D]);
     const dw = (await Promise.all(x.dPieces.map(read))).flatMap((a) => [...a]);
     close(t, 'dw', dw, matmul.tn(df, x.h, S, V, D), reduce(64), [V, D]);

@@ -4,7 +4,7 @@ const logSumExp = (f: number[]): number => {
   return top + Math.log(f.reduce((n, x) => n + Math.exp(x - top), 0));
 };
 
-export interface TokenTwin { logp: number; refLogp: number; deltaPlus: number; deltaMinus: number; klPolicyRef: number; klRefPolicy: number; entropy: number; lse: number }
+export interface TokenTwin { logp: number; refLogp: number; deltaPlus: number; deltaMinus: number; klPolicyRef: number; klRefPolicy: number; entropy: number; lse: number; logSquares: number; refEntropy: number }
 
 export function token(f: number[], r: number[], y: number, epsilon: number): TokenTwin {
   const lp = (x: number[]): number => x[y]! - logSumExp(x);
@@ -17,6 +17,7 @@ export function token(f: number[], r: number[], y: number, epsilon: number): Tok
     logp: lp(f), refLogp: lp(r), deltaPlus: lp(mixed(epsilon)) - lp(f), deltaMinus: lp(mixed(-epsilon)) - lp(f),
     klPolicyRef: p.reduce((n, x, j) => n + x * d[j]!, 0), klRefPolicy: q.reduce((n, x, j) => n - x * d[j]!, 0),
     entropy: -p.reduce((n, x, j) => n + x * (f[j]! - lf), 0), lse: lf,
+    logSquares: Math.log(p.reduce((n, x) => n + x * x, 0)), refEntropy: -q.reduce((n, x, j) => n + x * (r[j]! - lr), 0),
   };
 }
 

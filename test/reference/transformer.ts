@@ -129,3 +129,9 @@ export function responseLogps(spec: ModelSpec, w: Weights, prompt: number[], res
     return f[token]! - logSumExp(f);
   });
 }
+
+/** Logits [V] that each token of `response` is predicted by. */
+export function responseLogits(spec: ModelSpec, w: Weights, prompt: number[], response: number[]): number[][] {
+  const states = hiddenStates(spec, w, [...prompt, ...response]);
+  return response.map((_, i) => [...logits(spec, w, states[prompt.length - 1 + i]!)]);
+}

@@ -1,7 +1,7 @@
 import type { Gpu } from '../device.js';
 import type { Program } from '../program.js';
 import { Tensor, type Extent } from '../tensor.js';
-import { headBf16, headCriterion, headGrad, headGradKl, headStats, labelOffset, roundF16, STATS, tokenStats } from './head_kernels.js';
+import { headBf16, headCriterion, headGrad, headGradKl, headSquare, headStats, labelOffset, roundF16, STATS, TERMS, tokenStats, tokenTerms } from './head_kernels.js';
 import { matmulNN, matmulNT, matmulTN } from './matmul.js';
 import { mix } from './mix.js';
 import { softCap } from './soft_cap.js';
@@ -31,6 +31,8 @@ export interface HeadOptions {
   bf16: boolean;
   /** The loss has a gradient through KL(ref‖policy). */
   klGradient?: boolean;
+  /** Fill `terms` too, with weights per token if `weighted`, Σ π² (`square`), the reference's entropy (`refEntropy`, mode `hidden`). */
+  terms?: { weighted: boolean; square: boolean; refEntropy: boolean } | undefined;
   tile?: number;
   epsilon?: number;
   /** Logits are softCap·tanh(z/softCap) (Gemma 2); 0: as they are. */
@@ -48,6 +50,10 @@ interface Range { piece: number; first: number; v0: number; count: number }
 export class Head {
   /** [S, 12], columns STATS. */
   readonly stats: Tensor;
+  /** [S, 8], columns TERMS. */
+  readonly terms: Tensor | undefined;
+  private readonly square: Tensor | undefined;
+  private readonly refState: Tensor | undefined;
   private readonly tile: Tensor;
   private readonly state: Tensor;
   private readonly ranges: Range[];
@@ -70,6 +76,9 @@ export class Head {
     this.stats = make('stats', S, STATS.length);
     this.tile = make('tile', S, width);
     this.state = make('state', S, 4);
+    if (options.terms) this.terms = make('terms', S, TERMS.length);
+    if (options.terms?.square) this.square = make('square', S, 2);
+    if (options.terms?.refEntropy) this.refState = make('ref_state', S, 4);
     if (mode === 'hidden') {
       this.refTile = make('ref_tile', S, width);
       this.criterion = make('criterion', S, 8);
@@ -96,7 +105,7 @@ export class Head {
    * hidden [S, D], labels [S]; with a reference its label log-probs `refLogps` [S] and, in mode `hidden`, its states
    * `refHidden` [S, D] (already rounded if `rounded`). Fills `stats`.
    */
-  forward(p: Program, t: { hidden: Tensor; labels: Tensor; refLogps?: Tensor; refHidden?: Tensor }): void {
+  forward(p: Program, t: { hidden: Tensor; labels: Tensor; refLogps?: Tensor; refHidden?: Tensor; tokenWeights?: Tensor | undefined }): void {
     const { mode, pieces, refPieces, rounded, epsilon = 0.01, softCap: cap = 0, realign } = this.options;
     const { tile, state, criterion, offset, refTile, mixed } = this;
     const criterionHidden = rounded ? this.roundedHidden : t.hidden;
@@ -118,6 +127,8 @@ export class Head {
       }
       if (realign !== undefined) mix(p, { x: refTile!, y: tile }, 1 - realign);
       p.run(headStats, { tile, labels: t.labels, state }, { v0, count });
+      if (this.square) p.run(headSquare, { tile, square: this.square }, { v0, count });
+      if (this.refState) p.run(headStats, { tile: refTile!, labels: t.labels, state: this.refState }, { v0, count });
       if (mode !== 'hidden') continue;
       if (rounded) {
         matmulNT(p, { x: criterionHidden!, w: pieces[piece]!, y: criterionTile! }, { first, count });
@@ -135,10 +146,18 @@ export class Head {
       if (mixed) p.run(tokenStats.bf16, { ...inputs, mixed }, { epsilon });
       else p.run(tokenStats.hidden, inputs, { epsilon });
     }
+    this.recordTerms(p, t.tokenWeights);
   }
 
-  /** coef [Q, 2] per sequence, seqOf [S] → dHidden [S, D] (written), gradients of the table (added). */
-  backward(p: Program, t: { hidden: Tensor; labels: Tensor; coef: Tensor; seqOf: Tensor; dHidden: Tensor; refHidden?: Tensor }): void {
+  private recordTerms(p: Program, tokenWeights: Tensor | undefined): void {
+    const { stats, terms, state, square, refState } = this;
+    if (!terms) return;
+    const kernel = tokenTerms({ weights: tokenWeights !== undefined, square: square !== undefined, refEntropy: refState !== undefined });
+    p.run(kernel, { stats, terms, ...(tokenWeights ? { token_weights: tokenWeights } : {}), ...(square ? { state, square } : {}), ...(refState ? { ref_state: refState } : {}) });
+  }
+
+  /** coef [Q, 2] per sequence, seqOf [S], tokenWeights [S, 2] (of c and k) → dHidden [S, D] (written), gradients of the table (added). */
+  backward(p: Program, t: { hidden: Tensor; labels: Tensor; coef: Tensor; seqOf: Tensor; dHidden: Tensor; refHidden?: Tensor; tokenWeights?: Tensor | undefined }): void {
     const { pieces, dPieces, refPieces, klGradient, softCap: cap = 0 } = this.options;
     const { tile, state } = this;
     this.ranges.forEach(({ piece, first, v0, count }, i) => {
@@ -151,9 +170,10 @@ export class Head {
           softCap(p, this.refTile!, cap);
         }
       }
-      const inputs = { state, labels: t.labels, seq_of: t.seqOf, coef: t.coef, tile };
-      if (klGradient) p.run(headGradKl, { ...inputs, ref_tile: this.refTile!, criterion: this.criterion! }, { v0, count, soft_cap: cap });
-      else p.run(headGrad, inputs, { v0, count, soft_cap: cap });
+      const inputs = { state, labels: t.labels, seq_of: t.seqOf, coef: t.coef, tile, ...(t.tokenWeights ? { token_weights: t.tokenWeights } : {}) };
+      const form = t.tokenWeights ? 'weighted' : 'plain';
+      if (klGradient) p.run(headGradKl[form], { ...inputs, ref_tile: this.refTile!, criterion: this.criterion! }, { v0, count, soft_cap: cap });
+      else p.run(headGrad[form], inputs, { v0, count, soft_cap: cap });
       matmulNN(p, { x: tile, w: pieces[piece]!, y: t.dHidden }, { first, count, accumulate: i > 0 });
       if (dPieces) matmulTN(p, { a: tile, b: t.hidden, y: dPieces[piece]! }, { first, count });
     });

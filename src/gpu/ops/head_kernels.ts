@@ -93,21 +93,51 @@ export const tokenStats = {
   bf16: token('bf16', { ref_logps: 'S', criterion: 'S 8', offset: 'S', mixed: 'S 9' }, HIDDEN + BF16),
 };
 
-export const headGrad = defineKernel({
-  name: 'head_grad.bwd',
-  read: { state: 'S 4', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2' },
-  update: { tile: 'S Y' },
-  args: { ...tileArgs, soft_cap: 'f32' },
-  tune: { WG: 64 },
-  grid: ({ S, count, WG }) => perThread(S! * count!, WG!),
-});
+const gradient = (name: string, shader: string, read: Record<string, string>, weighted: boolean) =>
+  defineKernel({
+    name: weighted ? `${name}_weighted` : name,
+    shader,
+    read: { ...read, state: 'S 4', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2', ...(weighted ? { token_weights: 'S 2' } : {}) },
+    update: { tile: 'S Y' },
+    args: { ...tileArgs, soft_cap: 'f32' },
+    tune: { WG: 64 },
+    prelude: ['c', 'k'].map((x, i) => `fn weight_${x}(s: u32) -> f32 { return ${weighted ? `token_weights[s * 2u + ${i}u]` : '1.0'}; }`).join('\n'),
+    grid: ({ S, count, WG }) => perThread(S! * count!, WG!),
+  });
+
+/** By whether tokens have weights: c and k of their sequence alone, or times the token's own. */
+export const headGrad = { plain: gradient('head_grad.bwd', 'head_grad.bwd', {}, false), weighted: gradient('head_grad.bwd', 'head_grad.bwd', {}, true) };
 
 /** With the gradient of KL(ref‖policy) per token (TDPO and its kin). */
-export const headGradKl = defineKernel({
-  name: 'head_grad_kl.bwd',
-  read: { ref_tile: 'S Y', state: 'S 4', criterion: 'S 8', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2' },
-  update: { tile: 'S Y' },
-  args: { ...tileArgs, soft_cap: 'f32' },
+const KL = { ref_tile: 'S Y', criterion: 'S 8' };
+export const headGradKl = { plain: gradient('head_grad_kl.bwd', 'head_grad_kl.bwd', KL, false), weighted: gradient('head_grad_kl.bwd', 'head_grad_kl.bwd', KL, true) };
+
+/** Σ e^(2(f-m)) of each row: what Σ π² is made of. */
+export const headSquare = defineKernel({
+  name: 'head_square.fwd',
+  read: { tile: 'S Y' },
+  update: { square: 'S 2' },
+  args: tileArgs,
   tune: { WG: 64 },
-  grid: ({ S, count, WG }) => perThread(S! * count!, WG!),
+  grid: rowGrid,
 });
+
+/** Columns of a scored row's terms; sums of them go to `document_loss`. */
+export const TERMS = ['weighted_logp', 'weighted_ref_logp', 'weighted_kl', 'weight', 'kl_weight', 'sharpness', 'ref_entropy', 'unused'] as const;
+
+interface TermsOf { weights: boolean; square: boolean; refEntropy: boolean }
+
+/** The terms of each scored row, by what there is of weights, Σ π² and the reference's softmax. */
+export const tokenTerms = ({ weights, square, refEntropy }: TermsOf) =>
+  defineKernel({
+    name: `token_terms.fwd${weights ? '_weights' : ''}${square ? '_square' : ''}${refEntropy ? '_entropy' : ''}`,
+    shader: 'token_terms.fwd',
+    read: { stats: 'S 12', ...(weights ? { token_weights: 'S 2' } : {}), ...(square ? { state: 'S 4', square: 'S 2' } : {}), ...(refEntropy ? { ref_state: 'S 4' } : {}) },
+    write: { terms: 'S 8' },
+    args: { S: 'u32' },
+    tune: { WG: 64 },
+    prelude: `fn weights_of(t: u32) -> vec2f { return ${weights ? 'vec2f(token_weights[t * 2u], token_weights[t * 2u + 1u])' : 'vec2f(1.0)'}; }
+fn log_squares(t: u32) -> f32 { return ${square ? '2.0 * (square[t * 2u] - state[t * 4u]) + (log(square[t * 2u + 1u]) - 2.0 * log(state[t * 4u + 1u]))' : 'stats[t * 12u]'}; }
+fn ref_entropy(t: u32) -> f32 { return ${refEntropy ? 'log(ref_state[t * 4u + 1u]) - ref_state[t * 4u + 2u] / ref_state[t * 4u + 1u]' : '0.0'}; }`,
+    grid: ({ S, WG }) => perThread(S!, WG!),
+  });

@@ -1,5 +1,5 @@
 // f -> df in place: df = c (1[v = y] - pi) + k (pi - rho) (losses.md 0), the second term from KL(ref||policy).
-// tile, ref_tile [S,Y], state [S,4], criterion [S,8], labels, seq_of [S], coef [Q,2].   One thread per element.
+// c and k carry the token's weights. tile, ref_tile [S,Y], state [S,4], criterion [S,8], labels, seq_of [S], coef [Q,2].   One thread per element.
 // #use lib/grid
 // #use lib/soft_cap
 @compute @workgroup_size(WG)
@@ -13,5 +13,5 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   let p = exp(tile[at] - state[s * 4u]) / state[s * 4u + 1u];
   let rho = exp(ref_tile[at] - criterion[s * 8u + 2u]) / criterion[s * 8u + 3u];
   let hit = select(0.0, 1.0, labels[s] == args.v0 + v);
-  tile[at] = (coef[q] * (hit - p) + coef[q + 1u] * (p - rho)) * soft_cap_slope(tile[at], args.soft_cap);
+  tile[at] = (coef[q] * weight_c(s) * (hit - p) + coef[q + 1u] * weight_k(s) * (p - rho)) * soft_cap_slope(tile[at], args.soft_cap);
 }

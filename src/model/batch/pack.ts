@@ -9,6 +9,8 @@ export interface Document {
   desirable?: boolean;
   /** Numbers of the branches for dropout's masks, where they are not 1, 2, …: a branch has the same masks whatever branches it runs beside. */
   numbers?: number[];
+  /** A weight for every token of each branch (data with token weights). */
+  weights?: ArrayLike<number>[];
 }
 
 /** Capacities of a micro-batch: token rows, and sequences (branches). */

@@ -19,6 +19,22 @@ export interface DocumentScalars {
   prompt?: number;
   /** What the group's passes left: numbers of this document, and of the group. */
   group?: { own: number[]; shared: number[] };
+  /** What only some methods ask the head for; absent: 0, and a weight per token of 1. */
+  terms?: { chosen: SideTerms; rejected: SideTerms; logVocab: number };
+}
+
+/**
+ * Sums over the tokens of one response. With token weights ω (`needs.tokenWeights`) the log-probs of `DocumentScalars` are Σ ω log π, the KLs Σ ω' KL;
+ * token counts stay counts.
+ */
+export interface SideTerms {
+  /** Σ ω and Σ ω' (the weights of log-probs and of KLs). */
+  weight: number;
+  klWeight: number;
+  /** Σ [log π(y) - log Σ_j π(j)²], constant in the gradient (WPO). */
+  sharpness: number;
+  /** Σ entropy of the reference, nats. */
+  refEntropy: number;
 }
 
 /** ∂ℓ/∂logp per token of each branch (c) and the coefficient of KL(ref‖policy) per token (k); losses.md 0. */
@@ -82,7 +98,18 @@ export interface LossNeeds {
   normalise: 'pairs' | 'tokens';
   /** There is a gradient through KL(ref‖policy) of these responses (k of losses.md 0): the reference's tiles are made again in the backward pass. */
   klGradient?: 'both' | 'rejected';
+  /** A weight ω per scored row on log-probs and KL: columns of the data, or 1 for the length both responses have and `ld_alpha` after it. */
+  tokenWeights?: TokenWeights;
+  /** Σ_j π(j)² of every scored row (WPO). */
+  sharpness?: boolean;
+  /** Entropy of the reference at every scored row (`reference: hidden`). */
+  refEntropy?: boolean;
 }
+
+export type TokenWeights = { from: 'data' } | { from: 'length'; alpha: number };
+
+/** Does the head add up more than log-probs and KLs for it? */
+export const hasTerms = (n: LossNeeds): boolean => n.tokenWeights !== undefined || n.sharpness === true || n.refEntropy === true;
 
 /** One method, whole in one file: the folder is the registry. */
 export interface LossDefinition {
@@ -97,15 +124,20 @@ export interface LossDefinition {
   group?: GroupDefinition;
   /** Numeric config keys it reads, with what they do here. */
   params: Record<string, { default: number; about: string }>;
+  /** Config keys of other kinds it reads; their values and the numbers above decide, through `resolve`, what the method is and needs in a run. */
+  options?: Record<string, { default: string | boolean; about: string }>;
+  resolve?(keys: Record<string, unknown>): LossDefinition;
   value(d: DocumentScalars, p: Record<string, number>): number;
   gradients(d: DocumentScalars, p: Record<string, number>): DocumentGradients;
   /** The implicit reward of one response, where it is not β (log π − log ρ); in WGSL an expression of the Side `s` and `beta`. */
   reward?: { value(logp: number, refLogp: number, tokens: number, beta: number): number; wgsl: string };
+  /** Exponents of its scores are held at a largest one; how many pairs meet it is logged. */
+  holdsScores?: boolean;
   /** A number of each document for ledger and log, under `name`; `beta`: the β used, in place of the starting one. In WGSL set by the body as `column`. */
   column?: { name: string; value(d: DocumentScalars, p: Record<string, number>): number; also?: { name: string; of(x: number): number } };
   /** WGSL functions that the body calls. */
   functions?: string;
-  /** Body of `fn loss_document(w: Side, l: Side, beta: f32) -> Loss`; params are constants F_<key>, perToken is args.per_token;
+  /** Body of `fn loss_document(w: Side, l: Side, beta: f32) -> Loss`; params are constants F_<key>, perToken is args.per_token, logVocab LOG_VOCAB;
    * `desirable` (1 or 0), `prompt` (a Side), `own(k)` and `shared_of(k)` are there where the method needs them; `prompt_c`, `column` may be set. */
   wgsl: string;
 }

@@ -28,6 +28,8 @@ export interface PairRecord {
   kl_ref_policy_rejected: number | null;
   entropy_chosen: number | null;
   entropy_rejected: number | null;
+  /** 1 where an exponent of a score of an f-divergence was held at its limit; only of losses with such scores. */
+  score_held?: number;
 }
 
 const isNumber = (x: number | null): x is number => x !== null;
@@ -73,6 +75,7 @@ export function pairMetrics(pairs: PairRecord[]): Record<string, number> {
     ['kl/ref_policy_chosen', of((p) => p.kl_ref_policy_chosen)],
     ['kl/ref_policy_rejected', of((p) => p.kl_ref_policy_rejected)],
     ['entropy', entropyPerToken(pairs)],
+    ['divergence/held', of((p) => p.score_held ?? null)],
     ['tokens/prompt', of((p) => p.tokens_prompt)],
     ['tokens/chosen', of((p) => p.tokens_chosen)],
     ['tokens/rejected', of((p) => p.tokens_rejected)],

@@ -50,6 +50,7 @@ function record(d: Document, row: Float32Array, step: number, loss: LossDefiniti
     kl_ref_policy_rejected: other(o.hidden, 'kl_ref_policy_rejected', 'kl_ref_policy_chosen'),
     entropy_chosen: when(chosen, 'entropy_chosen'),
     entropy_rejected: other(true, 'entropy_rejected', 'entropy_chosen'),
+    ...(loss.holdsScores ? { score_held: get('score_held') } : {}),
     ...column,
   };
 }

@@ -25,7 +25,7 @@ function scoreOf(kind: Divergence, α: number): Score {
     return {
       value: (u) => -held(-u)[0],
       slope: (u) => held(-u)[0] * held(-u)[1],
-      wgsl: [`return -exp(min(-u, ${limit}));`, `return select(exp(min(-u, ${limit})), 0.0, -u > ${limit});`],
+      wgsl: [`held = held || -u > ${limit}; return -exp(min(-u, ${limit}));`, `return select(exp(min(-u, ${limit})), 0.0, -u > ${limit});`],
     };
   }
   if (kind === 'js_divergence') {
@@ -39,7 +39,7 @@ function scoreOf(kind: Divergence, α: number): Score {
   return {
     value: (u) => held((α - 1) * u)[0] / (α - 1),
     slope: (u) => held((α - 1) * u)[0] * held((α - 1) * u)[1],
-    wgsl: [`return exp(min(${power}, ${limit})) / f32(${α - 1});`, `return select(exp(min(${power}, ${limit})), 0.0, ${power} > ${limit});`],
+    wgsl: [`held = held || ${power} > ${limit}; return exp(min(${power}, ${limit})) / f32(${α - 1});`, `return select(exp(min(${power}, ${limit})), 0.0, ${power} > ${limit});`],
   };
 }
 
@@ -57,6 +57,7 @@ export function divergence(loss: LossDefinition, kind: Divergence, α: number): 
     title: `${loss.title} (${name})`,
     citation: `${loss.citation}; f-divergence: Wang et al. 2024, arXiv 2309.16240`,
     formula: `${loss.formula} with s(u), s(v) for u, v`,
+    holdsScores: kind === 'forward_kl' || kind === 'alpha_divergence',
     value: (d, p) => loss.value(scored(d), p),
     gradients: (d, p) => {
       const { c, k } = loss.gradients(scored(d), p);
@@ -69,7 +70,13 @@ ${loss.wgsl}
 }`,
     wgsl: `  let u = w.logp - w.ref_logp;
   let v = l.logp - l.ref_logp;
-  let r = inner(Side(score(u), 0.0, w.tokens, w.kl), Side(score(v), 0.0, l.tokens, l.kl), beta);
+  var sw = w;
+  var sl = l;
+  sw.logp = score(u);
+  sw.ref_logp = 0.0;
+  sl.logp = score(v);
+  sl.ref_logp = 0.0;
+  let r = inner(sw, sl, beta);
   return Loss(r.value, r.cw * score_slope(u), r.cl * score_slope(v), r.kw, r.kl);`,
   };
 }
