@@ -31,8 +31,10 @@ export class Tensor {
     readonly label: string,
     readonly shape: readonly Extent[],
     readonly type: ElementType = 'f32',
+    /** What the buffer takes, where elements are not 4 bytes each (`PackedTensor`). */
+    bytes = shape.reduce<number>((n, e) => n * capacityOf(e), 4),
   ) {
-    this.bytes = Math.max(4, shape.reduce<number>((n, e) => n * capacityOf(e), 4));
+    this.bytes = Math.max(4, bytes);
     if (this.bytes > gpu.limits.bindingBytes) {
       throw new EdpoError(
         `${this.describe()} takes ${this.bytes} bytes; this adapter binds at most ${gpu.limits.bindingBytes}`,

@@ -152,8 +152,8 @@ t.test('nothing changes silently', async (t) => {
 });
 
 t.test('effects edpo does not have are refused, their absence is noted', async (t) => {
-  t.match(problemsOf('use_dora: true\nload_in_4bit: true\nref_mode: adapter_off\nuse_weighting: true\n'), [
-    /^use_dora DoRA is not available.*line 1$/, /^load_in_4bit quantised.*line 2$/, /^ref_mode adapter_off is for LoRA \(use_peft: true\).*line 3$/, /^use_weighting WPO weights.*line 4$/,
+  t.match(problemsOf('use_dora: true\nload_in_4bit: true\nref_mode: adapter_off\nneftune_noise_alpha: 5\n'), [
+    /^use_dora DoRA is not available.*line 1$/, /^load_in_4bit quantised.*line 2$/, /^ref_mode adapter_off is for LoRA \(use_peft: true\).*line 3$/, /^neftune_noise_alpha noise on embeddings.*line 4$/,
   ]);
   t.match(problemsOf('loss_type: [sigmoid, ipo]\nloss_weights: [1]\n'), [/^loss_weights has 1 numbers for 2 losses/]);
   t.match(problemsOf('loss_type: simpo\nf_divergence_type: js_divergence\n'), [/^f_divergence_type js_divergence is defined for sigmoid, .*; not for simpo line 2$/]);
@@ -161,8 +161,8 @@ t.test('effects edpo does not have are refused, their absence is noted', async (
   t.match(problemsOf('f_alpha_divergence_coef: 0.3\n'), [/belongs to f_divergence_type: alpha_divergence, got reverse_kl/]);
   t.same(load('', { loss_type: 'sigmoid,bco_pair,sft', loss_weights: '0.8,0.2,1' }).config.loss_weights, [0.8, 0.2, 1]);
   t.match(load('loss_type: simpo\nsft_weight: 0.5\n').config, { loss_type: 'simpo', rpo_alpha: 0.5 });
-  const { notes } = load('use_dora: false\nf_divergence_type: reverse_kl\nld_alpha: null\ndeepspeed: zero3.json\nbf16: true\n');
-  t.same(notes.map((n) => n.split(':')[0]), ['use_dora', 'ld_alpha', 'deepspeed', 'bf16']);
+  const { notes } = load('use_dora: false\nf_divergence_type: reverse_kl\nreference_free: null\ndeepspeed: zero3.json\nbf16: true\n');
+  t.same(notes.map((n) => n.split(':')[0]), ['use_dora', 'reference_free', 'deepspeed', 'bf16']);
 });
 
 t.test('LoRA: other trainers’ names, what needs use_peft, what excludes it', async (t) => {

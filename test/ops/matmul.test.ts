@@ -1,7 +1,5 @@
 import t from 'tap';
 import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
-import { Program } from '../../src/gpu/program.js';
-import { decode16, encode16 } from '../../src/model/files/float_formats.js';
 import { Dyn } from '../../src/gpu/tensor.js';
 import { close, reduce } from '../helpers/close.js';
 import { output, read, runOnce, testGpu, upload } from '../helpers/gpu.js';
@@ -47,28 +45,6 @@ for (const [M, I, O] of [[1, 1, 1], [5, 123, 7], [9, 8, 12], [67, 33, 5], [6, 64
     close(t, 'nn', (await read(dx)).subarray(0, M * I), back, reduce(O), [M, I]);
     close(t, 'nn accumulates', (await read(dxAcc)).subarray(0, M * I), back.map((v) => v + 3), reduce(O), [M, I]);
     close(t, 'tn accumulates', await read(dw), twin.tn(dys, xs, M, O, I).map((v) => v + 2), reduce(M), [O, I]);
-  });
-}
-
-for (const [M, I, O] of [[1, 4, 1], [67, 20, 37], [33, 172, 18]] as const) {
-  t.test(`weights as pairs of f16, M=${M} I=${I} O=${O}: the product with the rounded weights`, async (t) => {
-    const gpu = await testGpu();
-    const [xs, ws] = [normals(M, M * I), normals(O, O * I)];
-    const bits = encode16(ws, 'F16');
-    const y = output(gpu, 'y', [M, O + 3], 7);
-    const added = output(gpu, 'y+', [M, O], 7);
-    const dy = normals(3, M * O);
-    await runOnce(gpu, (p) => {
-      const [x, w] = [upload(gpu, 'x', [M, I], xs), upload(gpu, 'w', [O, I / 2], new Uint32Array(bits.buffer))];
-      matmulNT(p, { x, w, y });
-      matmulNT(p, { x, w, y: added }, { add: upload(gpu, 'add', [M, O], dy) });
-    });
-    const got = await read(y);
-    const want = twin.nt(xs, decode16(bits, 'F16'), M, I, O);
-    close(t, 'nt', got.filter((_, i) => i % (O + 3) < O), want, reduce(I), [M, O]);
-    close(t, 'nt + add', await read(added), want.map((v, i) => v + dy[i]!), reduce(I), [M, O]);
-    t.ok(got.every((v, i) => i % (O + 3) < O || v === 7), 'columns past O are not touched');
-    t.throws(() => matmulNT(new Program(gpu, 'odd'), { x: upload(gpu, 'x', [M, 6], normals(1, 6 * M)), w: upload(gpu, 'w', [O, 3], new Uint32Array(3 * O)), y }), /as f16 pairs does not fit/);
   });
 }
 

@@ -1,30 +1,37 @@
 import { perThread } from '../grid.js';
-import { defineKernel } from '../kernel.js';
+import { defineKernel, type Kernel } from '../kernel.js';
+import { formatOf, WEIGHT_FORMATS, type WeightFormat } from '../packed.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
+import { weightBindings, weightCode, weightTensors } from './weights.js';
+
+const ending = (format: WeightFormat): string => (format === 'f32' ? '' : `_${format}`);
+const perFormat = (make: (format: WeightFormat) => Kernel): Record<WeightFormat, Kernel> => Object.fromEntries(WEIGHT_FORMATS.map((format) => [format, make(format)])) as Record<WeightFormat, Kernel>;
+const before = (value: string): string => `fn before(t: u32) -> f32 { return ${value}; }`;
 
 /** x[n,:] = scale · table[id[n],:], the table split by rows: one dispatch per piece writes the rows whose id it holds. */
-export const fwd = defineKernel({
-  name: 'embed.fwd',
-  read: { ids: 'N :u32', table: 'R D' },
+export const fwd = perFormat((format) => defineKernel({
+  name: `embed.fwd${ending(format)}`,
+  shader: 'embed.fwd',
+  read: { ids: 'N :u32', ...weightBindings('table', 'R D', format) },
   write: { x: 'N D' },
   args: { N: 'u32', D: 'u32', R: 'u32', first: 'u32', scale: 'f32' },
   tune: { WG: 64 },
-  prelude: 'fn before(t: u32) -> f32 { return 0.0; }',
+  prelude: `${before('0.0')}\n${weightCode('table', format)}`,
   grid: ({ N, D, WG }) => perThread(N! * D!, WG!),
-});
+}));
 
 /** x[n,:] += table[id[n],:]: learned positions. */
-export const fwdAdd = defineKernel({
-  name: 'embed.fwd_add',
+export const fwdAdd = perFormat((format) => defineKernel({
+  name: `embed.fwd_add${ending(format)}`,
   shader: 'embed.fwd',
-  read: { ids: 'N :u32', table: 'R D' },
+  read: { ids: 'N :u32', ...weightBindings('table', 'R D', format) },
   update: { x: 'N D' },
-  args: fwd.args!,
+  args: fwd.f32.args!,
   tune: { WG: 64 },
-  prelude: 'fn before(t: u32) -> f32 { return x[t]; }',
-  grid: fwd.grid,
-});
+  prelude: `${before('x[t]')}\n${weightCode('table', format)}`,
+  grid: fwd.f32.grid,
+}));
 
 /** dtable[id,:] += scale · Σ dx over the rows that hold id: sorted lists instead of atomics, so deterministic. */
 export const bwd = defineKernel({
@@ -37,12 +44,12 @@ export const bwd = defineKernel({
 });
 
 export function embed(p: Program, t: { ids: Tensor; pieces: Array<{ first: number; table: Tensor }>; x: Tensor }, scale = 1): void {
-  for (const { first, table } of t.pieces) p.run(fwd, { ids: t.ids, table, x: t.x }, { first, scale });
+  for (const { first, table } of t.pieces) p.run(fwd[formatOf(table)], { ids: t.ids, ...weightTensors('table', table), x: t.x }, { first, scale });
 }
 
 /** Adds rows of one whole table (learned positions): ids [N], table [R, D], x [N, D]. */
 export function embedAdd(p: Program, t: { ids: Tensor; table: Tensor; x: Tensor }): void {
-  p.run(fwdAdd, t, { first: 0, scale: 1 });
+  p.run(fwdAdd[formatOf(t.table)], { ids: t.ids, ...weightTensors('table', t.table), x: t.x }, { first: 0, scale: 1 });
 }
 
 /** Adds to every piece's gradient. `uniqueIds` [U] rise; `uniqueOffsets` [U+1] point into `rows` [N]. */

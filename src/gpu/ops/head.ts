@@ -1,10 +1,12 @@
 import type { Gpu } from '../device.js';
+import { formatOf } from '../packed.js';
 import type { Program } from '../program.js';
 import { Tensor, type Extent } from '../tensor.js';
 import { headBf16, headCriterion, headGrad, headGradKl, headSquare, headStats, labelOffset, roundF16, STATS, TERMS, tokenStats, tokenTerms } from './head_kernels.js';
 import { matmulNN, matmulNT, matmulTN } from './matmul.js';
 import { mix } from './mix.js';
 import { softCap } from './soft_cap.js';
+import { weightTensors } from './weights.js';
 
 /** What of the reference the head works with: nothing, its label log-probs, or its hidden states too. */
 export type HeadMode = 'none' | 'logps' | 'hidden';
@@ -114,7 +116,8 @@ export class Head {
       if (rounded) p.run(roundF16, { x: t.hidden.flat(), y: this.roundedHidden!.flat() });
       let first = 0;
       pieces.forEach((w, i) => {
-        p.run(labelOffset, { hidden: criterionHidden!, ref_hidden: t.refHidden!, w, ref_w: refPieces![i]!, labels: t.labels, offset: offset! }, { first, soft_cap: cap, scale: realign ?? 1 });
+        const refW = refPieces![i]!;
+        p.run(labelOffset(formatOf(w), formatOf(refW)), { hidden: criterionHidden!, ref_hidden: t.refHidden!, ...weightTensors('w', w), ...weightTensors('ref_w', refW), labels: t.labels, offset: offset! }, { first, soft_cap: cap, scale: realign ?? 1 });
         first += w.shape[0] as number;
       });
     }

@@ -1,5 +1,7 @@
 import { perRow, perThread } from '../grid.js';
-import { defineKernel } from '../kernel.js';
+import { defineKernel, type Kernel } from '../kernel.js';
+import type { WeightFormat } from '../packed.js';
+import { weightBindings, weightCode } from './weights.js';
 
 /** Columns of the per-row and per-sequence statistics. */
 export const STATS = [
@@ -19,14 +21,25 @@ export const roundF16 = defineKernel({
   grid: ({ E, WG }) => perThread(E!, WG!),
 });
 
-export const labelOffset = defineKernel({
-  name: 'label_offset',
-  read: { hidden: 'S D', ref_hidden: 'S D', w: 'R D', ref_w: 'R D', labels: 'S :u32' },
-  update: { offset: 'S' },
-  args: { S: 'u32', D: 'u32', R: 'u32', first: 'u32', soft_cap: 'f32', scale: 'f32' },
-  tune: { WG: 64 },
-  grid: rowGrid,
-});
+const labelOffsets = new Map<string, Kernel>();
+/** The label's f - r; both tables may be packed. */
+export function labelOffset(format: WeightFormat, refFormat: WeightFormat): Kernel {
+  const name = `label_offset${format === 'f32' && refFormat === 'f32' ? '' : `_${format}_${refFormat}`}`;
+  const known = labelOffsets.get(name);
+  if (known) return known;
+  const kernel = defineKernel({
+    name,
+    shader: 'label_offset',
+    read: { hidden: 'S D', ref_hidden: 'S D', ...weightBindings('w', 'R D', format), ...weightBindings('ref_w', 'R D', refFormat), labels: 'S :u32' },
+    update: { offset: 'S' },
+    args: { S: 'u32', D: 'u32', R: 'u32', first: 'u32', soft_cap: 'f32', scale: 'f32' },
+    tune: { WG: 64 },
+    prelude: `${weightCode('w', format)}\n${weightCode('ref_w', refFormat, 1, 'ref_weight')}`,
+    grid: rowGrid,
+  });
+  labelOffsets.set(name, kernel);
+  return kernel;
+}
 
 export const headStats = defineKernel({
   name: 'head_stats.fwd',

@@ -1,9 +1,10 @@
-import { EdpoError } from '../../errors.js';
 import type { Gpu } from '../device.js';
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
+import { formatOf, WEIGHT_FORMATS, type WeightFormat } from '../packed.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
+import { weightBindings, weightCode, weightTensors } from './weights.js';
 
 /*
  * Plain f32 products in register tiles: one thread makes a patch of the result and reads its operands straight
@@ -16,6 +17,7 @@ import type { Tensor } from '../tensor.js';
  */
 type Form = 'scalar' | 'vec4' | 'lanes';
 
+const ending = (format: WeightFormat): string => (format === 'f32' ? '' : `_${format}`);
 const suffix: Record<Form, string> = { scalar: '', vec4: '_vec4', lanes: '_lanes' };
 
 /** Workgroups for patches of 4 x 4 over rows x columns, one thread each. */
@@ -26,40 +28,34 @@ const patches = (rows: number, columns: number, workgroup: number): number =>
 const laneBlocks = (rows: number, columns: number, workgroup: number): number =>
   Math.ceil(rows / (2 * workgroup)) * Math.ceil(columns / 16);
 
-/** How a form by four reads four weights: as they are, or two pairs of f16, unpacked exactly (no feature is needed for that). */
-const WEIGHT = {
-  f32: 'fn weight(i: u32) -> vec4f { return w[i]; }',
-  f16: 'fn weight(i: u32) -> vec4f { let u = w[i]; return vec4f(unpack2x16float(u.x), unpack2x16float(u.y)); }',
-} as const;
+const fourOf = (form: Form): 1 | 4 => (form === 'scalar' ? 1 : 4);
 
-function nt(form: Form, onto: '' | '_add' | '_acc', weights: 'f32' | 'f16' = 'f32'): Kernel {
+function nt(form: Form, onto: '' | '_add' | '_acc', format: WeightFormat): Kernel {
   const type = form === 'scalar' ? '' : ':vec4f';
   const groups = form === 'lanes' ? laneBlocks : patches;
   return defineKernel({
-    name: `matmul.nt${suffix[form]}${onto}${weights === 'f16' ? '_f16' : ''}`,
+    name: `matmul.nt${suffix[form]}${onto}${ending(format)}`,
     shader: `matmul.nt${suffix[form]}`,
-    read: { x: `M I${type}`, w: weights === 'f16' ? 'O J:vec2<u32>' : `O I${type}`, ...(onto === '_add' ? { add: 'M Y' } : {}) },
+    read: { x: `M I${type}`, ...weightBindings('w', 'O I', format, fourOf(form)), ...(onto === '_add' ? { add: 'M Y' } : {}) },
     ...(onto === '_acc' ? { update: { y: 'M Y' } } : { write: { y: 'M Y' } }),
     args: { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32' },
     tune: { WG: 64 },
-    prelude: [
-      `fn start(i: u32) -> f32 { return ${{ '': '0.0', _add: 'add[i]', _acc: 'y[i]' }[onto]}; }`,
-      ...(form === 'scalar' ? [] : [WEIGHT[weights]]),
-    ].join('\n'),
+    prelude: `fn start(i: u32) -> f32 { return ${{ '': '0.0', _add: 'add[i]', _acc: 'y[i]' }[onto]}; }\n${weightCode('w', format, fourOf(form))}`,
     grid: ({ M, count, WG }) => groups(M!, count!, WG!),
   });
 }
 
-function nn(form: Form, accumulate: boolean): Kernel {
+function nn(form: Form, accumulate: boolean, format: WeightFormat): Kernel {
   const type = form === 'scalar' ? '' : ':vec4f';
   const groups = form === 'lanes' ? laneBlocks : patches;
   return defineKernel({
-    name: `matmul.nn${suffix[form]}${accumulate ? '_acc' : ''}`,
+    name: `matmul.nn${suffix[form]}${accumulate ? '_acc' : ''}${ending(format)}`,
     shader: `matmul.nn${suffix[form]}`,
-    read: { x: form === 'lanes' ? 'M X:vec4f' : 'M X', w: `O I${type}` },
+    read: { x: form === 'lanes' ? 'M X:vec4f' : 'M X', ...weightBindings('w', 'O I', format, fourOf(form)) },
     ...(accumulate ? { update: { y: `M I${type}` } } : { write: { y: `M I${type}` } }),
     args: { M: 'u32', X: 'u32', I: 'u32', first: 'u32', count: 'u32' },
     tune: { WG: 64, ACC: accumulate ? 1 : 0 },
+    prelude: weightCode('w', format, fourOf(form)),
     grid: ({ M, I, WG }) => groups(M!, I!, WG!),
   });
 }
@@ -79,17 +75,17 @@ function tn(form: Form): Kernel {
   });
 }
 
-const forms = <T>(make: (form: Form) => T): Record<Form, T> => ({ scalar: make('scalar'), vec4: make('vec4'), lanes: make('lanes') });
+type Forms = Record<Form, Kernel>;
+const forms = (make: (form: Form) => Kernel): Forms => ({ scalar: make('scalar'), vec4: make('vec4'), lanes: make('lanes') });
+const perFormat = (make: (form: Form, format: WeightFormat) => Kernel): Record<WeightFormat, Forms> =>
+  Object.fromEntries(WEIGHT_FORMATS.map((format) => [format, forms((form) => make(form, format))])) as Record<WeightFormat, Forms>;
 
 const kernels = {
-  nt: forms((form) => nt(form, '')),
-  ntAdd: forms((form) => nt(form, '_add')),
-  ntAcc: forms((form) => nt(form, '_acc')),
-  // The scalar form has no f16: rows are a multiple of 4 long.
-  ntHalf: forms((form) => nt(form, '', form === 'scalar' ? 'f32' : 'f16')),
-  ntAddHalf: forms((form) => nt(form, '_add', form === 'scalar' ? 'f32' : 'f16')),
-  nn: forms((form) => nn(form, false)),
-  nnAcc: forms((form) => nn(form, true)),
+  nt: perFormat((form, format) => nt(form, '', format)),
+  ntAdd: perFormat((form, format) => nt(form, '_add', format)),
+  ntAcc: perFormat((form, format) => nt(form, '_acc', format)),
+  nn: perFormat((form, format) => nn(form, false, format)),
+  nnAcc: perFormat((form, format) => nn(form, true, format)),
   tn: forms(tn),
 };
 
@@ -113,24 +109,22 @@ export interface RowRange {
 
 /**
  * y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] for c < count; with `accumulate` y itself is what is added to. x [M,I], w [O,I], y and add [M,Y], Y >= count.
- * A `w` of u32 [O,I/2] holds pairs of f16 (I a multiple of 4); the arithmetic is f32 all the same.
+ * `w` may be packed (`PackedTensor`); the arithmetic is f32 all the same.
  */
 export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor; accumulate?: boolean } = {}): void {
-  const args = { first: o.first ?? 0, count: o.count ?? size(t.w, 0) };
-  const vec4 = by4(size(t.x, 1));
-  if (t.w.type === 'u32') {
-    if (!vec4 || size(t.w, 1) * 2 !== size(t.x, 1)) throw new EdpoError(`${t.w.describe()} as f16 pairs does not fit ${t.x.describe()}`);
-    if (o.add) run(p, kernels.ntAddHalf, { vec4, lanes: vec4 }, { ...t, add: o.add }, args);
-    else run(p, kernels.ntHalf, { vec4, lanes: vec4 }, t, args);
-  } else if (o.add) run(p, kernels.ntAdd, { vec4, lanes: vec4 }, { ...t, add: o.add }, args);
-  else run(p, o.accumulate ? kernels.ntAcc : kernels.nt, { vec4, lanes: vec4 }, t, args);
+  const { x, w, y } = t;
+  const args = { first: o.first ?? 0, count: o.count ?? size(w, 0) };
+  const vec4 = by4(size(x, 1));
+  const kind = o.add ? kernels.ntAdd : o.accumulate ? kernels.ntAcc : kernels.nt;
+  run(p, kind[formatOf(w)], { vec4, lanes: vec4 }, { x, ...weightTensors('w', w), y, ...(o.add ? { add: o.add } : {}) }, args);
 }
 
-/** y[m,i] (+)= Σ_{c<count} x[m,c]·w[first+c,i]. x [M,X], w [O,I], y [M,I]. */
+/** y[m,i] (+)= Σ_{c<count} x[m,c]·w[first+c,i]. x [M,X], w [O,I] (packed or not), y [M,I]. */
 export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { accumulate?: boolean } = {}): void {
-  const args = { first: o.first ?? 0, count: o.count ?? size(t.w, 0) };
-  const vec4 = by4(size(t.w, 1));
-  run(p, o.accumulate ? kernels.nnAcc : kernels.nn, { vec4, lanes: vec4 && by4(size(t.x, 1), args.count) }, t, args);
+  const { x, w, y } = t;
+  const args = { first: o.first ?? 0, count: o.count ?? size(w, 0) };
+  const vec4 = by4(size(w, 1));
+  run(p, (o.accumulate ? kernels.nnAcc : kernels.nn)[formatOf(w)], { vec4, lanes: vec4 && by4(size(x, 1), args.count) }, { x, ...weightTensors('w', w), y }, args);
 }
 
 /** y[first+c,i] += Σ_m a[m,c]·b[m,i] for c < count. a [M,X], b [M,I], y [O,I]; always adds. */

@@ -6,5 +6,5 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   if (t >= args.N * args.D) { return; }
   let id = ids[t / args.D];
   if (id < args.first || id >= args.first + args.R) { return; }
-  x[t] = before(t) + args.scale * table[(id - args.first) * args.D + t % args.D];
+  x[t] = before(t) + args.scale * weight((id - args.first) * args.D + t % args.D);
 }

@@ -11,8 +11,8 @@ fn row_main(row: u32, lane: u32, lanes: u32) {
   var f = 0.0;
   var r = 0.0;
   for (var d = lane; d < args.D; d += lanes) {
-    f = fma(hidden[h + d], w[at + d], f);
-    r = fma(ref_hidden[h + d], ref_w[at + d], r);
+    f = fma(hidden[h + d], weight(at + d), f);
+    r = fma(ref_hidden[h + d], ref_weight(at + d), r);
   }
   f = lane_sum(f);
   r = lane_sum(r);

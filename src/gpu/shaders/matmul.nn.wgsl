@@ -17,7 +17,7 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   var sum: array<vec4f, 4>;
   for (var c = 0u; c < args.count; c++) {
     let row = (args.first + c) * args.I;
-    let b = vec4f(w[row + i], w[row + i1], w[row + i2], w[row + i3]);
+    let b = scaled(vec4f(weight(row + i), weight(row + i1), weight(row + i2), weight(row + i3)), args.first + c);
     sum[0] = fma(vec4f(x[xr[0] + c]), b, sum[0]);
     sum[1] = fma(vec4f(x[xr[1] + c]), b, sum[1]);
     sum[2] = fma(vec4f(x[xr[2] + c]), b, sum[2]);

@@ -21,18 +21,19 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   for (var c = 0u; c < args.count / 4u; c++) {
     let a0 = x[x0 + c];
     let a1 = x[x1 + c];
-    let at = (args.first + c * 4u) * inner;
-    let t0 = four(at + i); p0 = step4(p0, a0, t0); q0 = step4(q0, a1, t0);
-    let t1 = four(at + i1); p1 = step4(p1, a0, t1); q1 = step4(q1, a1, t1);
-    let t2 = four(at + i2); p2 = step4(p2, a0, t2); q2 = step4(q2, a1, t2);
-    let t3 = four(at + i3); p3 = step4(p3, a0, t3); q3 = step4(q3, a1, t3);
+    let row = args.first + c * 4u;
+    let t0 = four(row, i); p0 = step4(p0, a0, t0); q0 = step4(q0, a1, t0);
+    let t1 = four(row, i1); p1 = step4(p1, a0, t1); q1 = step4(q1, a1, t1);
+    let t2 = four(row, i2); p2 = step4(p2, a0, t2); q2 = step4(q2, a1, t2);
+    let t3 = four(row, i3); p3 = step4(p3, a0, t3); q3 = step4(q3, a1, t3);
   }
   store(m, i, p0); store(m, i + 1u, p1); store(m, i + 2u, p2); store(m, i + 3u, p3);
   store(m + WG, i, q0); store(m + WG, i + 1u, q1); store(m + WG, i + 2u, q2); store(m + WG, i + 3u, q3);
 }
-fn four(at: u32) -> mat4x4f {
+fn four(o: u32, i: u32) -> mat4x4f {
   let inner = args.I / 4u;
-  return mat4x4f(w[at], w[at + inner], w[at + 2u * inner], w[at + 3u * inner]);
+  let at = o * inner + i;
+  return mat4x4f(scaled(weight(at), o), scaled(weight(at + inner), o + 1u), scaled(weight(at + 2u * inner), o + 2u), scaled(weight(at + 3u * inner), o + 3u));
 }
 fn store(m: u32, i: u32, s: vec4f) {
   if (m >= args.M || i >= args.I / 4u) { return; }

@@ -16,7 +16,7 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   var s0 = vec4f(); var s1 = vec4f(); var s2 = vec4f(); var s3 = vec4f();
   var at = args.first * inner + i;
   for (var c = 0u; c < args.count; c++) {
-    let b = w[at];
+    let b = scaled(weight(at), args.first + c);
     at += inner;
     s0 = fma(vec4f(x[x0 + c]), b, s0);
     s1 = fma(vec4f(x[x1 + c]), b, s1);

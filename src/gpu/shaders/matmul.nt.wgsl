@@ -16,7 +16,7 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   }
   var sum: array<vec4f, 4>;
   for (var i = 0u; i < args.I; i++) {
-    let b = vec4f(w[wr[0] + i], w[wr[1] + i], w[wr[2] + i], w[wr[3] + i]);
+    let b = vec4f(weight(wr[0] + i), weight(wr[1] + i), weight(wr[2] + i), weight(wr[3] + i));
     sum[0] = fma(vec4f(x[xr[0] + i]), b, sum[0]);
     sum[1] = fma(vec4f(x[xr[1] + i]), b, sum[1]);
     sum[2] = fma(vec4f(x[xr[2] + i]), b, sum[2]);
@@ -25,7 +25,7 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   for (var i = 0u; i < 4u && m + i < args.M; i++) {
     for (var j = 0u; j < 4u && c + j < args.count; j++) {
       let at = (m + i) * args.Y + c + j;
-      y[at] = start(at) + sum[i][j];
+      y[at] = start(at) + sum[i][j] * row_scale(args.first + c + j);
     }
   }
 }

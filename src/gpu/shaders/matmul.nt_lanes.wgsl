@@ -46,8 +46,9 @@ fn row(c: u32) -> u32 { return (args.first + min(c, args.count - 1u)) * (args.I 
 fn store(m: u32, c: u32, s: vec4f) {
   if (m >= args.M) { return; }
   let at = m * args.Y + c;
-  if (c < args.count) { y[at] = start(at) + s.x; }
-  if (c + 1u < args.count) { y[at + 1u] = start(at + 1u) + s.y; }
-  if (c + 2u < args.count) { y[at + 2u] = start(at + 2u) + s.z; }
-  if (c + 3u < args.count) { y[at + 3u] = start(at + 3u) + s.w; }
+  let o = args.first + c;
+  if (c < args.count) { y[at] = start(at) + s.x * row_scale(o); }
+  if (c + 1u < args.count) { y[at + 1u] = start(at + 1u) + s.y * row_scale(o + 1u); }
+  if (c + 2u < args.count) { y[at + 2u] = start(at + 2u) + s.z * row_scale(o + 2u); }
+  if (c + 3u < args.count) { y[at + 3u] = start(at + 3u) + s.w * row_scale(o + 3u); }
 }

@@ -43,8 +43,9 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
 fn fold(v: vec4f) -> f32 { return (v.x + v.y) + (v.z + v.w); }
 fn store(m: u32, c: u32, r: vec4f) {
   let at = m * args.Y + c;
-  y[at] = start(at) + r.x;
-  if (c + 1u < args.count) { y[at + 1u] = start(at + 1u) + r.y; }
-  if (c + 2u < args.count) { y[at + 2u] = start(at + 2u) + r.z; }
-  if (c + 3u < args.count) { y[at + 3u] = start(at + 3u) + r.w; }
+  let o = args.first + c;
+  y[at] = start(at) + r.x * row_scale(o);
+  if (c + 1u < args.count) { y[at + 1u] = start(at + 1u) + r.y * row_scale(o + 1u); }
+  if (c + 2u < args.count) { y[at + 2u] = start(at + 2u) + r.z * row_scale(o + 2u); }
+  if (c + 3u < args.count) { y[at + 3u] = start(at + 3u) + r.w * row_scale(o + 3u); }
 }
