@@ -3,6 +3,8 @@ import { EdpoError, InputError } from '../errors.js';
 import { lockFolder } from '../model/files/lock.js';
 import { parseShard, tablePath } from '../model/cache/files.js';
 import { mergeShards, shardedSplits } from '../model/cache/merge.js';
+import { compositionProblem, lossNames } from '../model/losses/modifiers/compose.js';
+import type { LossDefinition } from '../model/losses/types.js';
 import type { Parameters } from '../model/parameters.js';
 import { announceCache, cacheBytes, cacheDocuments, cacheFolder, cacheHeader, fillCache } from '../model/reference.js';
 import { hasEvalData, loadWeights, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBudget, sidesOf } from '../model/session.js';
@@ -17,7 +19,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     for (const [split, of] of splits) io.say(`${split}: ${mergeShards(dir, split, of)} pairs of ${of} shards merged`);
     return 0;
   }
-  const loss = lossOf(config);
+  const loss = cacheLoss(config);
   if (loss.needs.reference === 'none') throw new InputError(`${loss.name} needs nothing of a reference`, '--loss_type sigmoid or epsilon_dpo');
   const inputs = await openInputs(config, io);
   const splits = ['train', ...(hasEvalData(config) ? ['eval'] : [])] as Array<'train' | 'eval'>;
@@ -49,6 +51,16 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     undo();
     unlock();
   }
+}
+
+/** Several losses are no mixture here: a cache for all of them holds what any needs. */
+function cacheLoss(config: RunConfig): LossDefinition {
+  const names = lossNames(config);
+  if (names.length === 1 || !compositionProblem(config)) return lossOf(config);
+  const each = names.map((loss_type) => lossOf({ ...config, loss_type, loss_weights: undefined }));
+  const strongest = (['hidden', 'logps', 'none'] as const).find((r) => each.some((l) => l.needs.reference === r))!;
+  const mismatched = each.find((l) => l.group?.of === 'mismatched')?.group;
+  return { ...each[0]!, name: names.join(', '), needs: { ...each[0]!.needs, reference: strongest, unpaired: each.every((l) => l.needs.unpaired === true) }, ...(mismatched ? { group: mismatched } : {}) };
 }
 
 async function series<T, U>(items: T[], f: (item: T) => Promise<U>): Promise<U[]> {

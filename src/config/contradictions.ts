@@ -50,7 +50,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   const composing = (['loss_type', 'loss_weights', 'rpo_alpha', 'f_divergence_type', 'f_alpha_divergence_coef', 'length_average', 'ld_alpha', 'use_weighting'] as const).some((k) => bad.has(k));
   const misfit = composing ? undefined : compositionProblem(c);
-  if (misfit && purpose !== 'sft') add([misfit.key as keyof RunConfig, 'loss_type'], misfit.what);
+  if (misfit && purpose !== 'sft' && !(purpose === 'precompute-ref' && lossNames(c).length > 1)) add([misfit.key as keyof RunConfig, 'loss_type'], misfit.what);
   const loss: LossDefinition | undefined = composing || misfit ? undefined : composeLoss(c);
   const chosen = lossNames(c).join(', ');
   if (given.has('f_alpha_divergence_coef') && c.f_divergence_type !== 'alpha_divergence' && c.f_alpha_divergence_coef !== defaultOf('f_alpha_divergence_coef')) add(['f_alpha_divergence_coef', 'f_divergence_type'], `belongs to f_divergence_type: alpha_divergence, got ${c.f_divergence_type}`);

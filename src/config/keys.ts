@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { LOSS_NAMES } from '../model/losses/index.js';
+import { losses, LOSS_NAMES } from '../model/losses/index.js';
+import type { LossDefinition } from '../model/losses/types.js';
 import { DIVERGENCE_TYPES } from '../model/losses/modifiers/divergence.js';
 import { LINKS } from '../model/losses/rainbowpo.js';
 import { DATASET_FORMATS } from '../model/data/formats.js';
@@ -44,7 +45,7 @@ const sinks = z.union([z.enum(SINKS), z.array(z.enum(SINKS))]).transform((v) => 
 const steps = z.number().min(0).refine((v) => v < 1 || Number.isInteger(v), 'expected a whole number of steps or a share in (0, 1)');
 
 /** Every key, flat, in TRL's names where TRL has one and with TRL's defaults for those (design 9). */
-export const shape = {
+const written = {
   model_name_or_path: key('model_name_or_path', 'model', [...COMMANDS], text.optional(), 'policy: a folder with config.json, *.safetensors, tokenizer.json, or a LoRA adapter’s; or a hub id, ORG/NAME or ORG/NAME@REVISION'),
   model_revision: key('model_revision', 'model', [...COMMANDS], text.optional(), 'branch, tag or commit of a model_name_or_path from the hub; main where absent'),
   adapter_name_or_path: key('adapter_name_or_path', 'model', [...COMMANDS], text.optional(), 'folder or hub id of a LoRA adapter on model_name_or_path; for one whose own adapter_config.json names its base, model_name_or_path alone does'),
@@ -201,6 +202,12 @@ export const shape = {
   gpu_memory: key('gpu_memory', 'device', ['train', 'sft', 'plan'], z.number().positive().optional(), 'GB (1e9 bytes) the run may take on the GPU; a larger plan is refused before anything is allocated, with the cheapest changes'),
   adapter: key('adapter', 'device', MODEL, text.default('auto'), 'auto, software, swiftshader, or part of an adapter’s name'),
 } as const;
+
+/** Keys of the numbers that losses read and `known` has no entry for: adding a loss is adding its file. */
+export const lossKeys = (list: LossDefinition[], known: object): Record<string, z.ZodType> =>
+  Object.fromEntries(list.flatMap((l) => Object.entries(l.params).filter(([name]) => !(name in known)).map(([name, p]) => [name, key(name, 'method', PAIRS, z.number().default(p.default), `${l.name}: ${p.about}`)])));
+
+export const shape = { ...written, ...lossKeys(Object.values(losses), written) } as typeof written;
 
 export const schema = z.strictObject(shape);
 /** A validated configuration; frozen. */

@@ -323,7 +323,7 @@ export class Engine {
       if (reference.hidden && this.refHidden) this.refHidden.write(reference.hidden);
     }
     const weights = loss.needs.tokenWeights;
-    if (weights) this.tokenWeights!.write(tokenWeights(documents, weights));
+    if (weights) this.tokenWeights!.write(tokenWeights(documents, weights, loss.needs.scored === 'all'));
     this.group?.docInfo.write(Float32Array.from(documents.flatMap((d, i) => [part.places[i]!, d.desirable === false ? 0 : 1, part.uniforms[i]!, 0])));
     const values: StepValues = { ...batch.values, invCount: o.invCount, perToken: o.perToken, training: train ? 1 : 0, ...this.groupValues(batch, part, o.first), ...this.dropoutValues(documents, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });

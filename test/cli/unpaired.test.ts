@@ -50,10 +50,11 @@ t.test('KTO on single responses: the ledger’s sides, z, and the same from a ca
 
 t.test('pairs are split; one cache with mismatched pairs serves every method; a resume ends with the same bytes, running mean and all', async (t) => {
   const cache = join(dir, 'cache');
-  const made = edpo(['precompute-ref', '--model_name_or_path', model, '--dataset_name', pairs, '--loss_type', 'kto', '--token_budget', '256', '--ref_cache', cache]);
+  const made = edpo(['precompute-ref', '--model_name_or_path', model, '--dataset_name', pairs, '--loss_type', 'epsilon_dpo,kto', '--token_budget', '256', '--ref_cache', cache]);
   t.equal(made.code, 0, made.err);
-  const [header, first] = lines(join(cache, 'ref.train.ndjson')) as unknown as [{ mismatched?: boolean }, { mismatched_logps: number[][] }];
+  const [header, first] = lines(join(cache, 'ref.train.ndjson')) as unknown as [{ mismatched?: boolean; stores: string }, { mismatched_logps: number[][] }];
   t.equal(header.mismatched, true);
+  t.equal(header.stores, 'hidden', 'and what epsilon_dpo needs');
   t.equal(first.mismatched_logps.length, 2);
   const args = (out: string, ...more: string[]): string[] => train(out, 'bco', pairs, '--ref_cache', cache, '--group_size', '4', '--save_strategy', 'steps', '--save_steps', '1', ...more);
   const r = edpo(args('bco'));
