@@ -27,7 +27,7 @@ export const median = (values: number[]): number => {
 };
 
 /** Calls `once(repeats)` → ms for all repeats: warms up, finds the repeats, returns the median per execution. */
-async function measure(runs: number, clock: Timing['clock'], once: (repeats: number) => Promise<number>): Promise<Timing> {
+export async function measure(runs: number, clock: Timing['clock'], once: (repeats: number) => Promise<number>): Promise<Timing> {
   await once(1);
   const probe = Math.max(await once(2), 1e-3) / 2;
   const repeats = Math.max(1, Math.min(MOST_REPEATS, Math.ceil(RUN_MS / probe)));
@@ -36,8 +36,8 @@ async function measure(runs: number, clock: Timing['clock'], once: (repeats: num
   return { ms: median(times), runs, repeats, clock };
 }
 
-/** Times one case on its own tensors, freed afterwards. */
-export async function timeCase(gpu: Gpu, c: KernelCase, runs: number): Promise<Timing> {
+/** Times one case on its own tensors, freed afterwards. `only`: where there are timestamps, those of the dispatches whose label fits. */
+export async function timeCase(gpu: Gpu, c: KernelCase, runs: number, only = /./): Promise<Timing> {
   const tensors: Tensor[] = [];
   const program = new Program(gpu, c.kernel);
   c.record(program, (shape, data) => {
@@ -51,11 +51,11 @@ export async function timeCase(gpu: Gpu, c: KernelCase, runs: number): Promise<T
   const profiler = Profiler.supported(gpu) ? new Profiler(gpu) : undefined;
   const timing = await measure(runs, profiler ? 'timestamp' : 'wall', async (repeats) => {
     const encoder = gpu.device.createCommandEncoder();
-    for (let i = 0; i < repeats; i++) program.encode(encoder, {}, profiler);
+    for (let i = 0; i < repeats; i++) program.encode(encoder, { measureScales: 0 }, profiler);
     const times = profiler?.finish(encoder);
     const from = performance.now();
     gpu.device.queue.submit([encoder.finish()]);
-    if (times) return (await patiently(gpu, times())).reduce((sum, { ms }) => sum + ms, 0);
+    if (times) return (await patiently(gpu, times())).reduce((sum, { label, ms }) => sum + (only.test(label) ? ms : 0), 0);
     await patiently(gpu, gpu.device.queue.onSubmittedWorkDone());
     gpu.check();
     return performance.now() - from;

@@ -25,6 +25,7 @@ export interface GpuLimits {
   tableSplitBytes: number;
   storageBuffers: number;
   workgroupInvocations: number;
+  workgroupBytes: number;
 }
 
 const ENABLE: Record<ToggleSet, string[]> = {
@@ -48,7 +49,7 @@ export const toggleList = (set: ToggleSet): { enable: string[]; disable: string[
 // Dropped while a device lives, Dawn's instance takes the process down now and then: kept for ever.
 const keptAlive: unknown[] = [];
 
-const FEATURES = ['subgroups', 'shader-f16', 'timestamp-query', 'chromium-experimental-subgroup-matrix'] as const;
+const FEATURES = ['subgroups', 'subgroup-size-control', 'shader-f16', 'timestamp-query', 'chromium-experimental-subgroup-matrix'] as const;
 
 /** A device with what the rest of edpo asks of it. Made by `openGpu`. */
 export class Gpu {
@@ -243,5 +244,6 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
     tableSplitBytes: Math.min(asked, bindingBytes),
     storageBuffers: limits.maxStorageBuffersPerShaderStage,
     workgroupInvocations: limits.maxComputeInvocationsPerWorkgroup,
+    workgroupBytes: limits.maxComputeWorkgroupStorageSize,
   }, new Set(features));
 }

@@ -1,7 +1,7 @@
 import { EdpoError } from '../errors.js';
 import type { Gpu } from './device.js';
 import { capacityOf, type Extent, type Tensor } from './tensor.js';
-import { expandShader } from './wgsl.js';
+import { expandShader, unroll } from './wgsl.js';
 
 export type ArgType = 'u32' | 'i32' | 'f32';
 
@@ -27,6 +27,10 @@ export interface KernelSpec {
   tune?: Record<string, number>;
   /** Extra WGSL put before the shader (a loss body). */
   prelude?: string;
+  /** Uses f16 subgroup matrices (src/gpu/matrices.ts). */
+  matrices?: boolean;
+  /** Words of the shader that WGSL allows no constant for (`row_major`, say), and what stands in their place. */
+  words?: Record<string, string>;
   grid: (g: GridInputs) => number;
 }
 
@@ -61,12 +65,16 @@ const constant = (name: string, value: number): string =>
 /** The whole WGSL of a kernel for this device; `tune` overrides the declared tunables. */
 export function kernelSource(gpu: Gpu, kernel: Kernel, tune: Record<string, number>, prelude = ''): string {
   const lines: string[] = [];
-  const f16 = kernel.bindings.some((b) => b.wgslType.includes('f16'));
+  const f16 = kernel.matrices || kernel.bindings.some((b) => b.wgslType.includes('f16'));
   if (gpu.subgroups) lines.push('enable subgroups;');
   if (f16) lines.push('enable f16;');
+  if (kernel.matrices) lines.push('enable chromium_experimental_subgroup_matrix;');
+  if (kernel.matrices && gpu.features.has('subgroup-size-control')) lines.push('enable subgroup_size_control;');
   lines.push('requires immediate_address_space;');
   lines.push('diagnostic(off, subgroup_uniformity);');
-  for (const [name, value] of Object.entries({ ...kernel.tune, ...tune })) lines.push(constant(name, value));
+  if (kernel.matrices) lines.push('diagnostic(off, chromium.subgroup_matrix_uniformity);');
+  const constants = { ...kernel.tune, ...tune };
+  for (const [name, value] of Object.entries(constants)) lines.push(constant(name, value));
   const args = Object.entries(kernel.args ?? {});
   if (args.length > 0) {
     lines.push('struct Args {', ...args.map(([name, type]) => `  ${name}: ${type},`), '}', 'var<immediate> args: Args;');
@@ -76,9 +84,13 @@ export function kernelSource(gpu: Gpu, kernel: Kernel, tune: Record<string, numb
     lines.push(`@group(0) @binding(${i}) var<storage, ${access}> ${b.name}: array<${b.wgslType}>; // ${b.axes.join(' ')}`);
   });
   const stem = kernel.shader ?? kernel.name;
-  const body = expandShader(stem, gpu.subgroups ? {} : { 'lib/rows': 'lib/rows_serial' });
-  return `${lines.join('\n')}\n${kernel.prelude ?? ''}\n${prelude}\n${body.replaceAll('ENTRY', entryPoint(stem))}`;
+  let body = unroll(expandShader(stem, gpu.subgroups ? {} : { 'lib/rows': 'lib/rows_serial' }), constants);
+  for (const [word, text] of Object.entries({ ...kernel.words, ENTRY: entryPoint(stem), ...(kernel.matrices ? { '@SUBGROUP': fixedSubgroup(gpu) } : {}) })) body = body.replaceAll(word, text);
+  return `${lines.join('\n')}\n${kernel.prelude ?? ''}\n${prelude}\n${body}`;
 }
+
+/** Attribute that holds an entry point to subgroups of `SG` where the adapter would choose among sizes. */
+const fixedSubgroup = (gpu: Gpu): string => (gpu.features.has('subgroup-size-control') ? '@subgroup_size(SG)' : '');
 
 export const entryPoint = (stem: string): string => stem.split('/').at(-1)!.replaceAll('.', '_');
 

@@ -2,6 +2,7 @@ import { EdpoError } from '../errors.js';
 import type { Gpu } from './device.js';
 import { foldGrid } from './grid.js';
 import { compileKernel, solveLetters, type ArgType, type Kernel } from './kernel.js';
+import type { MatrixOperands } from './ops/matmul_matrix.js';
 import { Dyn, type Extent, type Tensor } from './tensor.js';
 
 /** Values of the dynamic sizes and scalars of one replay, by name. */
@@ -34,6 +35,10 @@ export const scalar = (name: string): Dyn => new Dyn(name, 0);
 export class Program {
   private readonly steps: Step[] = [];
   private prefix = '';
+  /** Where products with a weight find f16 operands; without it all are f32. */
+  operands: MatrixOperands | undefined;
+  /** Operands that stand packed at this point of the list, by the buffer they were made from. */
+  private readonly packed = new Map<GPUBuffer, Map<string, Tensor>>();
   constructor(
     readonly gpu: Gpu,
     readonly label: string,
@@ -45,6 +50,30 @@ export class Program {
     this.prefix = `${outer}${name} `;
     body();
     this.prefix = outer;
+  }
+
+  /** Products that `body` records take their operands from `operands` (mixed precision). */
+  mixed(operands: MatrixOperands | undefined, body: () => void): void {
+    const outer = this.operands;
+    this.operands = operands;
+    this.packed.clear();
+    body();
+    this.operands = outer;
+    this.packed.clear();
+  }
+
+  /** The packed form of a buffer's contents, if it was recorded and neither has been written since. */
+  heldOperand(of: GPUBuffer, key: string): Tensor | undefined {
+    return this.packed.get(of)?.get(key);
+  }
+  holdOperand(of: GPUBuffer, key: string, packed: Tensor): void {
+    this.packed.set(of, (this.packed.get(of) ?? new Map<string, Tensor>()).set(key, packed));
+  }
+  /** A buffer is written: what was packed from it, or into it, is no longer so. */
+  private written(buffer: GPUBuffer): void {
+    if (this.packed.size === 0) return;
+    this.packed.delete(buffer);
+    for (const forms of this.packed.values()) for (const [key, tensor] of forms) if (tensor.buffer === buffer) forms.delete(key);
   }
 
   /** Records one dispatch. `args` may also give letters that no tensor's shape tells. */
@@ -62,6 +91,7 @@ export class Program {
       layout: compiled.layout,
       entries: kernel.bindings.map((b, binding) => ({ binding, resource: { buffer: tensors[b.name]!.buffer } })),
     });
+    for (const b of kernel.bindings) if (b.access !== 'read') this.written(tensors[b.name]!.buffer);
     const list = Object.entries(kernel.args ?? {}).map(([name, type]) => {
       const value = args[name] ?? letters[name];
       if (value === undefined) throw new EdpoError(`${kernel.name}: argument ${name} was not given`);
@@ -82,11 +112,13 @@ export class Program {
 
   /** Records zeroing a whole tensor. */
   clear(tensor: Tensor): void {
+    this.written(tensor.buffer);
     this.steps.push({ kind: 'clear', tensor });
   }
 
   /** Records copying a whole tensor to another of the same size. */
   copy(from: Tensor, to: Tensor): void {
+    this.written(to.buffer);
     this.steps.push({ kind: 'copy', from, to });
   }
 

@@ -1,10 +1,13 @@
 import t, { type Test } from 'tap';
-import { openGpu, type Gpu } from '../../src/gpu/device.js';
+import { create } from 'webgpu';
+import { Gpu, openGpu, toggleList } from '../../src/gpu/device.js';
 import { Program, type ArgValue, type StepValues } from '../../src/gpu/program.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import { Tensor, type Extent } from '../../src/gpu/tensor.js';
 
 let shared: Promise<Gpu> | undefined;
+// Dropped while a device lives, an instance takes the process down now and then.
+const kept: unknown[] = [];
 
 /** One device for a test file, validation on (or EDPO_TOGGLES). No adapter is a failure, never a skip. */
 export function testGpu(): Promise<Gpu> {
@@ -18,6 +21,18 @@ export function testGpu(): Promise<Gpu> {
     return gpu;
   });
   return shared;
+}
+
+/** Dawn's `null` backend: it type-checks shaders and builds pipelines for adapters that are not here, and computes nothing. */
+export async function nullGpu(): Promise<Gpu> {
+  const instance = create(['backend=null', `enable-dawn-features=${toggleList('checked').enable.join(',')}`]);
+  const adapter = (await instance.requestAdapter())!;
+  kept.push(instance, adapter);
+  const features = ['subgroups', 'subgroup-size-control', 'shader-f16', 'chromium-experimental-subgroup-matrix'];
+  const { maxStorageBuffersPerShaderStage: storageBuffers, maxComputeInvocationsPerWorkgroup: workgroupInvocations, maxComputeWorkgroupStorageSize } = adapter.limits;
+  const device = await adapter.requestDevice({ requiredFeatures: features as GPUFeatureName[], requiredLimits: { maxComputeWorkgroupStorageSize, maxStorageBuffersPerShaderStage: storageBuffers, maxComputeInvocationsPerWorkgroup: workgroupInvocations } });
+  const bytes = 1 << 28;
+  return new Gpu(device, adapter, 'software', 'checked', { bindingBytes: bytes, bufferBytes: bytes, tableSplitBytes: bytes, storageBuffers, workgroupInvocations, workgroupBytes: maxComputeWorkgroupStorageSize }, new Set(features));
 }
 
 /** A tensor with data. */

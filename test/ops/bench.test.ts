@@ -22,6 +22,25 @@ t.test('kernels: a line per case with rates, a ceiling from the same run, a tabl
   t.match(stderr, /kernel +shape +ms +GFLOP\/s +GB\/s +share\nrms_norm/);
 });
 
+t.test('ceilings: the adapter, then figures that are rates and times', async (t) => {
+  const { status, stdout, stderr } = bench('ceilings', '--runs', '1');
+  t.equal(status, 0, stderr);
+  const lines = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, number | string | unknown[]>);
+  const matrices = lines[0]!['tile'] === null ? 0 : (lines[0]!['matrix_configs'] as unknown[]).length;
+  t.same(lines.map((l) => l['what']), ['adapter', 'mac', ...new Array<string>(matrices).fill('mac'), 'bandwidth', 'dispatch', 'latency']);
+  for (const l of lines.slice(1)) for (const [key, value] of Object.entries(l)) if (/_(gbps|us|ms)$|tflops/.test(key)) t.ok((value as number) > 0, `${key} ${String(value)}`);
+  t.match(stderr, /what +figure +unit\nmultiply-add in f32/);
+});
+
+t.test('matmul: plain and matrix products with their shares', async (t) => {
+  const { status, stdout, stderr } = bench('matmul', '--runs', '1', '--shapes', '32x16x24');
+  t.equal(status, 0, stderr);
+  const [top, ...lines] = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
+  const forms = ['nt', 'nn', 'tn'].flatMap((form) => [`matmul.${form}`, ...(top!['matrix_gflops']! > 0 ? [`matmul.matrix_${form}`] : [])]);
+  t.same(lines.map((l) => l['kernel']), forms);
+  for (const l of lines) t.ok(Math.abs(l['share']! / (l['gflops']! / (String(l['kernel']).includes('matrix') ? top!['matrix_gflops']! : top!['plain_gflops']!)) - 1) < 1e-12);
+});
+
 t.test('pairrm: a line per length with rates and their share of the matmul', async (t) => {
   const { status, stdout, stderr } = bench('pairrm', '--hidden', '16', '--layers', '2', '--heads', '2', '--ff', '32', '--buckets', '8', '--vocab', '40', '--lengths', '9,20', '--budget', '64', '--runs', '1');
   t.equal(status, 0, stderr);

@@ -4,6 +4,7 @@ import { defineKernel, type Kernel } from '../kernel.js';
 import { formatOf, WEIGHT_FORMATS, type WeightFormat } from '../packed.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
+import { matrixNN, matrixNT, matrixTN } from './matmul_matrix.js';
 import { weightBindings, weightCode, weightTensors } from './weights.js';
 
 /*
@@ -114,6 +115,8 @@ export interface RowRange {
 export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor; accumulate?: boolean } = {}): void {
   const { x, w, y } = t;
   const args = { first: o.first ?? 0, count: o.count ?? size(w, 0) };
+  const half = o.accumulate ? undefined : p.operands?.weight(w);
+  if (half) return matrixNT(p, { x, w: half, y, ...args }, o);
   const vec4 = by4(size(x, 1));
   const kind = o.add ? kernels.ntAdd : o.accumulate ? kernels.ntAcc : kernels.nt;
   run(p, kind[formatOf(w)], { vec4, lanes: vec4 }, { x, ...weightTensors('w', w), y, ...(o.add ? { add: o.add } : {}) }, args);
@@ -123,6 +126,8 @@ export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
 export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { accumulate?: boolean } = {}): void {
   const { x, w, y } = t;
   const args = { first: o.first ?? 0, count: o.count ?? size(w, 0) };
+  const half = p.operands?.weight(w);
+  if (half) return matrixNN(p, { x, w: half, y, ...args }, o);
   const vec4 = by4(size(w, 1));
   run(p, (o.accumulate ? kernels.nnAcc : kernels.nn)[formatOf(w)], { vec4, lanes: vec4 && by4(size(x, 1), args.count) }, { x, ...weightTensors('w', w), y }, args);
 }
@@ -130,6 +135,8 @@ export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
 /** y[first+c,i] += Σ_m a[m,c]·b[m,i] for c < count. a [M,X], b [M,I], y [O,I]; always adds. */
 export function matmulTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor }, o: RowRange = {}): void {
   const args = { first: o.first ?? 0, count: o.count ?? size(t.y, 0) };
+  const half = p.operands?.weight(t.y);
+  if (half) return matrixTN(p, { ...t, w: half, ...args });
   const vec4 = by4(size(t.a, 1), size(t.b, 1), args.count);
   run(p, kernels.tn, { vec4, lanes: vec4 }, t, args);
 }

@@ -1,0 +1,36 @@
+#!/bin/sh
+# The first hour on a GPU: what it is, its ceilings, the kernels against them, a step and its profile, large buffers, the peers where their Python is.
+#
+#   sh bench/first-hour.sh OUT [python]        # from the project's root, after a build (no network, no npm needed)
+#
+# Figures go to OUT as NDJSON, tables and errors beside them as .txt. A part that fails is named and the rest goes on; exit code 1 then.
+# FAST=1 keeps every part to seconds: for a rehearsal on a software adapter.
+set -u
+out=${1:?"usage: sh bench/first-hour.sh OUT [python]"}
+python=${2:-}
+mkdir -p "$out"
+failed=""
+part() { # part NAME command ...
+  name=$1; shift
+  echo "== $name: $*" >&2
+  if ! "$@" >"$out/$name.ndjson" 2>"$out/$name.txt"; then failed="$failed $name"; tail -3 "$out/$name.txt" >&2; fi
+}
+bench="node dist/bench/main.js"
+runs=${FAST:+--runs 1}
+part doctor node bin/edpo.js doctor --json
+part ceilings $bench ceilings ${runs:---runs 7}
+part ceilings-checked $bench ceilings ${runs:---runs 3} --toggles checked
+part matmul $bench matmul ${runs:-} ${FAST:+--shapes 64x64x64}
+[ -n "${FAST:-}" ] || part matmul-sweep $bench matmul --sweep --runs 3 --shapes 4096x4096x4096,16384x896x896,16384x4864x896,16384x896x4864
+part kernels $bench kernels ${runs:-} ${FAST:+--filter 'rms_norm.*64'}
+if [ -n "${FAST:-}" ]; then
+  part step $bench step --runs 1 --pairs 2 --length 48 --layers 2
+else
+  part step-135m $bench step --hidden 576 --layers 30 --vocab 49152 --pairs 16 --length 640
+  part step-500m $bench step --hidden 896 --layers 24 --vocab 151936 --pairs 8 --length 640
+  part scaling $bench scaling --hidden 896 --layers 8 --runs 3
+fi
+part buffers $bench buffers
+if [ -n "$python" ]; then part peers "$python" bench/peers/run.py --out "$out/peers" ${FAST:+--tiny}; fi
+if [ -n "$failed" ]; then echo "failed:$failed" >&2; exit 1; fi
+echo "all parts ran; figures in $out" >&2

@@ -1,0 +1,112 @@
+import { appendFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { InputError } from '../src/errors.js';
+import { openGpu, type Gpu } from '../src/gpu/device.js';
+import { matrixTile, sharedBytes, type MatrixTile } from '../src/gpu/matrices.js';
+import { OperandStore } from '../src/gpu/operand_store.js';
+import { packedBytes } from '../src/gpu/ops/matmul_matrix.js';
+import type { Tensor } from '../src/gpu/tensor.js';
+import { matrixRates } from './ceilings_measure.js';
+import { ceiling } from './ceiling.js';
+import { matmulCase, type KernelCase } from './kernels_cases.js';
+import { timeCase } from './kernels_time.js';
+import { table } from './table.js';
+
+const HELP = `npm run bench -- matmul [--shapes 2048x896x896,4096x4096x4096] [--sweep] [--runs N] [--adapter NAME] [--out FILE]
+
+Products of M x O x I in f32 (plain) and, where the adapter has them, in f16 matrices with f32 sums: the three forms of a linear layer, the packing of
+their operands left out where the adapter has timestamps. GFLOP/s, and the share of the multiply-accumulate ceiling measured in the same run. --sweep tries other tiles of the matrices.
+`;
+
+const OPTIONS = { shapes: { type: 'string', default: '' }, sweep: { type: 'boolean', default: false }, runs: { type: 'string', default: '5' }, adapter: { type: 'string', default: 'auto' }, out: { type: 'string' }, help: { type: 'boolean', default: false } } as const;
+
+type Form = 'nt' | 'nn' | 'tn';
+const FORMS: Form[] = ['nt', 'nn', 'tn'];
+
+/** Square ones of webgpu-kernel folklore, then tokens x outputs x inputs of models of 0.5, 1.5 and 2 billion parameters. */
+const HARDWARE: Array<[number, number, number]> = [
+  [1024, 1024, 1024], [2048, 2048, 2048], [4096, 4096, 4096], [8192, 8192, 8192],
+  [4096, 896, 896], [16384, 896, 896], [16384, 4864, 896], [16384, 896, 4864], [16384, 8960, 1536], [16384, 1536, 8960], [16384, 9216, 2304],
+];
+const SOFTWARE: Array<[number, number, number]> = [[128, 128, 128], [256, 64, 172]];
+
+/** The same product as `matmulCase`, through f16 operands. */
+function mixedCase(gpu: Gpu, form: Form, [M, O, I]: [number, number, number], tile: MatrixTile, stores: OperandStore[]): KernelCase {
+  const plain = matmulCase(form, M, O, I);
+  return {
+    ...plain,
+    kernel: `matmul.matrix_${form}`,
+    bytes: 4 * M * O + 2 * (M * I + O * I) * (form === 'tn' ? 2 : 1),
+    record(p, make) {
+      const store = new OperandStore(gpu, tile, 3, [{ bytes: packedBytes(M, Math.max(O, I), tile), count: 2 }], false);
+      stores.push(store);
+      const register = (shape: Parameters<typeof make>[0]): Tensor => {
+        const tensor = make(shape);
+        if (shape[0] === O && shape[1] === I) store.add(tensor, undefined, { weight: 0, input: 1, gradient: 2 });
+        return tensor;
+      };
+      p.mixed(store, () => plain.record(p, register));
+    },
+  };
+}
+
+/** Tiles a sweep tries: what fits the limits and whose loads divide evenly. */
+function tiles(gpu: Gpu, base: MatrixTile): MatrixTile[] {
+  const found: MatrixTile[] = [];
+  for (const BM of [64, 128, 256]) for (const BN of [64, 128, 256]) for (const BK of [16, 32, 64]) for (const [WM, WN] of [[1, 2], [2, 2], [2, 4], [4, 2]] as const) {
+    const t = { ...base, BM, BN, BK, WM, WN };
+    const WG = WM * WN * t.SG;
+    const sums = (BM / WM / t.MM) * (BN / WN / t.MN) * ((t.MM * t.MN) / t.SG);
+    const even = BK % t.MK === 0 && (BM * BK) / 8 % WG === 0 && (BN * BK) / 8 % WG === 0 && BM % (WM * t.MM) === 0 && BN % (WN * t.MN) === 0;
+    // 128 registers of sums a lane are NVIDIA's own limit in its sample.
+    if (even && sums <= 128 && WG <= gpu.limits.workgroupInvocations && sharedBytes(t) <= gpu.limits.workgroupBytes) found.push(t);
+  }
+  return found;
+}
+
+interface Line { kernel: string; shape: string; tile: string; ms: number; gflops: number; share: number }
+
+export async function run(args: string[]): Promise<void> {
+  let o;
+  try {
+    o = parseArgs({ args, strict: true, options: OPTIONS }).values;
+  } catch (cause) {
+    throw new InputError((cause as Error).message.split('. ')[0]!, 'npm run bench -- matmul --help', cause);
+  }
+  if (o.help) return void process.stderr.write(HELP);
+  const runs = Number(o.runs);
+  const gpu = await openGpu({ adapter: o.adapter });
+  const shapes = o.shapes === '' ? (gpu.kind === 'hardware' ? HARDWARE : SOFTWARE) : o.shapes.split(',').map((s) => s.split('x').map(Number) as [number, number, number]);
+  if (shapes.some((s) => s.length !== 3 || s.some((n) => !Number.isInteger(n) || n < 1))) throw new InputError(`--shapes ${o.shapes}: expected MxOxI,...`);
+  const base = matrixTile(gpu);
+  const top = await ceiling(gpu, runs);
+  const mac = Math.max(0, ...(await matrixRates(gpu, runs)).filter((r) => r.component === 'f16' && r.result === 'f32').map((r) => r.tflops * 1e3));
+  const lines: Line[] = [];
+  const emit = (record: object): void => {
+    const text = `${JSON.stringify({ bench: 'matmul', ...record, adapter: gpu.name, adapter_kind: gpu.kind, driver: gpu.info.description, toggles: gpu.toggles })}\n`;
+    if (o.out) appendFileSync(o.out, text);
+    else process.stdout.write(text);
+  };
+  emit({ kernel: 'ceiling', plain_gflops: top.gflops, matrix_gflops: mac, copy_gbps: top.gbps });
+  const time = async (c: KernelCase, tile: string, of: number): Promise<void> => {
+    const { ms, clock } = await timeCase(gpu, c, runs, /matmul\./);
+    const line = { kernel: c.kernel, shape: c.shape, tile, ms, gflops: c.flops / ms / 1e6, share: c.flops / ms / 1e6 / of };
+    lines.push(line);
+    emit({ ...line, clock });
+  };
+  for (const shape of shapes) for (const form of FORMS) {
+    await time(matmulCase(form, ...shape), '', top.gflops);
+    if (typeof base === 'string') continue;
+    for (const tile of o.sweep && gpu.kind === 'hardware' ? tiles(gpu, base) : [base]) {
+      const stores: OperandStore[] = [];
+      await time(mixedCase(gpu, form, shape, tile, stores), `${tile.BM}x${tile.BN}x${tile.BK}/${tile.WM}x${tile.WN}`, mac);
+      for (const s of stores) s.destroy();
+    }
+  }
+  process.stderr.write(`${gpu.name} (${gpu.kind}): plain f32 ${top.gflops.toFixed(2)}, matrices in registers ${mac.toFixed(2)} GFLOP/s${typeof base === 'string' ? ` (no matrix products: ${base})` : ''}\n\n`);
+  process.stderr.write(table([
+    { head: 'kernel', cell: (l: Line) => l.kernel }, { head: 'shape', cell: (l) => l.shape }, { head: 'tile', cell: (l) => l.tile },
+    { head: 'ms', cell: (l) => l.ms }, { head: 'GFLOP/s', cell: (l) => l.gflops }, { head: 'share', cell: (l) => l.share },
+  ], lines));
+  gpu.close();
+}

@@ -1,0 +1,87 @@
+import { EdpoError } from '../errors.js';
+import type { Gpu } from './device.js';
+import { padded, packedBytes, packWeight, type MatrixOperands, type MatrixWeight } from './ops/matmul_matrix.js';
+import type { MatrixTile } from './matrices.js';
+import type { Program } from './program.js';
+import { Tensor } from './tensor.js';
+
+/** How often one size of packed operand may be wanted at the same time, and its bytes. */
+export interface ScratchSize {
+  bytes: number;
+  count: number;
+}
+
+/** f16 copies of weights, the scales of all operands, and room for packed operands: what `Program.mixed` takes. */
+export class OperandStore implements MatrixOperands {
+  readonly scales: Tensor;
+  readonly peaks: Tensor | undefined;
+  readonly lossScale: Tensor | undefined;
+  private readonly byBuffer = new Map<GPUBuffer, MatrixWeight>();
+  /** Least recently used first, smallest size first. */
+  private readonly pool: Tensor[];
+  private readonly owned: Tensor[] = [];
+
+  /** @param gradients whether gradients are packed too: their magnitudes are watched then */
+  constructor(readonly gpu: Gpu, readonly tile: MatrixTile, slots: number, sizes: ScratchSize[], gradients: boolean) {
+    const make = (label: string, elements: number, type: 'f32' | 'u32' = 'f32'): Tensor => {
+      const tensor = new Tensor(gpu, label, [elements], type);
+      this.owned.push(tensor);
+      return tensor;
+    };
+    this.scales = make('operand scales', slots);
+    this.scales.write(new Float32Array(slots).fill(1));
+    if (gradients) {
+      this.peaks = make('operand peaks', slots, 'u32');
+      this.peaks.write(new Uint32Array(slots));
+      this.lossScale = make('loss scale', 4);
+    }
+    this.pool = sizes.flatMap(({ bytes, count }) => Array.from({ length: count }, (_, i) => make(`packed operand ${i}`, bytes / 4, 'u32')));
+  }
+
+  /** Makes room for the f16 copy of a weight [rows, inner]; products find it by the weight's value or its gradient. */
+  add(value: Tensor, gradient: Tensor | undefined, slots: MatrixWeight['slots']): MatrixWeight {
+    const known = this.byBuffer.get(value.buffer);
+    if (known) return known;
+    const [rows, inner] = value.shape as [number, number];
+    const packed = new Tensor(this.gpu, `f16 ${value.label}`, [packedBytes(rows, inner, this.tile) / 4], 'u32');
+    this.owned.push(packed);
+    const weight = { packed, rows, inner, slots };
+    this.byBuffer.set(value.buffer, weight);
+    if (gradient) this.byBuffer.set(gradient.buffer, weight);
+    return weight;
+  }
+
+  weight(of: Tensor): MatrixWeight | undefined {
+    return this.byBuffer.get(of.buffer);
+  }
+
+  /** u32s of a row of the weight's copy: where AdamW writes. */
+  pitch(w: MatrixWeight): number {
+    return padded(w.inner, this.tile) / 2;
+  }
+
+  scratch(bytes: number, busy: GPUBuffer[]): Tensor {
+    const free = this.pool.filter((t) => t.bytes >= bytes && !busy.includes(t.buffer));
+    const least = Math.min(...free.map((t) => t.bytes));
+    const at = this.pool.findIndex((t) => t.bytes === least && free.includes(t));
+    if (at < 0) throw new EdpoError(`no room for a packed operand of ${bytes} bytes`);
+    const [tensor] = this.pool.splice(at, 1);
+    this.pool.push(tensor!);
+    return tensor!;
+  }
+
+  /** Records making the copies of these weights from their f32 values. */
+  pack(p: Program, values: Tensor[]): void {
+    for (const value of values) {
+      const weight = this.weight(value);
+      if (weight) packWeight(p, value, weight, this);
+    }
+  }
+
+  get bytes(): number {
+    return this.owned.reduce((n, t) => n + t.bytes, 0);
+  }
+  destroy(): void {
+    for (const t of this.owned) t.destroy();
+  }
+}

@@ -1,0 +1,201 @@
+import { EdpoError } from '../../errors.js';
+import { perThread } from '../grid.js';
+import { defineKernel, type Kernel } from '../kernel.js';
+import type { MatrixTile } from '../matrices.js';
+import type { ArgValue, Program } from '../program.js';
+import { capacityOf, Dyn, type Extent, type Tensor } from '../tensor.js';
+
+/*
+ * The `subgroup-matrix` back end of matmul.ts: products with a weight that has an f16 copy. An operand is packed first (f32 -> f16 times a power of two,
+ * rows and columns padded to tiles with zeros), then multiplied in the adapter's matrices with f32 sums; the result is f32 and unscaled. A row's sum runs over k in
+ * one order whatever the rows around it are: its bits depend on that row alone.
+ */
+
+/** A weight's f16 copy [rows, width] with its padding, and the slots of the scales its products use. */
+export interface MatrixWeight {
+  packed: Tensor;
+  rows: number;
+  inner: number;
+  slots: { weight: number; input: number; gradient: number };
+}
+
+/** Where a program's matrix products find their operands; made by model/operands.ts. */
+export interface MatrixOperands {
+  tile: MatrixTile;
+  /** [slots]: the power of two each operand is multiplied by. */
+  scales: Tensor;
+  /** Largest magnitudes of the gradient operands since the last optimiser step, as bits; absent where none is trained. */
+  peaks: Tensor | undefined;
+  lossScale: Tensor | undefined;
+  /** By the weight's value or gradient. */
+  weight(of: Tensor): MatrixWeight | undefined;
+  /** A buffer for `bytes` of packed operand that none of `busy` uses. */
+  scratch(bytes: number, busy: GPUBuffer[]): Tensor;
+}
+
+/** Rows and columns of operands are padded to this. */
+export const padOf = (t: MatrixTile): number => Math.max(t.BM, t.BN, t.BK);
+export const padded = (n: number, t: MatrixTile): number => Math.ceil(n / padOf(t)) * padOf(t);
+/** Bytes of a packed operand. */
+export const packedBytes = (rows: number, columns: number, t: MatrixTile): number => 2 * padded(rows, t) * padded(columns, t);
+
+const WATCH = `fn watch(peak: u32) {
+  let m = subgroupMax(peak);
+  if (subgroupElect() && m > 0u) { atomicMax(&peaks[args.slot], m); }
+}`;
+/** |x| as bits, 0 where it is not finite. */
+const MAGNITUDE = 'fn magnitude(x: f32) -> u32 { let u = bitcast<u32>(x) & 0x7fffffffu; return select(u, 0u, u >= 0x7f800000u); }';
+const packArgs = { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32' } as const;
+const packGrid = ({ M, W, TILE, WG }: Record<string, number>): number => perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG!);
+
+const pack = defineKernel({
+  name: 'pack_f16',
+  read: { x: '_ Y', scales: 'K' },
+  write: { packed: '_ :vec4<u32>' },
+  args: packArgs,
+  tune: { WG: 64, TILE: 128 },
+  prelude: 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(peak: u32) {}',
+  grid: packGrid,
+});
+const packWatched = defineKernel({ ...pack, name: 'pack_f16.watched', shader: 'pack_f16', update: { peaks: 'K :atomic<u32>' }, prelude: `${MAGNITUDE}\n${WATCH}` });
+const absmax = defineKernel({
+  name: 'absmax',
+  read: { x: '_ Y' },
+  update: { peaks: 'K :atomic<u32>' },
+  args: { M: 'u32', I: 'u32', Y: 'u32', slot: 'u32', measure: 'u32' },
+  tune: { WG: 64 },
+  prelude: `${MAGNITUDE}\n${WATCH}`,
+  grid: ({ M, I, measure, WG }) => (measure ? perThread(M! * Math.ceil(I! / 8), WG!) : 0),
+});
+const scaleNow = defineKernel({
+  name: 'scale_now',
+  read: { peaks: 'K :u32', loss_scale: '4' },
+  update: { scales: 'K' },
+  args: { slot: 'u32', measure: 'u32' },
+  grid: ({ measure }) => (measure ? 1 : 0),
+});
+
+type Layout = 'nt' | 'nn' | 'tn';
+/** How a sum starts: from nothing, another tensor, what stands there, a row vector. */
+type Start = '' | '_add' | '_acc' | '_bias';
+
+/** What each form makes of the names of matmul.ts: y[M, count] (NT), y[M, I] (NN), y[count, I] (TN). */
+const FORM: Record<Layout, { rows: string; cols: string; depth: string; aByK: boolean; bByK: boolean; bRow: string; yRow: string }> = {
+  nt: { rows: 'M', cols: 'count', depth: 'I', aByK: false, bByK: false, bRow: 'args.first + ', yRow: '' },
+  nn: { rows: 'M', cols: 'I', depth: 'count', aByK: false, bByK: true, bRow: 'args.first + ', yRow: '' },
+  tn: { rows: 'count', cols: 'I', depth: 'M', aByK: true, bByK: true, bRow: '', yRow: 'args.first + ' },
+};
+const START: Record<Start, string> = { '': '0.0', _add: 'add[i]', _acc: 'y[i]', _bias: 'bias[col]' };
+
+/** Where element (`row` of the tile, `k`) of an operand lies, in its buffer and in workgroup memory; both in vec4s. */
+const side = (name: string, byK: boolean, row: string, width: string): string =>
+  byK
+    ? `fn ${name}_at(m0: u32, k0: u32, i: u32) -> u32 { return (${row}k0 + i / ROW_${width}) * args.s${name} + m0 / 8u + i % ROW_${width}; }
+fn ${name}_in(m: u32, k: u32) -> u32 { return k * PITCH_${width} + m / 8u; }`
+    : `fn ${name}_at(m0: u32, k0: u32, i: u32) -> u32 { return (${row}m0 + i / ROW_${width}) * args.s${name} + k0 / 8u + i % ROW_${width}; }
+fn ${name}_in(m: u32, k: u32) -> u32 { return m * PITCH_${width} + k / 8u; }`;
+
+function product(form: Layout, start: Start): Kernel {
+  const f = FORM[form];
+  return defineKernel({
+    name: `matmul.matrix_${form}${start}`,
+    shader: 'matmul.matrix',
+    matrices: true,
+    read: { a: '_ :vec4<u32>', b: '_ :vec4<u32>', scales: 'K', ...(start === '_add' ? { add: '_ Y' } : start === '_bias' ? { bias: '_' } : {}) },
+    ...(form === 'tn' || start === '_acc' ? { update: { y: '_ Y' } } : { write: { y: '_ Y' } }),
+    args: { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32', sa: 'u32', sb: 'u32', slot_a: 'u32', slot_b: 'u32' },
+    prelude: [
+      `fn rows() -> u32 { return args.${f.rows}; }`, `fn cols() -> u32 { return args.${f.cols}; }`, `fn depth() -> u32 { return args.${f.depth}; }`,
+      side('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), side('b', f.bByK, f.bRow, 'B'),
+      `fn y_row(row: u32) -> u32 { return ${f.yRow}row; }`, `fn start(i: u32, col: u32) -> f32 { return ${form === 'tn' ? 'y[i]' : START[start]}; }`,
+    ].join('\n'),
+    words: { LAYOUT_A: f.aByK ? 'col_major' : 'row_major', LAYOUT_B: f.bByK ? 'row_major' : 'col_major' },
+    grid: (g) => Math.ceil(g[f.rows]! / g['BM']!) * Math.ceil(g[f.cols]! / g['BN']!),
+  });
+}
+
+export const matrixKernels = {
+  nt: product('nt', ''), nt_add: product('nt', '_add'), nt_bias: product('nt', '_bias'),
+  nn: product('nn', ''), nn_acc: product('nn', '_acc'), tn: product('tn', '_acc'),
+};
+
+/** The constants of a product's shader. */
+export function matrixTune(kernel: Kernel, t: MatrixTile, resultBytes = Infinity): Record<string, number> {
+  // A result smaller than one matrix cannot be bound where matrices are stored whole.
+  const fits = resultBytes >= 4 * t.MM * t.MN;
+  const form = /_(nt|nn|tn)/.exec(kernel.name)![1] as Layout;
+  const f = FORM[form];
+  const [rowA, rowB] = [(f.aByK ? t.BM : t.BK) / 8, (f.bByK ? t.BN : t.BK) / 8];
+  const WG = t.WM * t.WN * t.SG;
+  return {
+    ...t, WG, TM: t.BM / t.WM / t.MM, TN: t.BN / t.WN / t.MN, KS: t.BK / t.MK,
+    ROW_A: rowA, ROW_B: rowB, PITCH_A: rowA + 1, PITCH_B: rowB + 1, SIZE_A: (f.aByK ? t.BK : t.BM) * (rowA + 1), SIZE_B: (f.bByK ? t.BK : t.BN) * (rowB + 1),
+    STAGE: t.WM * t.WN * t.MM * t.MN, LOADS_A: (t.BM * t.BK) / 8 / WG, LOADS_B: (t.BN * t.BK) / 8 / WG,
+    DIRECT: fits && (/_(nt|nn)$/.test(kernel.name) || form === 'tn') ? 1 : 0, IN_PLACE: fits && form === 'tn' ? 1 : 0,
+  };
+}
+
+/** A packed operand: its tensor and the vec4s of a row. */
+interface Operand { packed: Tensor; stride: number }
+
+const columnsOf = (t: Tensor): number => t.shape[1] as number;
+
+/** Packs x [M, I of Y columns] unless this program holds it packed already; `busy` are operands still wanted. */
+function operand(p: Program, x: Tensor, slot: number, o: { columns?: number; busy?: Operand[]; gradient?: boolean }): Operand {
+  const ops = p.operands!;
+  const columns = o.columns ?? columnsOf(x);
+  const stride = padded(columns, ops.tile) / 8;
+  const key = `${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
+  const held = p.heldOperand(x.buffer, key);
+  if (held) return { packed: held, stride };
+  const rows = x.shape[0]!;
+  const packed = ops.scratch(packedBytes(capacityOf(rows), columns, ops.tile), (o.busy ?? []).map((b) => b.packed.buffer));
+  const M: ArgValue = rows;
+  const args = { M, I: columns, Y: columnsOf(x), slot };
+  if (o.gradient && ops.peaks) {
+    const measure = new Dyn('measureScales', 0);
+    p.run(absmax, { x, peaks: ops.peaks }, { ...args, measure });
+    p.run(scaleNow, { peaks: ops.peaks, loss_scale: ops.lossScale!, scales: ops.scales }, { slot, measure });
+  }
+  p.run(o.gradient && ops.peaks ? packWatched : pack, { x, scales: ops.scales, packed, ...(o.gradient && ops.peaks ? { peaks: ops.peaks } : {}) }, { ...args, W: stride }, { tune: { TILE: padOf(ops.tile) } });
+  p.holdOperand(x.buffer, key, packed);
+  return { packed, stride };
+}
+
+interface Product { x: Tensor; w: MatrixWeight; y: Tensor; first: number; count: number }
+
+function multiply(p: Program, kernel: Kernel, t: Record<string, Tensor>, args: { M: Extent; I: number; first: number; count: number; sa: number; sb: number; slot_a: number; slot_b: number }): void {
+  const { tile, scales } = p.operands!;
+  if (args.first % padOf(tile) !== 0) throw new EdpoError(`${kernel.name}: a range from row ${args.first} is off the tiles of ${padOf(tile)}`);
+  p.run(kernel, { ...t, scales }, args, { tune: matrixTune(kernel, tile, t['y']!.bytes) });
+}
+
+/** y[m,c] = (add[m,c] or bias[c] +) Σ_i x[m,i]·w[first+c,i]; see matmulNT. */
+export function matrixNT(p: Program, { x, w, y, first, count }: Product, o: { add?: Tensor | undefined; bias?: Tensor | undefined } = {}): void {
+  const a = operand(p, x, w.slots.input, {});
+  const extra: Record<string, Tensor> = o.add ? { add: o.add } : o.bias ? { bias: o.bias } : {};
+  multiply(p, o.add ? matrixKernels.nt_add : o.bias ? matrixKernels.nt_bias : matrixKernels.nt, { a: a.packed, b: w.packed.as([w.packed.elements]), y, ...extra }, {
+    M: x.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.input, slot_b: w.slots.weight,
+  });
+}
+
+/** y[m,i] (+)= Σ_{c<count} x[m,c]·w[first+c,i]; see matmulNN. x is a gradient. */
+export function matrixNN(p: Program, { x, w, y, first, count }: Product, o: { accumulate?: boolean | undefined } = {}): void {
+  const a = operand(p, x, w.slots.gradient, { columns: count, gradient: true });
+  multiply(p, o.accumulate ? matrixKernels.nn_acc : matrixKernels.nn, { a: a.packed, b: w.packed.as([w.packed.elements]), y }, {
+    M: x.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.gradient, slot_b: w.slots.weight,
+  });
+}
+
+/** y[first+c,i] += Σ_m a[m,c]·b[m,i]; see matmulTN. a is a gradient, b the input of the forward product. */
+export function matrixTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor; w: MatrixWeight; first: number; count: number }): void {
+  const { w, first, count } = t;
+  const a = operand(p, t.a, w.slots.gradient, { columns: count, gradient: true });
+  const b = operand(p, t.b, w.slots.input, { busy: [a] });
+  multiply(p, matrixKernels.tn, { a: a.packed, b: b.packed, y: t.y }, { M: t.a.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: b.stride, slot_a: w.slots.gradient, slot_b: w.slots.input });
+}
+
+/** Records the making of a weight's f16 copy from its f32 values [rows, inner]. */
+export function packWeight(p: Program, value: Tensor, w: MatrixWeight, o: { tile: MatrixTile; scales: Tensor }): void {
+  p.run(pack, { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: { TILE: padOf(o.tile) } });
+}

@@ -1,0 +1,119 @@
+// C[m,n] = start + alpha Σ_k A[m,k] B[k,n] in f16 matrices with f32 sums; alpha undoes the operands' scales (powers of two).   Operands are f16, eight to a
+// vec4<u32>, their rows and columns padded to tiles with zeros, so no load is checked.   A workgroup makes BM x BN; a subgroup TM x TN matrices of it. The next
+// tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), a_at(), b_at(), y_row(), start().
+// #use lib/grid
+var<workgroup> tile_a: array<vec4<u32>, SIZE_A>;
+var<workgroup> tile_b: array<vec4<u32>, SIZE_B>;
+var<workgroup> stage: array<f32, STAGE>;
+
+// 1/s of a power of two, exactly.
+fn inverse(s: f32) -> f32 { return bitcast<f32>(0x7f000000u - bitcast<u32>(s)); }
+
+@compute @workgroup_size(WG) @SUBGROUP
+fn ENTRY(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let id = linear_group(group, groups);
+  let tiles_m = (rows() + BM - 1u) / BM;
+  let tiles_n = (cols() + BN - 1u) / BN;
+  if (id >= tiles_m * tiles_n) { return; }
+  // Bands of eight rows of tiles, so that neighbours in time share operands in the cache.
+  let band = id / (8u * tiles_n);
+  let height = min(8u, tiles_m - band * 8u);
+  let within = id - band * 8u * tiles_n;
+  let m0 = (band * 8u + within % height) * BM;
+  let n0 = (within / height) * BN;
+  let sub_m = (subgroup / WN) * (TM * MM);
+  let sub_n = (subgroup % WN) * (TN * MN);
+  let alpha = inverse(scales[args.slot_a]) * inverse(scales[args.slot_b]);
+  let whole = m0 + BM <= rows() && n0 + BN <= cols() && args.Y % 4u == 0u;
+  let y0 = (y_row(m0) + sub_m) * args.Y + n0 + sub_n;
+
+  // #for m TM
+  // #for n TN
+  var acc$m_$n = subgroup_matrix_result<f32, MN, MM>();
+  // #end
+  // #end
+  // #for d IN_PLACE
+  if (whole) {
+    let beta = scales[args.slot_a] * scales[args.slot_b];
+    // #for m TM
+    // #for n TN
+    acc$m_$n = subgroupMatrixScalarMultiply(subgroupMatrixLoad<subgroup_matrix_result<f32, MN, MM>, row_major>(&y, y0 + $mu * MM * args.Y + $nu * MN, args.Y), beta);
+    // #end
+    // #end
+  }
+  // #end
+
+  // #for i LOADS_A
+  var next_a$i = a[a_at(m0, 0u, $iu * WG + local)];
+  // #end
+  // #for i LOADS_B
+  var next_b$i = b[b_at(n0, 0u, $iu * WG + local)];
+  // #end
+  let steps = (depth() + BK - 1u) / BK;
+  for (var step = 0u; step < steps; step++) {
+    workgroupBarrier();
+    // #for i LOADS_A
+    tile_a[(($iu * WG + local) / ROW_A) * PITCH_A + ($iu * WG + local) % ROW_A] = next_a$i;
+    // #end
+    // #for i LOADS_B
+    tile_b[(($iu * WG + local) / ROW_B) * PITCH_B + ($iu * WG + local) % ROW_B] = next_b$i;
+    // #end
+    workgroupBarrier();
+    if (step + 1u < steps) {
+      let k0 = (step + 1u) * BK;
+      // #for i LOADS_A
+      next_a$i = a[a_at(m0, k0, $iu * WG + local)];
+      // #end
+      // #for i LOADS_B
+      next_b$i = b[b_at(n0, k0, $iu * WG + local)];
+      // #end
+    }
+    // #for k KS
+    {
+      // #for m TM
+      let left$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, LAYOUT_A>(&tile_a, a_in(sub_m + $mu * MM, $ku * MK), PITCH_A);
+      // #end
+      // #for n TN
+      let right$n = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, LAYOUT_B>(&tile_b, b_in(sub_n + $nu * MN, $ku * MK), PITCH_B);
+      // #for m TM
+      acc$m_$n = subgroupMatrixMultiplyAccumulate(left$m, right$n, acc$m_$n);
+      // #end
+      // #end
+    }
+    // #end
+  }
+
+  // #for d DIRECT
+  if (whole) {
+    // #for m TM
+    // #for n TN
+    subgroupMatrixStore<row_major>(&y, y0 + $mu * MM * args.Y + $nu * MN, subgroupMatrixScalarMultiply(acc$m_$n, alpha), args.Y);
+    // #end
+    // #end
+    return;
+  }
+  // #end
+  // One matrix of each subgroup at a time goes to its lanes, which keep to the edges and add what the sum starts from.
+  let mine = subgroup * (MM * MN);
+  // #for m TM
+  // #for n TN
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&stage, mine, acc$m_$n, MN);
+  workgroupBarrier();
+  for (var e = lane; e < MM * MN; e += SG) {
+    let row = m0 + sub_m + $mu * MM + e / MN;
+    let col = n0 + sub_n + $nu * MN + e % MN;
+    if (row < rows() && col < cols()) {
+      let i = y_row(row) * args.Y + col;
+      y[i] = start(i, col) + alpha * stage[mine + e];
+    }
+  }
+  // #end
+  // #end
+}

@@ -1,0 +1,160 @@
+import t from 'tap';
+import { matrixTile, tileFor, type MatrixTile } from '../../src/gpu/matrices.js';
+import { compileKernel } from '../../src/gpu/kernel.js';
+import { OperandStore } from '../../src/gpu/operand_store.js';
+import { matrixKernels, matrixNT, matrixTune, packedBytes } from '../../src/gpu/ops/matmul_matrix.js';
+import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
+import { debugReadU32 } from '../../src/gpu/readback.js';
+import { Dyn, type Tensor } from '../../src/gpu/tensor.js';
+import { decode16, encode16 } from '../../src/model/files/float_formats.js';
+import { close, reduce } from '../helpers/close.js';
+import { nullGpu, output, read, runOnce, testGpu, upload } from '../helpers/gpu.js';
+import { normals } from '../helpers/rng.js';
+import * as twin from '../reference/matmul.js';
+
+const gpu = await testGpu();
+const found = matrixTile(gpu);
+const half = (x: Float32Array, scale: number): Float32Array => decode16(encode16(x.map((v) => v * scale), 'F16'), 'F16').map((v) => v / scale);
+const SLOTS = { weight: 0, input: 1, gradient: 2 };
+const SCALES = [2, 0.25, 1024];
+
+function store(tile: MatrixTile, w: Tensor, dw: Tensor | undefined, rows: number, widest: number): OperandStore {
+  const s = new OperandStore(gpu, tile, 3, [{ bytes: packedBytes(rows, widest, tile), count: 3 }], true);
+  s.scales.write(Float32Array.from(SCALES));
+  s.lossScale!.write(Float32Array.of(4096, 0, 0, 0));
+  s.add(w, dw, SLOTS);
+  return s;
+}
+
+if (typeof found === 'string') {
+  t.pass(`no matrices here: ${found}`);
+} else {
+  for (const [M, I, O] of [[1, 1, 1], [5, 123, 7], [67, 33, 130], [33, 64, 172], [130, 20, 36], [64, 32, 96]] as const) {
+    t.test(`matrix products M=${M} I=${I} O=${O} against the twin of the rounded operands, rows past M NaN`, async (t) => {
+      const rows = new Dyn('M', M + 3);
+      const seed = M * 100 + I;
+      const [xs, ws, dys, bs] = [normals(seed, M * I), normals(seed + 1, O * I), normals(seed + 2, M * O).map((v) => v * 1e-3), normals(seed + 3, O)];
+      const nans = (data: Float32Array, length: number): Float32Array => Float32Array.from({ length }, (_, i) => data[i] ?? NaN);
+      const x = upload(gpu, 'x', [rows, I], nans(xs, (M + 3) * I));
+      const w = upload(gpu, 'w', [O, I], ws);
+      const dy = upload(gpu, 'dy', [rows, O], nans(dys, (M + 3) * O));
+      const [y, yAdd, yBias] = ['y', 'y+', 'y+b'].map((label) => output(gpu, label, [rows, O], 7)) as [Tensor, Tensor, Tensor];
+      const [dx, dxAcc] = [output(gpu, 'dx', [rows, I], 3), output(gpu, 'dx+', [rows, I], 3)];
+      const dw = output(gpu, 'dw', [O, I], 2);
+      const s = store(found, w, dw, M + 3, Math.max(I, O));
+      await runOnce(gpu, (p) => {
+        s.pack(p, [w]);
+        p.mixed(s, () => {
+          matmulNT(p, { x, w, y });
+          matmulNT(p, { x, w, y: yAdd }, { add: dy });
+          matrixNT(p, { x, w: s.weight(w)!, y: yBias, first: 0, count: O }, { bias: upload(gpu, 'b', [O], bs) });
+          matmulNN(p, { x: dy, w, y: dx });
+          matmulNN(p, { x: dy, w, y: dxAcc }, { accumulate: true });
+          matmulTN(p, { a: dy, b: x, y: dw });
+        });
+        t.equal(p.length, 11, 'x and dy are packed once: with the weight, dy’s measurement and six products');
+      }, { M, measureScales: 0 });
+      const [xh, wh, dyh] = [half(xs, SCALES[1]!), half(ws, SCALES[0]!), half(dys, SCALES[2]!)];
+      const want = twin.nt(xh, wh, M, I, O);
+      const all = await read(y);
+      close(t, 'nt', all.subarray(0, M * O), want, reduce(I), [M, O]);
+      t.equal(all[M * O], 7, 'rows past M are not touched');
+      close(t, 'nt + add', (await read(yAdd)).subarray(0, M * O), want.map((v, i) => v + dys[i]!), reduce(I), [M, O]);
+      close(t, 'nt + bias', (await read(yBias)).subarray(0, M * O), want.map((v, i) => v + bs[i % O]!), reduce(I), [M, O]);
+      const back = twin.nn(dyh, wh, M, O, I);
+      close(t, 'nn', (await read(dx)).subarray(0, M * I), back, reduce(O), [M, I]);
+      close(t, 'nn accumulates', (await read(dxAcc)).subarray(0, M * I), back.map((v) => v + 3), reduce(O), [M, I]);
+      close(t, 'tn accumulates', await read(dw), twin.tn(dyh, xh, M, O, I).map((v) => v + 2), reduce(M), [O, I]);
+      const peak = new Float32Array((await debugReadU32(s.peaks!)).buffer)[2];
+      t.equal(peak, dys.reduce((m, v) => Math.max(m, Math.abs(v)), 0), 'the largest gradient is known');
+      s.destroy();
+    });
+  }
+
+  t.test('a range of rows: columns of a vocabulary tile', async (t) => {
+    const [M, I, first, count] = [19, 12, 128, 21];
+    const [O, Y] = [first + count + 5, 24];
+    const [xs, ws] = [normals(3, M * I), normals(4, O * I)];
+    const [x, w, tile] = [upload(gpu, 'x', [M, I], xs), upload(gpu, 'w', [O, I], ws), output(gpu, 'tile', [M, Y], 9)];
+    const [dh, dw] = [output(gpu, 'dh', [M, I], 1), output(gpu, 'dw', [O, I], 1)];
+    const s = store(found, w, dw, M, Y);
+    await runOnce(gpu, (p) => {
+      s.pack(p, [w]);
+      p.mixed(s, () => {
+        matmulNT(p, { x, w, y: tile }, { first, count });
+        matmulNN(p, { x: tile, w, y: dh }, { first, count, accumulate: true });
+        matmulTN(p, { a: tile, b: x, y: dw }, { first, count });
+        t.throws(() => matmulNT(p, { x, w, y: tile }, { first: 5, count }), /off the tiles/);
+      });
+    }, { measureScales: 1 });
+    const part = half(ws, SCALES[0]!).slice(first * I, (first + count) * I);
+    const want = twin.nt(half(xs, SCALES[1]!), part, M, I, count);
+    const got = await read(tile);
+    for (let m = 0; m < M; m++) t.same([...got.subarray(m * Y + count, (m + 1) * Y)], [9, 9, 9], 'columns past count are not touched');
+    const cut = Float32Array.from(want, (_, i) => got[Math.floor(i / count) * Y + (i % count)]!);
+    close(t, 'tile', cut, want, reduce(I), [M, count]);
+    // Measured in the same submit: the power of two that brings the largest to at most 4096.
+    const top = cut.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+    const scale = (await read(s.scales))[2]!;
+    t.ok(Number.isInteger(Math.log2(scale)) && top * scale <= 4096 && top * scale > 2048, `${top} times ${scale}`);
+    const rounded = half(cut, scale);
+    close(t, 'dh', await read(dh), twin.nn(rounded, part, M, count, I).map((v) => v + 1), reduce(40), [M, I]);
+    const dwWant = new Float64Array(O * I);
+    dwWant.set(twin.tn(rounded, half(xs, SCALES[1]!), M, count, I), first * I);
+    close(t, 'dw: rows outside the range are not touched', await read(dw), dwWant.map((v) => v + 1), reduce(40), [O, I]);
+    s.destroy();
+  });
+
+  t.test('several subgroups, each with several matrices, and several inner steps to a tile', async (t) => {
+    const tile = { ...found, BM: 4 * found.MM, BN: 2 * found.MN, BK: 2 * found.MK, WM: 2, WN: 1 };
+    const [M, I, O] = [40, 72, 24];
+    const [xs, ws, dys] = [normals(5, M * I), normals(6, O * I), normals(7, M * O)];
+    const [x, w, dy, y, dw] = [upload(gpu, 'x', [M, I], xs), upload(gpu, 'w', [O, I], ws), upload(gpu, 'dy', [M, O], dys), output(gpu, 'y', [M, O], 7), output(gpu, 'dw', [O, I], 2)];
+    const s = store(tile, w, dw, M, I);
+    await runOnce(gpu, (p) => {
+      s.pack(p, [w]);
+      p.mixed(s, () => {
+        matmulNT(p, { x, w, y });
+        matmulTN(p, { a: dy, b: x, y: dw });
+      });
+    }, { measureScales: 0 });
+    const [xh, wh, dyh] = [half(xs, SCALES[1]!), half(ws, SCALES[0]!), half(dys, SCALES[2]!)];
+    close(t, 'nt', await read(y), twin.nt(xh, wh, M, I, O), reduce(I), [M, O]);
+    close(t, 'tn', await read(dw), twin.tn(dyh, xh, M, O, I).map((v) => v + 2), reduce(M), [O, I]);
+    s.destroy();
+  });
+
+  t.test('a row’s bits depend on that row alone', async (t) => {
+    const [I, O] = [64, 172];
+    const row = normals(7, I);
+    const w = upload(gpu, 'w', [O, I], normals(8, O * I));
+    const bits: string[] = [];
+    for (const [M, at] of [[1, 0], [7, 3], [64, 63], [130, 66]] as const) {
+      const xs = normals(M, M * I);
+      xs.set(row, at * I);
+      const [x, y, add] = [upload(gpu, 'x', [M, I], xs), output(gpu, 'y', [M, O]), output(gpu, 'sum', [M, O])];
+      const s = store(found, w, undefined, M, O);
+      await runOnce(gpu, (p) => {
+        s.pack(p, [w]);
+        p.mixed(s, () => {
+          matmulNT(p, { x, w, y });
+          matmulNT(p, { x, w, y: add }, { add: output(gpu, 'added', [M, O], 0.3) });
+        });
+      });
+      const rows = await Promise.all([y, add].map(async (r) => (await read(r)).slice(at * O, (at + 1) * O)));
+      bits.push(rows.map((r) => new Uint32Array(r.buffer).join()).join('; '));
+      s.destroy();
+    }
+    for (const b of bits) t.equal(b, bits[0]);
+  });
+}
+
+t.test('every form compiles for matrices of 16 x 16 x 16, 16 x 8 x 16 and 8 x 8 x 8 with 32 lanes', async (t) => {
+  const none = await nullGpu();
+  for (const [MM, MN, MK] of [[16, 16, 16], [16, 8, 16], [8, 8, 8]] as const) {
+    const tile = tileFor({ MM, MN, MK, SG: 32 }, none.limits);
+    t.same([tile.BM, tile.BN], [128, 128]);
+    for (const kernel of Object.values(matrixKernels)) await t.resolves(compileKernel(none, kernel, matrixTune(kernel, tile)).pipeline, `${kernel.name} ${MM}x${MN}x${MK}`);
+  }
+  none.close();
+});
