@@ -10,7 +10,7 @@ export type DatasetFormat = (typeof DATASET_FORMATS)[number];
 export type Example =
   | { kind: 'text'; prompt: string; chosen: string; rejected?: string; desirable?: boolean }
   | { kind: 'chat'; prompt: Message[]; chosen: Message[]; rejected?: Message[]; desirable?: boolean }
-  | { kind: 'ids'; prompt: number[]; chosen: number[]; rejected?: number[]; desirable?: boolean };
+  | { kind: 'ids'; prompt: number[]; chosen: number[]; rejected?: number[]; weights?: number[][]; desirable?: boolean };
 
 /** What is wanted of a row: one response, a pair, or one response with a label. */
 export type Sides = 1 | 2 | 'labelled';
@@ -39,11 +39,12 @@ const sameMessage = (a: Message, b: Message): boolean => a.role === b.role && a.
 /**
  * Reads one row. Throws InputError where columns are missing or of a wrong type (the file is not what it was taken for);
  * returns a Refusal where this row alone is unusable.
+ * @param weighted token ids come with a weight each, `chosen_weights` and `rejected_weights`
  */
-export function readExample(row: Row, format: Exclude<DatasetFormat, 'auto'>, sides: Sides, template: ChatTemplate | undefined): Example | Refusal {
+export function readExample(row: Row, format: Exclude<DatasetFormat, 'auto'>, sides: Sides, template: ChatTemplate | undefined, weighted = false): Example | Refusal {
   if (sides === 'labelled') return labelled(row, format);
   if (sides === 2 && isLabelled(row.value)) throw new InputError(`${row.where}: one response with a label (unpaired data), and the method learns from pairs`, '--loss_type kto, bco or apo_zero_unpaired');
-  if (format === 'tokenized') return tokenized(row, sides);
+  if (format === 'tokenized') return weighted ? withWeights(row, tokenized(row, sides)) : tokenized(row, sides);
   if (format === 'hh') return hh(row, sides, template);
   return hf(row, sides);
 }
@@ -86,6 +87,19 @@ function idLists(row: Row, names: string[]): number[][] {
     if (!Array.isArray(v) || !list.every((x) => Number.isInteger(x) && (x as number) >= 0)) throw new InputError(`${row.where}: ${n} must be a list of token ids`);
     return list as number[];
   });
+}
+
+function withWeights(row: Row, e: Example): Example {
+  if (e.kind !== 'ids') return e;
+  need(row, ['chosen_weights', 'rejected_weights']);
+  const weights = (['chosen', 'rejected'] as const).map((side) => {
+    const given = row.value[`${side}_weights`];
+    const list = Array.isArray(given) ? given.map((x) => (typeof x === 'bigint' ? Number(x) : (x as unknown))) : [];
+    if (!Array.isArray(given) || !list.every((x) => typeof x === 'number' && Number.isFinite(x) && x >= 0)) throw new InputError(`${row.where}: ${side}_weights must be a list of numbers from 0 on`);
+    if (list.length !== e[side]!.length) throw new InputError(`${row.where}: ${side}_weights has ${list.length} numbers for ${e[side]!.length} tokens of ${side}_ids`, 'one weight for each token id');
+    return list as number[];
+  });
+  return { ...e, weights };
 }
 
 function hh(row: Row, sides: 1 | 2, template: ChatTemplate | undefined): Example | Refusal {

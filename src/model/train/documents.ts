@@ -33,8 +33,8 @@ const whole = (store: TokenStore): DocumentSource => ({
   tokens: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, 0),
   chosenTokens: (i) => store.responseLengths[i]![0]!,
   document: (i) => {
-    const { id, prompt, responses } = store.get(i);
-    return { id, prompt, branches: responses, ...(store.labels ? { desirable: store.labels[i]! } : {}) };
+    const { id, prompt, responses, weights } = store.get(i);
+    return { id, prompt, branches: responses, ...(weights ? { weights } : {}), ...(store.labels ? { desirable: store.labels[i]! } : {}) };
   },
 });
 
