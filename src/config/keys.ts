@@ -197,6 +197,7 @@ const written = {
   n_prompts: key('n_prompts', 'generation', SAMPLING, count.default(0), 'use the first prompts only; 0: all'),
   max_new_tokens: key('max_new_tokens', 'generation', SAMPLING, z.int().positive().default(1024), 'tokens at most'),
   temperature: key('temperature', 'generation', SAMPLING, z.number().min(0).default(1), '0: greedy'),
+  category_temperatures: key('category_temperatures', 'generation', ['eval-winrate'], z.boolean().default(false), 'MT-Bench: each question at its category’s temperature (FastChat’s: writing and roleplay 0.7, stem and humanities 0.1, the others 0) instead of temperature'),
   realign: key('realign', 'generation', ['generate', 'eval', 'eval-winrate'], z.number().min(0).optional(), 'λ: runs the policy with logits λ f + (1 − λ) r, policy and reference together; previews training at β/λ'),
   top_p: key('top_p', 'generation', SAMPLING, z.number().gt(0).max(1).default(1), 'smallest set of tokens with this probability'),
   top_k: key('top_k', 'generation', SAMPLING, count.default(0), 'most likely tokens only; 0: all'),
