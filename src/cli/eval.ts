@@ -6,7 +6,7 @@ import { Engine, type ReferencePlan } from '../model/engine.js';
 import { writeAtomic, writeFailure } from '../model/files/atomic.js';
 import { lockFolder } from '../model/files/lock.js';
 import { ensureCache } from '../model/reference.js';
-import { documentsOf, groupSizeOf, hasEvalData, loadWeights, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, sidesOf } from '../model/session.js';
+import { documentsOf, groupSizeOf, hasEvalData, loadWeights, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, sidesOf } from '../model/session.js';
 import { evaluate } from '../model/train/evaluate.js';
 import { ledgerLine } from '../model/train/lines.js';
 import { noReferenceRows, type ReferenceSource } from '../model/train/types.js';
@@ -16,10 +16,10 @@ import { Progress } from './progress.js';
 /** `edpo eval`: a policy against a reference on preference pairs; pairs.ndjson and eval.json. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
-  const loss = lossOf(config);
   // A folder has a test split; a file is taken whole.
   const split = hasEvalData(config) ? 'eval' : 'train';
-  const store = await openSplit(config, inputs, split, sidesOf(loss), io);
+  const store = await openSplit(config, inputs, split, sidesOf(lossOf(config)), io);
+  const loss = lossFor(config, store);
   const source = documentsOf(store, loss, mismatchRoom(config, inputs.policy));
   requireBudget(source, config.token_budget);
   const off = config.ref_mode === 'adapter_off';

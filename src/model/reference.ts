@@ -70,14 +70,14 @@ export function announceCache(dir: string, bytes: number, io: CliIo): void {
 }
 
 /** Documents as the reference scores them: a row's responses, and where the cache is to have them the mismatched ones under the same prompt. */
-export function cacheDocuments(store: TokenStore, header: Pick<CacheHeader, 'mismatched'>, room: number): DocumentSource & { sequences: number; lengths(i: number): number[] } {
+export function cacheDocuments(store: TokenStore, header: Pick<CacheHeader, 'mismatched'>, room: number): DocumentSource & { perDocument: number; lengths(i: number): number[] } {
   const own = documentsOf(store);
-  if (!header.mismatched) return { ...own, sequences: store.sides, lengths: (i) => store.responseLengths[i]! };
+  if (!header.mismatched) return { ...own, perDocument: store.sides, lengths: (i) => store.responseLengths[i]! };
   const others = new Mismatches(store, room);
   const sides = store.sides === 2 ? ([0, 1] as const) : ([0] as const);
   const lengths = (i: number): number[] => [...store.responseLengths[i]!, ...sides.map((side) => others.tokens(i, side))];
   return {
-    ...own, lengths, sequences: 2 * store.sides,
+    ...own, lengths, perDocument: 2 * store.sides,
     rows: (i) => lengths(i).reduce((a, b) => a + b, store.promptLengths[i]!),
     document: (i) => {
       const d = own.document(i);
@@ -111,11 +111,11 @@ export async function fillCache(dir: string, header: CacheHeader, store: TokenSt
     for (let i = from; i < end && !o.stop?.(); ) {
       const members: number[] = [];
       let rows = 0;
-      while (i < end && rows + source.rows(i) <= capacity.rows && (members.length + 1) * source.sequences <= capacity.sequences) {
+      while (i < end && rows + source.rows(i) <= capacity.rows && (members.length + 1) * source.perDocument <= capacity.sequences) {
         rows += source.rows(i);
         members.push(i++);
       }
-      if (members.length === 0) planMicroBatches([{ rows: source.rows(i), sequences: source.sequences, id: source.id(i) }], capacity);
+      if (members.length === 0) planMicroBatches([{ rows: source.rows(i), sequences: source.perDocument, id: source.id(i) }], capacity);
       const scores = scorer.submit(members.map((m) => source.document(m)));
       pending.push(async () => {
         const { logps, hidden } = await scores();

@@ -113,7 +113,7 @@ interface Size { rows: number; sequences: number; id: number }
 
 function sizeOf(source: DocumentSource, i: number, which: Members, loss: LossDefinition): Size {
   const rows = which === 'own' ? source.rows(i) : which === 'both' ? source.rows(i) + source.mismatchedTokens!(i) : source.rows(i) - source.tokens(i) + source.mismatchedTokens!(i);
-  return { rows, sequences: loss.needs.branches * (which === 'both' ? 2 : 1) + (loss.needs.scored === 'all' ? 1 : 0), id: source.id(i) };
+  return { rows, sequences: (source.sequences?.(i) ?? loss.needs.branches) * (which === 'both' ? 2 : 1) + (loss.needs.scored === 'all' ? 1 : 0), id: source.id(i) };
 }
 
 const fits = (sizes: Size[], capacity: BatchCapacity): boolean => sizes.reduce((n, s) => n + s.rows, 0) <= capacity.rows && sizes.reduce((n, s) => n + s.sequences, 0) <= capacity.sequences;

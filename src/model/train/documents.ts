@@ -29,12 +29,13 @@ export function documentsOf(store: TokenStore, loss?: LossDefinition, room = Inf
 const whole = (store: TokenStore): DocumentSource => ({
   count: store.count,
   id: (i) => store.ids[i]!,
+  ...(store.lists ? { sequences: (i: number) => store.responseLengths[i]!.length } : {}),
   rows: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, store.promptLengths[i]!),
   tokens: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, 0),
   chosenTokens: (i) => store.responseLengths[i]![0]!,
   document: (i) => {
     const { id, prompt, responses, weights } = store.get(i);
-    return { id, prompt, branches: responses, ...(weights ? { weights } : {}), ...(store.labels ? { desirable: store.labels[i]! } : {}) };
+    return { id, prompt, branches: responses, ...(weights ? { weights } : {}), ...(store.lists ? { scores: store.scores[i]! } : {}), ...(store.labels ? { desirable: store.labels[i]! } : {}) };
   },
 });
 

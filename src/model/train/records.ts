@@ -33,7 +33,7 @@ function record(d: Document, row: Float32Array, step: number, loss: LossDefiniti
     ref_logps_rejected: other(o.reference, 'ref_logps_rejected', 'ref_logps_chosen'),
     tokens_prompt: d.prompt.length,
     tokens_chosen: chosen ? d.branches[0]!.length : null,
-    tokens_rejected: rejected ? d.branches[pair ? 1 : 0]!.length : null,
+    tokens_rejected: rejected ? (pair ? d.branches.at(-1)! : d.branches[0]!).length : null,
     margin: when(ref, 'margin'),
     logratio: when(pair, 'logratio'),
     delta_plus: when(hidden, 'delta_plus'),

@@ -136,7 +136,9 @@ export class Trainer {
       for (const r of records) ledger.append(ledgerLine(r));
       state.sinceLog.push(...records);
     }
-    const tokens = records.reduce((n, r) => n + r.tokens_prompt + (r.tokens_chosen ?? 0) + (r.tokens_rejected ?? 0), 0);
+    // A mismatched response behind the document's own is nothing to learn from.
+    const own = engine.options.loss.group?.of === 'mismatched' ? engine.options.loss.needs.branches : undefined;
+    const tokens = tables.documents.reduce((n, d) => n + d.prompt.length + d.branches.slice(0, own).reduce((m, b) => m + b.length, 0), 0);
     state.step = step + 1;
     state.numTokens += tokens;
     state.betaBefore = state.beta;
