@@ -6,7 +6,7 @@ import { Engine, type ReferencePlan } from '../model/engine.js';
 import { writeAtomic, writeFailure } from '../model/files/atomic.js';
 import { lockFolder } from '../model/files/lock.js';
 import { ensureCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
+import { documentsOf, hasEvalData, loadWeights, lossFor, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
 import { evaluate } from '../model/train/evaluate.js';
 import { ledgerLine } from '../model/train/lines.js';
 import { noReferenceRows, type ReferenceSource } from '../model/train/types.js';
@@ -16,11 +16,11 @@ import { Progress } from './progress.js';
 /** `edpo eval`: a policy against a reference on preference pairs; pairs.ndjson and eval.json. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
-  const loss = lossOf(config);
-  const sides = loss.needs.branches;
+  const sides = lossOf(config).needs.branches;
   // A folder has a test split; a file is taken whole.
   const split = hasEvalData(config) ? 'eval' : 'train';
   const store = await openSplit(config, inputs, split, sides, io);
+  const loss = lossFor(config, store);
   const source = documentsOf(store);
   requireBudget(source, config.token_budget);
   const off = config.ref_mode === 'adapter_off';

@@ -18,6 +18,8 @@ export interface PromptText {
   /** The dialogue that `prompt` shows as text, where the data have one. */
   turns?: Message[];
   ids: number[];
+  /** Instead of the configuration's. */
+  temperature?: number;
 }
 
 /** A prompt's ids: rendered with the chat template where there is one (a text is one user message), BOS once. */
@@ -43,7 +45,7 @@ export interface Answer {
 
 /** Samples answers to prompts with the model on the GPU; `stopped` is asked now and then. With `reference` the model is realigned by the configuration's λ. */
 export async function sampleAnswers(gpu: Gpu, weights: Parameters, prompts: PromptText[], config: RunConfig, inputs: Inputs, done: (answer: Answer) => void, stopped?: () => boolean, reference?: Parameters): Promise<void> {
-  const requests: GenerationRequest[] = prompts.map(({ index, ids }) => ({ index, prompt: ids }));
+  const requests: GenerationRequest[] = prompts.map(({ index, ids, temperature }) => ({ index, prompt: ids, ...(temperature === undefined ? {} : { temperature }) }));
   const { slots, length, rows: passRows } = generatorSizes(prompts, config);
   requirePositions(weights.spec, length, 'the longest prompt with max_new_tokens has', `a smaller --max_new_tokens (${config.max_new_tokens}) or --max_prompt_length`);
   const generator = await new Generator(gpu, weights, slots, length, passRows, reference && { reference, lambda: config.realign! }).ready();

@@ -22,7 +22,7 @@ export interface Sampling {
 }
 
 /** What an answer depends on besides model and prompt. */
-export const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.temperature, top_p: c.top_p, top_k: c.top_k, max_new_tokens: c.max_new_tokens, seed, ...(c.realign === undefined ? {} : { realign: c.realign }) });
+export const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.category_temperatures ? 'by category' : c.temperature, top_p: c.top_p, top_k: c.top_k, max_new_tokens: c.max_new_tokens, seed, ...(c.realign === undefined ? {} : { realign: c.realign }) });
 
 export const interruption = (dir: string): EdpoError => new EdpoError(`interrupted; answers and verdicts so far are in ${dir}`, { exitCode: 130, hint: 'the same command goes on with the rest' });
 

@@ -12,7 +12,7 @@ import { dropoutOf, loadPolicy, loraMemory, loraOf, sharesBase, writeTrained } f
 import { describeMemory } from '../model/memory.js';
 import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, headName, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
+import { documentsOf, hasEvalData, headName, loadWeights, lossFor, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
 import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import { optimisers } from '../model/optim/index.js';
@@ -28,7 +28,7 @@ import type { CliIo } from './io.js';
 /** `edpo train` and `edpo sft`. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
-  const loss = lossOf(config);
+  const { branches } = lossOf(config).needs;
   const lora = loraOf(config, inputs, io);
   const dir = config.output_dir!;
   const resume = config.resume_from_checkpoint;
@@ -38,8 +38,9 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   }
   const wantsEval = config.eval_strategy !== 'no';
   if (wantsEval && !hasEvalData(config)) throw new InputError(`eval_strategy is ${config.eval_strategy}, but there are no evaluation data`, '--eval_data_files FILE, or a dataset_name that is a folder with a test split');
-  const train = await openSplit(config, inputs, 'train', loss.needs.branches, io);
-  const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', loss.needs.branches, io) : undefined;
+  const train = await openSplit(config, inputs, 'train', branches, io);
+  const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', branches, io) : undefined;
+  const loss = lossFor(config, train, evalStore);
   const source = documentsOf(train);
   requireBudget(source, config.token_budget);
   if (evalStore) requireBudget(documentsOf(evalStore), config.token_budget);

@@ -30,6 +30,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.estimate && !config.judge?.startsWith('openai:')) throw new InputError(`estimate is about judges that cost money (openai:MODEL), got judge: ${config.judge ?? '(none)'}`, 'leave --estimate out');
   if (config.judge_order === 'hashed' && !config.judge?.startsWith('openai:')) throw new InputError('judge_order hashed is AlpacaEval’s and needs judge: openai:MODEL', '--judge_order both');
   if (isBenchmark(config)) return benchmark(config, io);
+  if (config.category_temperatures) throw new InputError('category_temperatures are MT-Bench’s; a preference data set has no categories', '--temperature NUMBER');
   // Sampling and judging may both ask for it at once.
   let opening: Promise<Gpu> | undefined;
   const device = (): Promise<Gpu> => (opening ??= openDevice(config, io));
