@@ -11,7 +11,7 @@ import type { FloatFormat } from './files/float_formats.js';
 import type { LossDefinition } from './losses/types.js';
 import { requireMemory, trainingMemory, type LoraMemory } from './memory_advice.js';
 import { bytesText } from './reference.js';
-import { sequenceCapacity, type Inputs } from './session.js';
+import { longestRows, type Inputs } from './session.js';
 import { stepScale, submitDocuments } from './train/batches.js';
 import type { DocumentSource, ReferenceSource } from './train/types.js';
 
@@ -29,7 +29,7 @@ export function memoryLimit(config: Pick<RunConfig, 'gpu_memory'>, gpu: Gpu): nu
 
 /** Rows of the longest document and of the largest step: no more ever stand in a micro-batch. */
 export function rowBounds(source: DocumentSource, batch: number): { longest: number; step: number } {
-  const rows = Array.from({ length: source.count }, (_, i) => source.rows(i)).sort((a, b) => b - a);
+  const rows = Array.from({ length: source.count }, (_, i) => longestRows(source, i)).sort((a, b) => b - a);
   return { longest: rows[0] ?? 2, step: rows.slice(0, batch).reduce((a, b) => a + b, 0) };
 }
 
@@ -62,29 +62,23 @@ export function chooseBudget(gpu: Gpu, config: RunConfig, { policy }: Inputs, lo
 }
 
 /**
- * Runs the longest documents, as many as fill a micro-batch, forward and backward before the first step: what would run out of memory or time does so now. Nothing is
- * moved by it: its gradients and counts are cleared.
+ * Runs the `batch` longest documents forward and backward before the first step: what would run out of memory or time does so now. Nothing is moved by it: its
+ * gradients and counts are cleared.
  */
-export async function dryRun(engine: Engine, source: DocumentSource, reference: ReferenceSource): Promise<number> {
+export async function dryRun(engine: Engine, source: DocumentSource, reference: ReferenceSource, batch: number): Promise<number> {
   const { capacity, loss, gpu, policy } = engine.options;
-  const order = Array.from({ length: source.count }, (_, i) => i).sort((a, b) => source.rows(b) - source.rows(a) || a - b);
-  const taken: number[] = [];
-  let rows = 0;
-  for (const i of order) {
-    if (rows + source.rows(i) > capacity.rows || (taken.length + 1) * loss.needs.branches > sequenceCapacity(capacity.rows)) continue;
-    taken.push(i);
-    rows += source.rows(i);
-  }
+  const order = Array.from({ length: source.count }, (_, i) => i).sort((a, b) => longestRows(source, b) - longestRows(source, a) || a - b);
+  const taken = order.slice(0, batch);
   try {
-    await (await submitDocuments(engine, source, reference, taken, { ...stepScale(source, taken, loss.needs.normalise), train: true }))();
+    await (await submitDocuments(engine, source, reference, taken, { ...stepScale(source, taken, loss.needs), train: true, draw: [0] }))();
     await gpu.device.queue.onSubmittedWorkDone();
     gpu.check();
   } catch (error) {
-    throw new EdpoError(`the dry step on the longest documents (${taken.length} of them, ${rows} rows) failed: ${(error as Error).message}`, { cause: error, hint: `--token_budget ${Math.max(source.rows(order[0]!), Math.floor(capacity.rows / 2))}, or a smaller --gpu_memory` });
+    throw new EdpoError(`the dry step on the ${taken.length} longest documents failed: ${(error as Error).message}`, { cause: error, hint: `--token_budget ${Math.max(longestRows(source, order[0]!), Math.floor(capacity.rows / 2))}, or a smaller --gpu_memory` });
   }
   const clear = new Program(gpu, 'after the dry step');
   for (const { moments } of policy.trained.pieces) clear.clear(moments!.grad);
   clear.clear(engine.stepCounts);
   await clear.submit();
-  return rows;
+  return taken.length;
 }
