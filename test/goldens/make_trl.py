@@ -162,7 +162,8 @@ def main():
         # max_length None: nothing is cut.
         add(name, "DPOTrainer", arguments, one_step(DPOTrainer, DPOConfig, dict(arguments, max_length=None), PAIRED, len(PAIRS), True))
     for name in sorted(set(re.findall(r'loss_type == "(\w+)"', inspect.getsource(KTOTrainer)))):
-        arguments = dict(loss_type=name, beta=1.0, desirable_weight=1.2, undesirable_weight=0.9)
+        # With edpo the weights are KTO's alone.
+        arguments = dict(loss_type=name, beta=1.0, **(dict(desirable_weight=1.2, undesirable_weight=0.9) if name == "kto" else {}))
         add(name, "KTOTrainer", arguments, one_step(KTOTrainer, KTOConfig, dict(arguments, max_length=None), UNPAIRED, 2 * len(PAIRS), True))
     listed = set(re.findall(r'loss_type == "(\w+)"', inspect.getsource(CPOTrainer))) - {"kto_pair"}
     for name in sorted(listed):

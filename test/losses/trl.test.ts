@@ -25,6 +25,8 @@ const DIFFERENT: Record<string, { why: string; not: string[] }> = {
   sft: { why: 'edpo sft reads the chosen responses alone, and TRL’s entropy is of both', not: ['entropy'] },
   ld_dpo: { why: 'TRL logs the weighted sums as logps, edpo the log-probs themselves', not: ['logps/chosen', 'logps/rejected'] },
   ...Object.fromEntries(['cpo simpo', 'simpo', 'simpo label_smoothing'].map((name) => [name, { why: 'TRL logs log-probs per token for SimPO, edpo their sums', not: ['logps/chosen', 'logps/rejected'] }])),
+  orpo: { why: 'TRL logs log-probs per token for ORPO, edpo their sums', not: ['logps/chosen', 'logps/rejected'] },
+  kto: { why: 'TRL takes the mismatched response from the row before in its batch, which of unpaired pairs is the same prompt’s half the time; edpo from another document in the order of the data: another z. KTO with a given z is apo_zero_unpaired’s form, compared above', not: ['loss', 'grad_norm', 'kl', 'gradients'] },
   alphapo: { why: 'as for SimPO; and TRL logs AlphaPO’s transformed reward, edpo SimPO’s β ā, of which it is a monotone function', not: ['logps/chosen', 'logps/rejected', 'rewards/chosen', 'rewards/rejected', 'rewards/margins'] },
 };
 
