@@ -140,4 +140,5 @@ t.test(`one optimiser step as TRL ${golden.versions['trl']} makes it: loss, metr
     t.same(wrong.filter((k) => !different?.not.includes(k)), [], `${c.name}: ${wrong.map((k) => (k === 'gradients' ? `gradients off by ${worst}` : `${k} ${metrics[k]}, TRL ${c.metrics[k]}`)).join('; ') || `as TRL (gradients to ${worst.toExponential(1)})`}`);
     if (different) t.same(wrong.sort(), [...different.not].sort(), `${c.name}: ${different.why}`);
   }
+  t.same(missing, [], 'no method of TRL’s is left out');
 });
