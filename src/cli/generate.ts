@@ -1,11 +1,12 @@
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { loadFrozen } from '../model/frozen.js';
 import { rows } from '../model/data/rows.js';
 import { Generator, type GenerationRequest } from '../model/generate/generator.js';
 import type { Parameters } from '../model/parameters.js';
 import { requirePositions } from '../model/position_limit.js';
-import { loadWeights, openDevice, openInputs, type Inputs } from '../model/session.js';
+import { openDevice, openInputs, type Inputs } from '../model/session.js';
 import { stopIds } from '../model/text/stop_ids.js';
 import type { Message } from '../model/text/template.js';
 import type { CliIo } from './io.js';
@@ -77,8 +78,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   }
   const prompts = given.map((prompt, index) => ({ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length) }));
   const gpu = await openDevice(config, io);
-  const policy = await loadWeights(gpu, inputs.policy, false, 'policy');
-  const reference = config.realign === undefined ? undefined : await loadWeights(gpu, inputs.reference, false, 'reference');
+  const policy = await loadFrozen(gpu, inputs.policy, 'policy', config, { io });
+  const reference = config.realign === undefined ? undefined : await loadFrozen(gpu, inputs.reference, 'reference', config, { io });
   const progress = new Progress(io, 'generate', prompts.length);
   const answers: string[] = [];
   let count = 0;

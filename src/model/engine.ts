@@ -201,7 +201,7 @@ export class Engine {
     const { spec } = parameters;
     const rows = this.axes.N.capacity;
     if (longFrom(spec, rows) !== longFrom(this.options.policy.spec, rows)) throw new InputError('policy and reference turn long documents by other rotary angles from different lengths on', '--ref_mode cache');
-    const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference');
+    const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference', parameters.adapters);
     const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, softCap: spec.logitSoftCap, ...(this.options.tile ? { tile: this.options.tile } : {}) });
     const mask = this.options.loss.needs.tokenWeights?.from === 'mapo' ? { afterLayer: mapoMask(gpu, this.axes, this.batch, spec.L, this.tokenWeights!) } : {};
     forward(p, { spec, parameters, batch: this.batch, acts, ...mask });

@@ -6,7 +6,6 @@ import type { CliIo } from '../cli/io.js';
 import { describeReport, TokenStore } from './data/store.js';
 import type { BaseName } from './files/adapter_folder.js';
 import type { ModelFolder } from './files/hf_folder.js';
-import { parameterSpecs } from './families/spec.js';
 import { localDataset } from './hub/index.js';
 import { composeLoss } from './losses/modifiers/compose.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
@@ -91,9 +90,9 @@ export async function openDevice(config: RunConfig, io: CliIo): Promise<Gpu> {
 /** Name of the table the head projects with: the embedding where tied. */
 export const headName = (folder: ModelFolder): string => (folder.spec.tied ? folder.spec.names.embed : folder.spec.names.head);
 
-/** Weights of a folder on the GPU, or only some of them. */
-export async function loadWeights(gpu: Gpu, folder: ModelFolder, trainable: boolean, label: string, only?: string[]): Promise<Parameters> {
-  const parameters = new Parameters(gpu, folder.spec, trainable, label, parameterSpecs(folder.spec).filter((p) => !only || only.includes(p.name)));
+/** Weights of a folder on the GPU, to be trained. What is not trained: `loadFrozen`. */
+export async function loadWeights(gpu: Gpu, folder: ModelFolder, label: string): Promise<Parameters> {
+  const parameters = new Parameters(gpu, folder.spec, true, label);
   await parameters.load((p, first, rows) => folder.readF32(p, first, rows));
   gpu.check();
   return parameters;
