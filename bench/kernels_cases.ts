@@ -11,6 +11,7 @@ import { matmulNN, matmulNT, matmulTN } from '../src/gpu/ops/matmul.js';
 import { GAIN_ROWS, rmsNorm, rmsNormBackward } from '../src/gpu/ops/rms_norm.js';
 import { rope, ropeTable } from '../src/gpu/ops/rope.js';
 import { swiglu, swigluBackward } from '../src/gpu/ops/swiglu.js';
+import { weightBytes, WEIGHT_FORMATS, type PackedFormat, type PackedTensor } from '../src/gpu/packed.js';
 import type { Program } from '../src/gpu/program.js';
 import { Tensor, type Extent } from '../src/gpu/tensor.js';
 import { pack } from '../src/model/batch/pack.js';
@@ -29,7 +30,11 @@ export interface KernelCase {
 }
 
 /** Makes a tensor that the runner fills with numbers near 1 (or with `data`) and frees after the case. */
-export type Make = (shape: Extent[], data?: Float32Array | Uint32Array) => Tensor;
+export interface Make {
+  (shape: Extent[], data?: Float32Array | Uint32Array): Tensor;
+  /** A frozen matrix [O, I] in this format. */
+  packed(shape: [number, number], format: PackedFormat): PackedTensor;
+}
 
 /** Matrix sizes [outputs, inner] and rows: the small test model's layers and head, then larger models'. */
 export const MATMULS: Array<[M: number, O: number, I: number]> = [
@@ -50,6 +55,16 @@ export function matmulCase(form: 'nt' | 'nn' | 'tn', M: number, O: number, I: nu
     },
   };
 }
+
+/** The products with a frozen matrix in fewer bits: x·Wᵀ and dy·W. */
+const packedCases = (M: number, O: number, I: number): KernelCase[] => WEIGHT_FORMATS.filter((f): f is PackedFormat => f !== 'f32').flatMap((format) => (['nt', 'nn'] as const).map((form): KernelCase => ({
+  kernel: `matmul.${form} ${format}`, shape: `M=${M} O=${O} I=${I}`, flops: 2 * M * O * I, bytes: 4 * (M * O + M * I) + weightBytes(format, O, I),
+  record(p, make) {
+    const [x, w, y] = [make([M, I]), make.packed([O, I], format), make([M, O])];
+    if (form === 'nt') matmulNT(p, { x, w, y });
+    else matmulNN(p, { x: y, w, y: x });
+  },
+})));
 
 /** The ops of a step at N rows, width D, ff width F, H heads and G key/value heads of width C, a tile of V columns. */
 export function stepCases(N: number, D: number, F: number, H: number, G: number, C: number, V: number): KernelCase[] {
@@ -173,6 +188,7 @@ function encoderCases(N: number, n: number, D: number, F: number, H: number, buc
 /** Everything `npm run bench -- kernels` measures. */
 export const kernelCases = (): KernelCase[] => [
   ...MATMULS.flatMap((shape) => (['nt', 'nn', 'tn'] as const).map((form) => matmulCase(form, ...shape))),
+  ...packedCases(2048, 896, 896),
   ...stepCases(2048, 64, 172, 8, 4, 8, 512),
   ...stepCases(1024, 896, 2432, 14, 2, 64, 2048).filter((c) => !/^(adamw|grad_norm)/.test(c.kernel)),
   ...encoderCases(1024, 256, 256, 1024, 4, 64),
