@@ -5,7 +5,7 @@ import { parseShard, tablePath } from '../model/cache/files.js';
 import { mergeShards, shardedSplits } from '../model/cache/merge.js';
 import type { Parameters } from '../model/parameters.js';
 import { announceCache, cacheBytes, cacheFolder, cacheHeader, fillCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget } from '../model/session.js';
+import { documentsOf, hasEvalData, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, useDtype } from '../model/session.js';
 import type { CliIo } from './io.js';
 
 /** `edpo precompute-ref`: fills (or completes, or merges) the reference cache of every split there is data for. */
@@ -32,7 +32,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     io.say(`${signal}: finishing the micro-batches under way`);
   });
   try {
-    const gpu = await openDevice(config, io);
+    const gpu = useDtype(await openDevice(config, io), config);
     const headers = new Map([...stores].map(([split, store]) => [split, cacheHeader(config, inputs, store, split, loss, gpu)]));
     announceCache(dir, [...stores].reduce((n, [split, store]) => n + cacheBytes(store, headers.get(split)!, shard), 0), io);
     let reference: Parameters | undefined;

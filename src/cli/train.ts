@@ -12,7 +12,7 @@ import { dropoutOf, loadPolicy, loraMemory, loraOf, sharesBase, writeTrained } f
 import { describeMemory } from '../model/memory.js';
 import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, headName, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
+import { documentsOf, hasEvalData, headName, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, useDtype } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
 import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import { stepPlan } from '../model/train/plan.js';
@@ -60,7 +60,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     removePartials(dir);
     if (!from) for (const c of listCheckpoints(dir)) rmSync(c.path, { recursive: true });
     writeAtomic(join(dir, 'config.yaml'), resolvedYaml(config));
-    const gpu = await openDevice(config, io);
+    const gpu = useDtype(await openDevice(config, io), config);
     const { policy, base } = await loadPolicy(gpu, inputs, lora, config);
     // A LoRA run's reference is its own frozen base: no second model.
     const shared = sharesBase(inputs, lora);
@@ -78,13 +78,15 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       const cache = await open(train, 'train');
       trainRows = cache.source;
       let exact = cache.exactTies;
+      let differ = cache.kernels;
       if (evalStore) {
         const other = await open(evalStore, 'eval');
         evalRows = other.source;
         exact &&= other.exactTies;
+        differ = [...new Set([...differ, ...other.kernels])];
       }
       if (!exact && loss.adaptiveBeta && config.criterion === 'exact') {
-        throw new InputError('this reference cache comes from another adapter or other kernels, so ties between policy and reference are not exact', '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
+        throw new InputError(`this reference cache comes from another adapter or other kernels (${differ.join(', ')}), so ties between policy and reference are not exact`, '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
       }
       const head = needs !== 'hidden' ? undefined : shared ? base : await loadWeights(gpu, inputs.reference, false, 'reference head', [headName(inputs.reference)]);
       reference = { kind: 'cache', ...(head ? { head } : {}), rounded: cache.rounded };
@@ -95,11 +97,11 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) },
     }).ready();
 
-    const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps).ready() : undefined;
+    const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps, (p) => engine.operands?.pack(p, reference.parameters)).ready() : undefined;
     const identity = {
       loss: loss.name, data: train.hash, documents: train.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
-      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
+      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype,
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
       ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
     };
@@ -112,13 +114,15 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       restoreWeights(from, policy.trained, sync?.reference);
       io.say(`resuming after step ${state.step} of ${plan.totalSteps} from ${from}`);
     }
-    engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined);
+    engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined, state.operands);
+    if (from) await engine.operands?.repack();
     const ledger = new AppendLog(join(dir, 'pairs.ndjson'), state.offsets.ledger);
     const log = new AppendLog(join(dir, 'trainer_log.jsonl'), state.offsets.log);
     const report = config.report_html ? new LiveReport(dir, (text) => io.warn(text)) : undefined;
     const sinks = openSinks(config.report_to, dir, { step: state.step, resumed: from !== undefined }, report ? [report] : []);
     const save = async (s: TrainState): Promise<void> => {
       s.stepState = [...(await engine.readStepState())];
+      if (engine.operands) s.operands = await engine.operands.state();
       ledger.sync();
       log.sync();
       sinks.sync();

@@ -59,7 +59,7 @@ export const shape = {
   disable_dropout: key('disable_dropout', 'model', ['train', 'plan'], z.boolean().default(true), 'no dropout in preference training (lora_dropout), as TRL’s DPO has it; sft takes lora_dropout as it is'),
   use_rslora: key('use_rslora', 'model', LORA, z.boolean().default(false), 'scale adapters by α/√r'),
   lora_modules_to_save: key('lora_modules_to_save', 'model', LORA, list.optional(), 'not available: modules trained in full beside the adapters'),
-  dtype: key('dtype', 'model', MODEL, z.enum(['float32']).default('float32'), 'arithmetic of the run'),
+  dtype: key('dtype', 'model', MODEL, z.enum(['float32', 'mixed_f16']).default('float32'), 'arithmetic of the run; mixed_f16: products with weights take f16 operands and sum in f32 (tensor cores), all else stays f32 (docs/mixed-precision.md)'),
 
   dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, a folder with files named by split, or a hub id (ORG/NAME or ORG/NAME@REVISION)'),
   dataset_revision: key('dataset_revision', 'data', DATA, text.optional(), 'branch, tag or commit of a dataset_name from the hub; main where absent'),

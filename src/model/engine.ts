@@ -4,7 +4,7 @@ import { adamw } from '../gpu/ops/adamw.js';
 import { betaUpdate } from '../gpu/ops/beta_update.js';
 import { documentLoss, PAIR_COLUMNS } from '../gpu/ops/document_loss.js';
 import { gradNorm, PARTIAL_SLOTS, stepState } from '../gpu/ops/grad_norm.js';
-import { Head, type HeadMode } from '../gpu/ops/head.js';
+import { Head, HEAD_TILE, type HeadMode } from '../gpu/ops/head.js';
 import { TERMS } from '../gpu/ops/head_kernels.js';
 import { seqSum } from '../gpu/ops/seq_sum.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
@@ -18,6 +18,7 @@ import { batchAxes, BatchTensors, type BatchAxes } from './batch/tensors.js';
 import { rowKeys } from './batch/row_keys.js';
 import { hasTerms, type LossDefinition, type LossSettings } from './losses/types.js';
 import { tokenWeights } from './batch/token_weights.js';
+import { Operands, type OperandState } from './operands.js';
 import { clearNow, type Parameters } from './parameters.js';
 import { longFrom } from './rotary.js';
 import { backward, forward, type TransformerParts } from './transformer.js';
@@ -66,6 +67,8 @@ export interface StepRecord {
   t: number;
   /** β after the step. */
   beta: number;
+  /** In mixed precision, after the step. */
+  lossScale?: number;
 }
 
 /** Numbers of one optimiser step. */
@@ -101,6 +104,10 @@ export class Engine {
   readonly stepState: Tensor;
   readonly refLogps: Tensor | undefined;
   readonly refHidden: Tensor | undefined;
+  /** In mixed precision (`gpu.mixed`): the f16 side of every product with a weight. */
+  readonly operands: Operands | undefined;
+  /** Gradient scales have no history yet and are measured as they come. */
+  private measure = true;
   private readonly scratch: BackwardScratch | undefined;
   private readonly forwardProgram: Program;
   private readonly backwardProgram: Program | undefined;
@@ -150,17 +157,23 @@ export class Engine {
       ...(options.tile ? { tile: options.tile } : {}),
     });
 
+    if (gpu.mixed) {
+      const models = [policy, ...(reference.kind === 'live' || mode === 'hidden' ? [headParameters!] : [])];
+      const states = mode !== 'hidden' ? 0 : reference.kind === 'cache' && reference.rounded ? 2 : 1;
+      this.operands = new Operands(gpu, gpu.mixed, models, { rows: this.axes.N.capacity, headTile: options.tile ?? HEAD_TILE, states, training: options.training });
+    }
+    const store = this.operands?.store;
     const parts: TransformerParts = { spec, parameters: policy, batch: this.batch, acts: this.acts };
     this.forwardProgram = new Program(gpu, 'forward');
     const f = this.forwardProgram;
-    if (reference.kind === 'live') f.scope('reference', () => this.recordReference(f, reference.parameters));
-    forward(f, parts);
+    if (reference.kind === 'live') f.scope('reference', () => f.mixed(store, () => this.recordReference(f, reference.parameters)));
+    f.mixed(store, () => forward(f, parts));
     const headInputs = { hidden: this.acts.hidden, labels: this.batch.labels, tokenWeights: this.tokenWeights };
-    this.head.forward(f, {
+    f.mixed(store, () => this.head.forward(f, {
       ...headInputs,
       ...(this.refLogps ? { refLogps: this.refLogps } : {}),
       ...(this.refHidden ? { refHidden: this.refHidden } : {}),
-    });
+    }));
     seqSum(f, { stats: this.head.stats, seqStart: this.batch.seqStart, seqStats: this.seqStats });
     if (this.seqTerms) seqSum(f, { stats: this.head.terms!, seqStart: this.batch.seqStart, seqStats: this.seqTerms });
     documentLoss(
@@ -174,13 +187,17 @@ export class Engine {
 
     if (options.training) {
       this.scratch = new BackwardScratch(gpu, spec, this.axes);
-      this.backwardProgram = new Program(gpu, 'backward');
-      this.head.backward(this.backwardProgram, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: this.scratch.dHidden, ...(this.refHidden ? { refHidden: this.refHidden } : {}) });
-      backward(this.backwardProgram, parts, this.scratch);
+      const scratch = this.scratch;
+      const b = new Program(gpu, 'backward');
+      this.backwardProgram = b;
+      b.mixed(store, () => {
+        this.head.backward(b, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: scratch.dHidden, ...(this.refHidden ? { refHidden: this.refHidden } : {}) });
+        backward(b, parts, scratch);
+      });
       this.optimiserProgram = this.recordOptimiser(new Program(gpu, 'optimiser'));
     }
     this.pairRing = new ReadbackRing(gpu, this.pairs.bytes, 4);
-    this.stateRing = new ReadbackRing(gpu, this.stepState.bytes + this.betaState.bytes, 3);
+    this.stateRing = new ReadbackRing(gpu, this.stepState.bytes + this.betaState.bytes + (this.operands?.lossScale?.bytes ?? 0), 3);
   }
 
   /** The reference's own forward on the same batch: its scored hidden states and its label log-probs. */
@@ -213,19 +230,23 @@ export class Engine {
       p.clear(grad);
     }
     betaUpdate(p, { betaState: this.betaState, stepCounts: this.stepCounts, stepState: this.stepState }, settings);
+    this.operands?.recordStep(p, this.stepState, policy);
     return p;
   }
 
   async ready(): Promise<this> {
-    await Promise.all([this.forwardProgram.ready(), this.backwardProgram?.ready(), this.optimiserProgram?.ready()]);
+    await Promise.all([this.forwardProgram.ready(), this.backwardProgram?.ready(), this.optimiserProgram?.ready(), this.operands?.prepare()]);
     this.options.gpu.check();
     return this;
   }
 
-  /** Sets β (start of a run, evaluation) and, on resume, what AdamW counts. */
-  setState(beta: number, step?: Float32Array): void {
+  /** Sets β (start of a run, evaluation) and, on resume, what AdamW counts and the scales of mixed precision. */
+  setState(beta: number, step?: Float32Array, operands?: OperandState): void {
     this.betaState.write(Float32Array.of(beta, 0, 0, 0));
     if (step) this.stepState.write(step);
+    if (!operands || !this.operands) return;
+    this.operands.restore(operands);
+    this.measure = false;
   }
 
   /** AdamW's counters as they stand (checkpoints). */
@@ -247,7 +268,7 @@ export class Engine {
     }
     const weights = loss.needs.tokenWeights;
     if (weights) this.tokenWeights!.write(tokenWeights(documents, weights));
-    const values: StepValues = { ...batch.values, invCount, perToken, training: train ? 1 : 0, ...this.dropoutValues(documents, train) };
+    const values: StepValues = { ...batch.values, invCount, perToken, training: train ? 1 : 0, measureScales: this.measure ? 1 : 0, ...this.dropoutValues(documents, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
     this.batch.upload(encoder, batch);
     this.forwardProgram.encode(encoder, values);
@@ -270,7 +291,7 @@ export class Engine {
   /** What a training micro-batch of these documents dispatches, forward and backward; nothing runs (tests, benchmarks). */
   dispatches(documents: Document[]): DispatchSizes[] {
     const { values } = pack(documents, this.options.loss.needs.scored === 'all');
-    const all: StepValues = { ...values, invCount: 1, perToken: 0, training: 1, dropout: 0, dropoutKey: 0 };
+    const all: StepValues = { ...values, invCount: 1, perToken: 0, training: 1, measureScales: 0, dropout: 0, dropoutKey: 0 };
     return [...this.forwardProgram.dispatches(all), ...(this.backwardProgram?.dispatches(all) ?? [])];
   }
 
@@ -279,13 +300,15 @@ export class Engine {
     const { gpu } = this.options;
     const encoder = gpu.device.createCommandEncoder({ label: 'optimiser step' });
     this.optimiserProgram!.encode(encoder, optimiserScalars(o));
-    const read = this.stateRing.capture(encoder, [this.stepState, this.betaState]);
+    this.measure = false;
+    const { lossScale } = this.operands ?? {};
+    const read = this.stateRing.capture(encoder, [this.stepState, this.betaState, ...(lossScale ? [lossScale] : [])]);
     gpu.device.queue.submit([encoder.finish()]);
     const data = read();
     data.catch(() => undefined);
     return async () => {
       const s = new Float32Array(await data);
-      return { gradNorm: s[0]!, skipped: s[2] !== 0, t: s[3]!, beta: s[16]! };
+      return { gradNorm: s[0]!, skipped: s[2] !== 0, t: s[3]!, beta: s[16]!, ...(lossScale ? { lossScale: s[20]! } : {}) };
     };
   }
 
@@ -295,7 +318,7 @@ export class Engine {
     const batch = pack(documents, loss.needs.scored === 'all');
     const encoder = gpu.device.createCommandEncoder({ label: 'profiled step' });
     this.batch.upload(encoder, batch);
-    const values = { ...batch.values, invCount, perToken: 0, training: 1, ...this.dropoutValues(documents, true), ...optimiserScalars(o) };
+    const values = { ...batch.values, invCount, perToken: 0, training: 1, measureScales: this.measure ? 1 : 0, ...this.dropoutValues(documents, true), ...optimiserScalars(o) };
     for (const program of [this.forwardProgram, this.backwardProgram!, this.optimiserProgram!]) program.encode(encoder, values, profiler);
     const read = profiler.finish(encoder);
     gpu.device.queue.submit([encoder.finish()]);

@@ -1,11 +1,15 @@
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
+import { tileFor } from '../gpu/matrices.js';
 import type { ModelSpec } from './families/spec.js';
 import { hasTerms, type LossDefinition } from './losses/types.js';
 import { memoryPlan, type MemoryPlan } from './memory.js';
 import { bytesText } from './reference.js';
 
-type Keys = Pick<RunConfig, 'token_budget' | 'gradient_checkpointing' | 'ref_mode' | 'ref_cache_dtype'>;
+type Keys = Pick<RunConfig, 'dtype' | 'token_budget' | 'gradient_checkpointing' | 'ref_mode' | 'ref_cache_dtype'>;
+
+/** Before the adapter is known: operands padded as for matrices of 16 x 16 x 16, which pads at least as far as any other. */
+const USUAL_TILE = tileFor({ MM: 16, MN: 16, MK: 16, SG: 32 }, { workgroupInvocations: 1024, workgroupBytes: 32768 });
 
 /** What a LoRA run holds besides: `shared` where the reference is its own frozen base. */
 export type LoraMemory = { rank: number; parameters: number; dropout: boolean; shared: boolean } | undefined;
@@ -19,6 +23,7 @@ export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, l
     rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
     terms: hasTerms(loss.needs) ? 8 + (loss.needs.tokenWeights ? 2 : 0) + (loss.needs.sharpness ? 2 : 0) + (loss.needs.refEntropy ? 4 : 0) : 0,
     lora, sharedReference: lora?.shared,
+    ...(c.dtype === 'mixed_f16' ? { mixed: USUAL_TILE } : {}),
   });
 }
 

@@ -31,6 +31,8 @@ export interface MatrixOperands {
   weight(of: Tensor): MatrixWeight | undefined;
   /** A buffer for `bytes` of packed operand that none of `busy` uses. */
   scratch(bytes: number, busy: GPUBuffer[]): Tensor;
+  /** A packed operand is used again: it should stand for longer. */
+  touch(packed: Tensor): void;
 }
 
 /** Rows and columns of operands are padded to this. */
@@ -147,7 +149,10 @@ function operand(p: Program, x: Tensor, slot: number, o: { columns?: number; bus
   const stride = padded(columns, ops.tile) / 8;
   const key = `${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
   const held = p.heldOperand(x.buffer, key);
-  if (held) return { packed: held, stride };
+  if (held) {
+    ops.touch(held);
+    return { packed: held, stride };
+  }
   const rows = x.shape[0]!;
   const packed = ops.scratch(packedBytes(capacityOf(rows), columns, ops.tile), (o.busy ?? []).map((b) => b.packed.buffer));
   const M: ArgValue = rows;

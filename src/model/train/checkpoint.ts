@@ -4,6 +4,7 @@ import { EdpoError, InputError } from '../../errors.js';
 import type { Parameters } from '../parameters.js';
 import { writeAtomic, writeFolderAtomic } from '../files/atomic.js';
 import { SafetensorsFile, writeSafetensors, type TensorSource } from '../files/safetensors.js';
+import type { OperandState } from '../operands.js';
 import type { PairRecord } from './ledger.js';
 
 /** Everything a resume needs beside weights and moments. */
@@ -14,6 +15,8 @@ export interface TrainState {
   beta: number;
   /** The GPU's step_state: Adam's t and its bias corrections among it. */
   stepState: number[];
+  /** Scales and loss scale of mixed precision. */
+  operands?: OperandState;
   numTokens: number;
   /** Bytes of ledger and log that belong to the steps done. */
   offsets: { ledger: number; log: number };
