@@ -86,8 +86,9 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
         differ = [...new Set([...differ, ...other.kernels])];
       }
       if (!exact && loss.adaptiveBeta && config.criterion === 'exact') {
-        throw new InputError(`this reference cache comes from another adapter or other kernels (${differ.join(', ')}), so ties between policy and reference are not exact`, '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
+        throw new InputError(`this reference cache comes from another adapter or other kernels (${differ.join(', ')}), so ties between policy and reference are not exact`, differ.includes('arithmetic') ? 'the dtype the cache was made with, or make it anew (another --ref_cache)' : '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
       }
+      if (differ.includes('arithmetic')) io.warn('this reference cache was made in another dtype: policy and reference differ by rounding even where they are equal');
       const head = needs !== 'hidden' ? undefined : shared ? base : await loadWeights(gpu, inputs.reference, false, 'reference head', [headName(inputs.reference)]);
       reference = { kind: 'cache', ...(head ? { head } : {}), rounded: cache.rounded };
     }
