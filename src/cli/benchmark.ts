@@ -87,7 +87,6 @@ function onlyAnswered(baseline: AnswerFile, outputs: AnswerFile): AnswerFile {
 async function compare(s: Session, outputs: AnswerFile, baseline: AnswerFile, questions: Map<string, BenchmarkQuestion> | undefined, sampled: boolean): Promise<object | undefined> {
   const { config, io, dir } = s;
   const endpoint = /^openai:(.+)$/s.exec(config.judge!)?.[1];
-  if (config.judge_order === 'hashed' && endpoint === undefined) throw new InputError('judge_order hashed is AlpacaEval’s and needs judge: openai:MODEL', '--judge_order both');
   const matches = matchAnswers(outputs, baseline, { allowEmpty: sampled });
   const blind = matches.find((m) => m.prompt === undefined);
   if (blind) throw new InputError(`neither ${outputs.path} nor ${baseline.path} says what was asked (question ${blind.key})`, '--questions question.jsonl of the benchmark');
@@ -104,7 +103,9 @@ async function compare(s: Session, outputs: AnswerFile, baseline: AnswerFile, qu
   const matchOf = (id: string): Match => byId.get(id.slice(0, -3))!;
   try {
     const left = games.filter((g) => !kept.find(g.id, matchOf(g.id).output, matchOf(g.id).baseline));
-    await judge.ask(Queue.of(left), (id, winner, detail) => kept.put({ ...detail, id, winner, output: matchOf(id).output, baseline: matchOf(id).baseline }));
+    const asked = Queue.of(left);
+    s.ending.signal.addEventListener('abort', () => asked.abandon(), { once: true });
+    await judge.ask(asked, (id, winner, detail) => kept.put({ ...detail, id, winner, output: matchOf(id).output, baseline: matchOf(id).baseline }));
   } finally {
     kept.close();
   }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import type { Answer, AnswerFile } from '../model/judge/answers.js';
+import { emptyMark, type Answer, type AnswerFile } from '../model/judge/answers.js';
 import type { BenchmarkQuestion } from '../model/judge/questions.js';
 import { openModel } from '../model/models.js';
 import { openInputs } from '../model/session.js';
@@ -55,15 +55,16 @@ export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, f
 /** Answers as the benchmark's own tools read them: AlpacaEval's array, else lines (user-anchors 5.3 to 5.5). Ids are hashes, so the same answers give the same bytes. */
 export function answerFileText({ format, answers }: AnswerFile): string {
   if (format === 'alpaca-eval' || format === 'plain') {
-    return `${JSON.stringify(answers.map((a) => ({ instruction: a.prompts[0], output: a.outputs[0], generator: a.generator, dataset: a.category ?? 'alpaca_eval' })), null, 2)}\n`;
+    return `${JSON.stringify(answers.map((a) => ({ instruction: a.prompts[0], output: a.outputs[0], generator: a.generator, dataset: a.category ?? 'alpaca_eval', ...emptyMark(a.outputs[0]!) })), null, 2)}\n`;
   }
   return answers.map((a) => {
     const id = createHash('sha256').update(JSON.stringify([a.id, a.generator, a.outputs])).digest('hex').slice(0, 22);
+    const marked = a.outputs.map(emptyMark).find((m) => m.empty) ?? {};
     if (format === 'arena-hard-v2') {
       const messages = a.outputs.flatMap((o, t) => [{ role: 'user', content: a.prompts[t] }, { role: 'assistant', content: { answer: o } }]);
-      return `${JSON.stringify({ uid: a.id, ans_id: id, model: a.generator, messages })}\n`;
+      return `${JSON.stringify({ uid: a.id, ans_id: id, model: a.generator, messages, ...marked })}\n`;
     }
     const turns = format === 'mt-bench' ? a.outputs : a.outputs.map((content) => ({ content }));
-    return `${JSON.stringify({ question_id: Number.isInteger(Number(a.id)) ? Number(a.id) : a.id, answer_id: id, model_id: a.generator, choices: [{ index: 0, turns }] })}\n`;
+    return `${JSON.stringify({ question_id: Number.isInteger(Number(a.id)) ? Number(a.id) : a.id, answer_id: id, model_id: a.generator, choices: [{ index: 0, turns }], ...marked })}\n`;
   }).join('');
 }

@@ -9,21 +9,22 @@ import { EdpoError } from '../errors.js';
 import { completionScript, SHELLS } from './completion.js';
 import { addKeyFlags, flagNames, flagsOf, normalise } from './flags.js';
 import { createIo, type CliIo, type Loudness } from './io.js';
+import { manual } from './manual.js';
 import type { ReportFlags } from './report.js';
 
 type Runner = { run(config: RunConfig, io: CliIo): Promise<number> };
 
-/** Commands that take a configuration: what they do, an example, and their module. */
-const CONFIGURED: Record<ConfigCommand, { about: string; example: string; more?: string[]; load: () => Promise<Runner> }> = {
-  train: { about: 'train a policy on preference pairs', example: 'edpo train --config configs/hh.yaml --beta 0.05', more: ['edpo train --model_name_or_path ORG/MODEL --dataset_name ORG/PAIRS --loss_type epsilon_dpo --output_dir runs/a', 'edpo train --config hh.yaml --resume'], load: () => import('./train.js') },
-  sft: { about: 'fine-tune on responses (the stage before preferences)', example: 'edpo sft --config configs/hh-sft.yaml', more: ['edpo sft --model_name_or_path ORG/MODEL@main --data_files train.jsonl --output_dir runs/sft'], load: () => import('./train.js') },
-  'precompute-ref': { about: 'write the reference’s log-probs (and hidden states) to a cache', example: 'edpo precompute-ref --config hh.yaml --ref_cache cache/', more: ['edpo precompute-ref --config hh.yaml --ref_cache cache/ --shard 0/4'], load: () => import('./precompute.js') },
-  eval: { about: 'score a policy on preference pairs without training', example: 'edpo eval --model_name_or_path runs/hh --ref_model_name_or_path sft --dataset_name hh/ --output_dir eval', more: ['edpo eval --config hh.yaml --ref_cache cache/ --output_dir eval'], load: () => import('./eval.js') },
-  'eval-winrate': { about: 'sample answers and let a judge compare them', example: 'edpo eval-winrate --model_name_or_path runs/hh --dataset_name hh/ --judge command:./judge.py --output_dir win', more: ['edpo eval-winrate --model_name_or_path runs/a --baseline runs/b --dataset_name hh/ --judge command:./judge.py --output_dir win'], load: () => import('./winrate.js') },
-  generate: { about: 'sample answers', example: 'edpo generate --model_name_or_path runs/hh --prompt "Once upon a time" --max_new_tokens 64', more: ['edpo generate --model_name_or_path ORG/MODEL --prompts_file prompts.jsonl --temperature 0 > answers.jsonl'], load: () => import('./generate.js') },
-  plan: { about: 'say what a run would take: steps, rows, memory, disk', example: 'edpo plan --config hh.yaml', more: ['edpo plan --config hh.yaml --token_budget 8192 --json', 'edpo plan --model_name_or_path ORG/MODEL --loss_type epsilon_dpo   (no data: every way to train it, and the cards that hold it)'], load: () => import('./plan.js') },
-  inspect: { about: 'show rows as tokens, with what is scored', example: 'edpo inspect --model_name_or_path m --dataset_name d.jsonl', more: ['edpo inspect --config hh.yaml --max_train_samples 1 --json'], load: () => import('./inspect.js') },
-  merge: { about: 'write a LoRA adapter and its base as one whole model', example: 'edpo merge --model_name_or_path runs/lora --output_dir models/merged', more: ['edpo merge --model_name_or_path ORG/BASE --adapter_name_or_path runs/lora --output_dir models/merged --save_dtype float32'], load: () => import('./merge.js') },
+/** Commands that take a configuration: what they do, and their module. */
+const CONFIGURED: Record<ConfigCommand, { about: string; load: () => Promise<Runner> }> = {
+  train: { about: 'train a policy on preference pairs', load: () => import('./train.js') },
+  sft: { about: 'fine-tune on responses (the stage before preferences)', load: () => import('./train.js') },
+  'precompute-ref': { about: 'write the reference’s log-probs (and hidden states) to a cache', load: () => import('./precompute.js') },
+  eval: { about: 'score a policy on preference pairs without training', load: () => import('./eval.js') },
+  'eval-winrate': { about: 'sample answers and let a judge compare them', load: () => import('./winrate.js') },
+  generate: { about: 'sample answers', load: () => import('./generate.js') },
+  plan: { about: 'say what a run would take: steps, rows, memory, disk', load: () => import('./plan.js') },
+  inspect: { about: 'show rows as tokens, with what is scored', load: () => import('./inspect.js') },
+  merge: { about: 'write a LoRA adapter and its base as one whole model', load: () => import('./merge.js') },
 };
 
 /** Commands with something to continue. */
@@ -37,7 +38,6 @@ const loud = createIo({ debug: io.debug });
 
 const withCommon = (command: Command): Command => command.option('-q, --quiet', 'warnings and errors alone').option('--verbose', 'what is done behind the scenes, too').option('--debug', 'stack traces and a debug log');
 const jsonFlag = ['--json', 'JSON on stdout instead of text'] as const;
-const examples = (...lines: string[]): string => `\nExample:\n${lines.map((l) => `  ${l}`).join('\n')}`;
 
 function build(finish: (code: number) => void): Command {
   const version = (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
@@ -48,12 +48,12 @@ function build(finish: (code: number) => void): Command {
     .configureOutput({ writeOut: (text) => io.out(text.trimEnd()), writeErr: () => undefined })
     .addHelpText('after', '\nExit codes: 0 done, 1 the run failed, 2 usage, configuration or input, 130 interrupted.\nExample:\n  edpo doctor\n  edpo train --help\n  source <(edpo completion bash)')
     .hook('preAction', (_, action) => void Object.assign(io, createIo(action.optsWithGlobals<Loudness>())));
-  for (const [name, { about, example, more = [], load }] of Object.entries(CONFIGURED)) {
+  for (const [name, { about, load }] of Object.entries(CONFIGURED)) {
     const command = withCommon(program.command(name).description(about).option('--config <file>', 'YAML file; flags win over it'));
     if (LISTING.includes(name)) command.option(...jsonFlag);
     if (RESUMING.includes(name)) command.option('--resume', 'continue from the last checkpoint');
     addKeyFlags(command, name as ConfigCommand);
-    command.addHelpText('after', `${examples(example, ...more)}\n\nEvery option is also a key of the YAML file; configs/reference.yaml lists them all.\n${ENVIRONMENT}`);
+    command.addHelpText('after', manual(name, ENVIRONMENT));
     command.action(async (options: Record<string, string | boolean>) => {
       const { config, notes } = loadConfig({ file: options['config'] as string | undefined, flags: flagsOf(options), env: process.env, command: name as ConfigCommand });
       for (const note of notes) io.say(`note: ${note}`);
@@ -63,28 +63,29 @@ function build(finish: (code: number) => void): Command {
   }
   withCommon(program.command('doctor').description('say which adapter answers, what it can, and whether it computes rightly'))
     .addOption(new Option('--adapter <name>', 'as in training').default('auto').env('EDPO_ADAPTER')).option(...jsonFlag)
-    .addHelpText('after', examples('edpo doctor', 'edpo doctor --adapter swiftshader --json'))
+    .addHelpText('after', manual('doctor'))
     .action(async (o: { adapter: string; json?: boolean }) => finish(await (await import('./doctor.js')).run(o, io)));
   withCommon(program.command('compare').description('methods x seeds over one data set and one reference cache: one table; resumes').option('--config <file>', 'the comparison: base, output_dir, methods, seeds, winrate').option('--shard <i/n>', 'only the i-th (from 0) of n parts of the grid'))
-    .addHelpText('after', examples('edpo compare --config configs/compare/quickstart.yaml', 'edpo compare --config configs/compare/quickstart.yaml --shard 0/4'))
+    .addHelpText('after', manual('compare'))
     .action(async (o: { config?: string; shard?: string }) => finish(await (await import('./compare.js')).run(o, io)));
   withCommon(program.command('methods').description('list the losses: formula, paper, what each needs of the reference, its parameters').option(...jsonFlag))
-    .addHelpText('after', examples('edpo methods --json'))
+    .addHelpText('after', manual('methods'))
     .action(async (o: { json?: boolean }) => finish((await import('./methods.js')).run(o, io)));
   withCommon(program.command('report <runs...>').description('one offline page about runs: plots, pairs, evaluations, win rates, configuration').option('--output <file>', 'report.html in the run; of several runs, report.html here'))
     .option('--pairs <n>', 'pairs (with their texts) in each list; 0: none', '10')
-    .addHelpText('after', `\nA RUN is the --output_dir of edpo train, sft or eval; folders of edpo eval-winrate may stand beside them.\n${examples('edpo report runs/hh', 'edpo report runs/dpo runs/edpo runs/edpo-winrate --output compare.html')}`)
+    .addHelpText('after', manual('report'))
     .action(async (folders: string[], o: ReportFlags) => finish(await (await import('./report.js')).run(folders, o, io)));
   const config = withCommon(program.command('config [file]').description('print a configuration in full, explain a key, or another trainer’s file').option('--config <file>', 'the same as FILE'))
     .option('--explain <key|file>', 'what a key means; of a file, what becomes of each key').option('--schema', 'JSON Schema of the configuration').option('--for <command>', 'check it as this command would').option(...jsonFlag)
-    .addHelpText('after', `\nEvery key is a flag here too; configs/reference.yaml lists them.\n${examples('edpo config configs/hh.yaml --beta 0.05', 'edpo config configs/hh.yaml --for train', 'edpo config --explain epsilon', 'edpo config --explain trl.yaml --json')}\n\n${ENVIRONMENT}`);
+    .addHelpText('after', manual('config', ENVIRONMENT));
   addKeyFlags(config, 'config');
   config.action(async (file: string | undefined, o: Record<string, string | boolean>) => finish(await (await import('./config.js')).run(file ?? (o['config'] as string | undefined), { ...o, flags: flagsOf(o) }, io)));
   withCommon(program.command('completion').description('print a script that completes commands, keys and values').addArgument(new Argument('<shell>', 'which shell').choices(SHELLS)))
-    .addHelpText('after', examples('source <(edpo completion bash)', 'edpo completion zsh > ~/.zfunc/_edpo', 'edpo completion fish > ~/.config/fish/completions/edpo.fish'))
+    .addHelpText('after', manual('completion'))
     .action((shell: string) => io.out(completionScript(shell, program)));
   const all = [program, ...program.commands];
-  for (const command of all) command.exitOverride();
+  // Long names of keys leave little room on a narrow terminal: descriptions are wrapped all the same.
+  for (const command of all) command.exitOverride().configureHelp({ minWidthToWrap: 24 });
   return program;
 }
 

@@ -27,7 +27,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       return folder.readF32(specs.get(name)!);
     },
   }));
-  io.say(`${adapter.settings.targets.length} matrices of ${folder.path} merged`);
+  io.say(`${adapter.settings.targets.length} matrices of ${folder.path} merged${adapter.settings.saved ? `, ${adapter.settings.saved.length} tensors taken from the adapter` : ''}`);
   io.out(JSON.stringify({ output_dir: dir, base: folder.path, adapter: adapter.folder.path, merged: adapter.settings.targets.length }));
   folder.close();
   return 0;

@@ -5,7 +5,8 @@ import type { Example } from '../model/data/formats.js';
 import { hhDialogue } from '../model/data/hh.js';
 import { rows } from '../model/data/rows.js';
 import { isHubId, localDataset } from '../model/hub/index.js';
-import { readAnswers } from '../model/judge/answers.js';
+import { readAnswers, type Answer } from '../model/judge/answers.js';
+import { refuseDuplicates, refuseEmpty } from '../model/judge/match.js';
 import { singleTurnPrompts } from '../model/judge/single_turn.js';
 import { openSplit, type Inputs } from '../model/session.js';
 import type { Message } from '../model/text/template.js';
@@ -68,22 +69,33 @@ async function singleTurn(config: RunConfig, inputs: Inputs, split: 'train' | 'e
   return { prompts, chosen: new Map(found.map((p) => [p.index, p.chosen])) };
 }
 
-/** Answers from a file of any format `readAnswers` knows: by row number, by instruction, else in the prompts' order. */
-export async function fileAnswers(path: string, prompts: PromptText[]): Promise<Map<number, string>> {
+const short = (text: string): string => JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}…` : text);
+
+/**
+ * Answers from a file of any format `readAnswers` knows: by row number, by instruction, else in the prompts' order. One InputError each for a row
+ * number that comes twice, answers to nothing that is asked, prompts without an answer, and empty answers that edpo did not sample itself.
+ * @param partial the prompts are the first ones only, so the file may hold more
+ */
+export async function fileAnswers(path: string, prompts: PromptText[], partial = false): Promise<Map<number, string>> {
   if (!existsSync(path)) throw new InputError(`answers ${path}: no such file or folder`);
-  const { answers } = await readAnswers(path);
+  const file = await readAnswers(path);
+  if (file.answers.every((a) => a.id !== undefined)) refuseDuplicates(file, 'id');
+  refuseEmpty(file);
   const byIndex = new Map(prompts.map((p) => [String(p.index), p.index]));
   const byText = new Map<string, number[]>();
   for (const p of prompts) byText.set(p.prompt as string, [...(byText.get(p.prompt as string) ?? []), p.index]);
   const found = new Map<number, string>();
-  answers.forEach((a, i) => {
+  const lone: Answer[] = [];
+  file.answers.forEach((a, i) => {
     const at = a.id !== undefined ? byIndex.get(a.id) : a.prompts.length > 0 ? byText.get(a.prompts[0]!)?.shift() : prompts[i]?.index;
-    if (at !== undefined) found.set(at, a.outputs[0]!);
+    if (at === undefined) lone.push(a);
+    else found.set(at, a.outputs[0]!);
   });
   const missing = prompts.filter((p) => !found.has(p.index));
-  if (missing.length > 0) {
-    const short = (text: string): string => JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}…` : text);
-    throw new InputError(`${path} has no answer for ${missing.length} of ${prompts.length} prompts (first: row ${missing[0]!.index}, ${short(missing[0]!.prompt as string)})`, 'answers are matched by index, by instruction, or by order where they have neither');
-  }
+  const problems = [
+    ...(missing.length > 0 ? [`${path} has no answer for ${missing.length} of ${prompts.length} prompts (first: row ${missing[0]!.index}, ${short(missing[0]!.prompt as string)})`] : []),
+    ...(lone.length > 0 && !partial ? [`${lone.length} of its ${file.answers.length} answers belong to none of the prompts, or come once too often (first: ${lone[0]!.where}, ${lone[0]!.id === undefined ? short(lone[0]!.prompts[0] ?? lone[0]!.outputs[0]!) : `row ${lone[0]!.id}`})`] : []),
+  ];
+  if (problems.length > 0) throw new InputError(problems.join('; '), 'answers are matched by index, by instruction, or by order where they have neither');
   return found;
 }

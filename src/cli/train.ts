@@ -15,6 +15,8 @@ import { bytesText, ensureCache } from '../model/reference.js';
 import { documentsOf, hasEvalData, headName, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, useDtype } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
 import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
+import { optimisers } from '../model/optim/index.js';
+import { optimiserSettings } from '../model/optim/settings.js';
 import { stepPlan } from '../model/train/plan.js';
 import { ReferenceSync } from '../model/train/reference_sync.js';
 import { openSinks } from '../model/train/sinks/index.js';
@@ -94,7 +96,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     }
     const settings = settingsOf(config);
     const engine = await new Engine({
-      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing,
+      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
       capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) },
     }).ready();
 
@@ -103,7 +105,9 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       loss: loss.name, data: train.hash, documents: train.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype,
+      optimiser: [config.optim, optimiserSettings(config)],
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
+      ...(train.weightsHash ? { weights: train.weightsHash } : {}),
       ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
     };
     const fresh: TrainState = {
@@ -112,7 +116,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     };
     const state = from ? readState(from, identity) : fresh;
     if (from) {
-      restoreWeights(from, policy.trained, sync?.reference);
+      restoreWeights(from, engine.optimiserState!, sync?.reference);
       io.say(`resuming after step ${state.step} of ${plan.totalSteps} from ${from}`);
     }
     engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined, state.operands);
@@ -127,7 +131,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       ledger.sync();
       log.sync();
       sinks.sync();
-      const path = await writeCheckpoint(dir, s, { write, trained: policy.trained, reference: sync?.reference });
+      const path = await writeCheckpoint(dir, s, { write, optimiser: engine.optimiserState!, reference: sync?.reference });
       rotate(dir, config.save_total_limit, s.best?.step);
       io.log.info({ path }, 'checkpoint');
     };
@@ -156,7 +160,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     if (config.load_best_model_at_end && state.best) {
       const best = listCheckpoints(dir).find((c) => c.step === state.best!.step);
       if (!best) throw new EdpoError(`the best step, ${state.best.step}, has no checkpoint any more in ${dir}`, { hint: 'the last weights are in the last checkpoint-N' });
-      restoreWeights(best.path, policy.trained);
+      restoreWeights(best.path, engine.optimiserState!);
       io.say(`the result is the best step's, ${state.best.step} (${config.metric_for_best_model} ${state.best.metric.toPrecision(4)})`);
     }
     await writeResult(dir, write);

@@ -6,6 +6,7 @@ import type { Gpu } from '../gpu/device.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import { lockFolder } from '../model/files/lock.js';
 import { isHubId } from '../model/hub/index.js';
+import { emptyMark } from '../model/judge/answers.js';
 import { KeptVerdicts } from '../model/judge/kept_verdicts.js';
 import { openaiOptions, openJudge } from '../model/judge/open.js';
 import { estimate } from '../model/judge/openai/judge.js';
@@ -27,6 +28,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.judgments !== undefined) return scoreJudgments(config, io);
   if (config.output_dir === undefined) throw new InputError('output_dir is required', '--output_dir DIR');
   if (config.estimate && !config.judge?.startsWith('openai:')) throw new InputError(`estimate is about judges that cost money (openai:MODEL), got judge: ${config.judge ?? '(none)'}`, 'leave --estimate out');
+  if (config.judge_order === 'hashed' && !config.judge?.startsWith('openai:')) throw new InputError('judge_order hashed is AlpacaEval’s and needs judge: openai:MODEL', '--judge_order both');
   if (isBenchmark(config)) return benchmark(config, io);
   // Sampling and judging may both ask for it at once.
   let opening: Promise<Gpu> | undefined;
@@ -53,13 +55,13 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       io.out(JSON.stringify(await estimate(openaiOptions(endpoint!, config, io), await allQuestions(s, baseline))));
       return 0;
     }
-    const { answers, verdicts } = await playGames(s, judge, baseline);
+    const { answers, verdicts } = await playGames(s, judge, baseline, ending.signal);
     const kl = config.ref_model_name_or_path === undefined ? undefined : await klOfSamples(s, answers);
     (await opening)?.close();
     const report = summary(s, judge, answers, baseline, verdicts, kl);
     writeAtomic(join(dir, 'winrate.json'), `${JSON.stringify(report, null, 2)}\n`);
     const outputs = (of: (p: PromptText) => string, generator: string | undefined): string =>
-      `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: of(p), generator, dataset: config.dataset_name ?? 'prompts' })), null, 2)}\n`;
+      `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: of(p), generator, dataset: config.dataset_name ?? 'prompts', ...emptyMark(of(p)) })), null, 2)}\n`;
     writeAtomic(join(dir, 'model_outputs.json'), outputs((p) => answers.get(p.index)!.output, config.model_name_or_path));
     writeAtomic(join(dir, 'reference_outputs.json'), outputs((p) => baseline.get(p.index)!, config.baseline));
     const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
@@ -75,7 +77,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
 
 async function baselineAnswers(s: Sampling): Promise<Map<number, string>> {
   const { config } = s;
-  if (!isHubId(config.baseline) && !(existsSync(config.baseline) && statSync(config.baseline).isDirectory())) return fileAnswers(config.baseline, s.prompts);
+  if (!isHubId(config.baseline) && !(existsSync(config.baseline) && statSync(config.baseline).isDirectory())) return fileAnswers(config.baseline, s.prompts, config.n_prompts > 0);
   const { folder } = await openModel(config.baseline, { offline: config.offline }, s.io);
   // Another seed: a model against itself must not be a comparison of equal answers.
   const answers = await sampled({ ...s, config: { ...config, seed: config.seed + 1, realign: undefined } }, 'baseline', folder, () => undefined);
@@ -83,29 +85,34 @@ async function baselineAnswers(s: Sampling): Promise<Map<number, string>> {
   return new Map([...answers].map(([i, a]) => [i, a.output]));
 }
 
-/** Both games of every prompt, its answers sampled (and kept) where they are not there. */
-async function allQuestions(s: Sampling, baseline: Map<number, string>): Promise<Question[]> {
-  const outputs = s.config.outputs !== undefined ? await fileAnswers(s.config.outputs, s.prompts) : new Map([...(await sampled(s, 'answers', s.inputs.policy, () => undefined))].map(([i, a]) => [i, a.output]));
-  interruptedBy(s);
-  return s.prompts.flatMap(({ index, prompt }) => {
-    const [mine, theirs] = [outputs.get(index)!, baseline.get(index)!];
-    return [{ id: `${index}:ab`, prompt: prompt as string, a: mine, b: theirs }, { id: `${index}:ba`, prompt: prompt as string, a: theirs, b: mine }];
-  });
+/** The games of a prompt by their ids: the model's answer first, then the baseline's; in hashed order one, which the protocol places. */
+function gamesOf({ config }: Sampling, index: number, mine: string, theirs: string): Array<{ id: string; a: string; b: string }> {
+  const turned = { id: `${index}:ba`, a: theirs, b: mine };
+  return config.judge_order === 'hashed' ? [turned] : [{ id: `${index}:ab`, a: mine, b: theirs }, turned];
 }
 
-/** Samples and judges at the same time: each answer goes to the judge, in both orders, as it ends. */
-async function playGames(s: Sampling, judge: Judge, baseline: Map<number, string>): Promise<{ answers: Map<number, Answer>; verdicts: Map<string, Verdict> }> {
+/** The games of every prompt, its answers sampled (and kept) where they are not there. */
+async function allQuestions(s: Sampling, baseline: Map<number, string>): Promise<Question[]> {
+  const outputs = s.config.outputs !== undefined ? await fileAnswers(s.config.outputs, s.prompts, s.config.n_prompts > 0) : new Map([...(await sampled(s, 'answers', s.inputs.policy, () => undefined))].map(([i, a]) => [i, a.output]));
+  interruptedBy(s);
+  return s.prompts.flatMap(({ index, prompt }) => gamesOf(s, index, outputs.get(index)!, baseline.get(index)!).map((game) => ({ ...game, prompt: prompt as string })));
+}
+
+/** Samples and judges at the same time: each answer goes to the judge as it ends. */
+async function playGames(s: Sampling, judge: Judge, baseline: Map<number, string>, ending: AbortSignal): Promise<{ answers: Map<number, Answer>; verdicts: Map<string, Verdict> }> {
   const { config, prompts, io } = s;
   const kept = new KeptVerdicts(join(s.dir, 'annotations.ndjson'), judge.identity, (t) => io.say(`note: ${t}`));
   const verdicts = new Map<string, Verdict>();
   const answers = new Map<number, Answer>();
   const asked = new Map(prompts.map((p) => [p.index, { prompt: p.prompt as string, ...(p.turns ? { turns: p.turns } : {}) }]));
   const questions = new Queue<Question>();
+  // An interrupted run ends with what the judge has in hand.
+  ending.addEventListener('abort', () => questions.abandon(), { once: true });
   const answered = (answer: Answer): void => {
     const { index, output: mine } = answer;
     answers.set(index, answer);
     const theirs = baseline.get(index)!;
-    for (const [id, a, b] of [[`${index}:ab`, mine, theirs], [`${index}:ba`, theirs, mine]] as const) {
+    for (const { id, a, b } of gamesOf(s, index, mine, theirs)) {
       const old = kept.find(id, mine, theirs);
       if (old) verdicts.set(id, old.winner);
       else questions.push({ id, ...asked.get(index)!, a, b });
@@ -118,7 +125,7 @@ async function playGames(s: Sampling, judge: Judge, baseline: Map<number, string
     kept.put({ id, winner, output: answers.get(index)!.output, baseline: baseline.get(index)!, ...detail });
   }).catch((error: unknown) => (failure = { error }));
   try {
-    if (config.outputs !== undefined) for (const [index, output] of await fileAnswers(config.outputs, prompts)) answered({ index, output, tokens: 0, finish: '', ids: [] });
+    if (config.outputs !== undefined) for (const [index, output] of await fileAnswers(config.outputs, prompts, config.n_prompts > 0)) answered({ index, output, tokens: 0, finish: '', ids: [] });
     else await sampled({ ...s, stopped: () => s.stopped() || failure !== undefined }, 'answers', s.inputs.policy, answered);
   } finally {
     questions.end();

@@ -1,6 +1,6 @@
 import { losses } from '../model/losses/index.js';
 import { composeLoss, compositionProblem, lossNames } from '../model/losses/modifiers/compose.js';
-import type { LossDefinition } from '../model/losses/types.js';
+import { wantsLive, type LossDefinition } from '../model/losses/types.js';
 import { isEnvironment } from './environment.js';
 import { defaultOf } from './expect.js';
 import { META, type Command, type KeyName, type RunConfig } from './keys.js';
@@ -88,6 +88,9 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   if (c.max_steps > 0 && given.has('num_train_epochs')) notes.push(`num_train_epochs: not used (max_steps ${c.max_steps} wins, as in transformers)`);
   if (c.overwrite_output_dir && c.resume_from_checkpoint !== undefined && c.resume_from_checkpoint !== false) notes.push('overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)');
+  if (loss && wantsLive(loss.needs) && (purpose === 'precompute-ref' || (c.ref_mode === 'cache' && (purpose !== 'eval' || c.ref_cache !== undefined)) && purpose !== 'sft')) {
+    add(['ref_mode', 'loss_type'], `loss_type ${chosen} weights tokens by the reference’s states in every layer, which no cache holds: it needs ref_mode: live (or adapter_off)${purpose === 'precompute-ref' ? ', and nothing to precompute' : ''}`);
+  }
   if (c.sync_ref_model) {
     if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `moves the reference, and loss_type ${chosen} has none`);
     else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);
@@ -100,6 +103,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     if (purpose === 'eval' && loss?.needs.reference === 'logps' && c.ref_cache !== undefined && c.ref_mode === 'cache') add(['realign', 'ref_mode'], `needs the reference’s whole distribution, and loss_type ${chosen} caches sums: ref_mode: live, or loss_type: epsilon_dpo`);
   }
   if (c.ref_mode !== 'cache' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push(`ref_cache: not used (ref_mode is ${c.ref_mode})`);
+  optimiser(c, given, add, notes);
   lora(c, given, purpose, add, notes);
   if (c.shard) {
     const [i, n] = c.shard.split('/').map(Number) as [number, number];
@@ -110,6 +114,14 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   return { problems, notes };
 }
 
+/** Keys that one optimiser reads and another does not. */
+function optimiser(c: RunConfig, given: Places, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
+  if (c.optim !== 'sgd' && c.sgd_momentum > 0) add(['sgd_momentum', 'optim'], `belongs to optim: sgd, got optim: ${c.optim}`);
+  if (c.optim !== 'sgd' && c.optim !== 'adafactor') return;
+  const unused = (['adam_beta1', 'adam_beta2', 'adam_epsilon'] as const).filter((k) => given.has(k) && c[k] !== defaultOf(k));
+  if (unused.length > 0) notes.push(`${unused.join(', ')}: not used (optim is ${c.optim})`);
+}
+
 /** Keys that say something of adapters alone. */
 const LORA_KEYS = ['lora_r', 'lora_alpha', 'lora_target_modules', 'lora_dropout', 'use_rslora', 'lora_modules_to_save'] as const;
 
@@ -118,7 +130,6 @@ function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<k
   const table = purpose === 'plan' && c.dataset_name === undefined && c.data_files === undefined;
   const trains = purpose === 'train' || purpose === 'sft' || (purpose === 'plan' && !table) || purpose === 'config';
   if (c.use_peft) {
-    if (c.lora_modules_to_save?.length) add(['lora_modules_to_save', 'use_peft'], `modules trained in full beside adapters are not available; leave it out, got ${JSON.stringify(c.lora_modules_to_save)}`);
     if (given.has('lora_dropout') && c.lora_dropout > 0 && c.disable_dropout && purpose !== 'sft') notes.push('lora_dropout: not used (disable_dropout is true, as TRL’s DPO trainer has it too; --disable_dropout false)');
     if (c.sync_ref_model) add(['sync_ref_model', 'use_peft'], 'moves the reference’s weights, which adapters leave frozen; give one of the two');
   } else {

@@ -68,7 +68,11 @@ export const isNeutral = (name: string, value: unknown): boolean =>
 
 /** Values of ours under other names. */
 export const VALUE_ALIASES: Record<string, Record<string, { as: string; why: string }>> = {
-  optim: { adamw_torch_fused: { as: 'adamw_torch', why: 'the same algorithm' }, adamw_hf: { as: 'adamw_torch', why: 'the same algorithm' }, adamw: { as: 'adamw_torch', why: 'the same algorithm' } },
+  optim: {
+    adamw_torch_fused: { as: 'adamw_torch', why: 'the same algorithm' }, adamw_hf: { as: 'adamw_torch', why: 'the same algorithm' }, adamw: { as: 'adamw_torch', why: 'the same algorithm' },
+    adamw_torch_xla: { as: 'adamw_torch', why: 'the same algorithm' }, paged_adamw: { as: 'adamw_torch', why: 'the same algorithm; nothing is paged' }, paged_adamw_32bit: { as: 'adamw_torch', why: 'the same algorithm; nothing is paged' },
+    adamw_bnb_8bit: { as: 'adamw_8bit', why: 'the same algorithm' }, paged_adamw_8bit: { as: 'adamw_8bit', why: 'the same algorithm; nothing is paged' },
+  },
 };
 
 /** Values that other trainers know and edpo does not (yet): refused with the reason instead of a bare list of values. */

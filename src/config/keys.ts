@@ -7,6 +7,7 @@ import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
 import { JUDGE_PROTOCOLS } from '../model/judge/openai/protocols.js';
 import { JUDGE_DTYPES } from '../model/judge/types.js';
+import { OPTIMISER_NAMES } from '../model/optim/index.js';
 import { SCHEDULES } from '../model/train/schedule.js';
 import { SINKS } from '../model/train/sinks/types.js';
 
@@ -50,6 +51,7 @@ export const shape = {
   adapter_name_or_path: key('adapter_name_or_path', 'model', [...COMMANDS], text.optional(), 'folder or hub id of a LoRA adapter on model_name_or_path; for one whose own adapter_config.json names its base, model_name_or_path alone does'),
   ref_model_name_or_path: key('ref_model_name_or_path', 'model', ['train', 'precompute-ref', 'eval', 'eval-winrate', 'generate', 'plan'], text.optional(), 'folder or hub id of the reference; the policy as it starts where absent'),
   chat_template: key('chat_template', 'model', [...DATA, 'generate'], text.optional(), 'Jinja file (or text) instead of the tokenizer’s own chat template'),
+  system_messages: key('system_messages', 'model', [...DATA, 'generate'], z.enum(['template', 'merge']).default('template'), 'template: as the chat template takes them, and Gemma’s refuses them; merge: put before the first user message, an empty line between'),
   save_dtype: key('save_dtype', 'model', ['train', 'sft', 'merge'], z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'format of written weights; auto: as the base stores them (adapters: float32)'),
   use_peft: key('use_peft', 'model', [...LORA, 'precompute-ref'], z.boolean().default(false), 'LoRA: train adapters on frozen weights; the result is an adapter in PEFT’s layout'),
   lora_r: key('lora_r', 'model', LORA, z.int().positive().default(16), 'rank r of the adapters'),
@@ -58,7 +60,7 @@ export const shape = {
   lora_dropout: key('lora_dropout', 'model', LORA, z.number().min(0).lt(1).default(0.05), 'share of the elements of an adapter’s input that fall in training; without effect in train while disable_dropout is true'),
   disable_dropout: key('disable_dropout', 'model', ['train', 'plan'], z.boolean().default(true), 'no dropout in preference training (lora_dropout), as TRL’s DPO has it; sft takes lora_dropout as it is'),
   use_rslora: key('use_rslora', 'model', LORA, z.boolean().default(false), 'scale adapters by α/√r'),
-  lora_modules_to_save: key('lora_modules_to_save', 'model', LORA, list.optional(), 'not available: modules trained in full beside the adapters'),
+  lora_modules_to_save: key('lora_modules_to_save', 'model', LORA, list.optional(), 'modules trained in full beside the adapters, matched by the ends of their paths as in PEFT (lm_head, embed_tokens, norm)'),
   dtype: key('dtype', 'model', MODEL, z.enum(['float32', 'mixed_f16']).default('float32'), 'arithmetic of the run; mixed_f16: products with weights take f16 operands and sum in f32 (tensor cores), all else stays f32 (docs/mixed-precision.md)'),
 
   dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, a folder with files named by split, or a hub id (ORG/NAME or ORG/NAME@REVISION)'),
@@ -69,7 +71,7 @@ export const shape = {
   eval_data_files: key('eval_data_files', 'data', ['train', 'sft', 'precompute-ref', 'plan'], list.optional(), 'evaluation files; the test split of dataset_name where absent'),
   dataset_train_split: key('dataset_train_split', 'data', DATA, text.default('train'), 'beginning of the training files’ names'),
   dataset_test_split: key('dataset_test_split', 'data', DATA, text.default('test'), 'beginning of the evaluation files’ names'),
-  dataset_format: key('dataset_format', 'data', DATA, z.enum(DATASET_FORMATS).default('auto'), 'hf: prompt/chosen/rejected in all TRL’s shapes; hh: Anthropic-HH dialogues; tokenized: prompt_ids, chosen_ids, rejected_ids; auto: by the first row'),
+  dataset_format: key('dataset_format', 'data', DATA, z.enum(DATASET_FORMATS).default('auto'), 'hf: prompt/chosen/rejected in all TRL’s shapes; hh: Anthropic-HH dialogues; tokenized: prompt_ids, chosen_ids, rejected_ids (sdpo: chosen_weights, rejected_weights too); auto: by the first row'),
   tokenization: key('tokenization', 'data', DATA, z.enum(TOKENIZATIONS).default('edpo'), 'edpo: BOS once, EOS not doubled; trl-0.13: as the official code (EOS always appended)'),
   max_length: key('max_length', 'data', DATA, count.default(1024), 'tokens of prompt + one response; 0: no limit'),
   max_prompt_length: key('max_prompt_length', 'data', [...DATA, 'generate'], count.default(512), 'tokens of the prompt, whose end is kept; 0: no limit'),
@@ -108,6 +110,7 @@ export const shape = {
   mi_length: key('mi_length', 'method', PAIRS, z.number().default(0), 'mi_dpo: λ per token of a response in the prior (R-DPO)'),
   mi_margin: key('mi_margin', 'method', PAIRS, z.number().default(0), 'mi_dpo: margin γ, half of it in each side’s prior (SimPO)'),
   mi_average: key('mi_average', 'method', PAIRS, z.boolean().default(false), 'mi_dpo: means over a response’s tokens in place of sums'),
+  mi_weights: key('mi_weights', 'method', PAIRS, z.enum(['none', 'data', 'mapo']).default('none'), 'mi_dpo: weights per token inside the sums: from the data as sdpo has them, or sparsepo’s mask'),
   epsilon: key('epsilon', 'method', PAIRS, z.number().gt(0).lt(1).default(0.01), 'size ε by which β is perturbed'),
   epsilon_check: key('epsilon_check', 'method', PAIRS, z.number().gt(0).lt(1).optional(), 'ε of the monotonicity check; epsilon where absent'),
   epsilon_size: key('epsilon_size', 'method', PAIRS, z.number().gt(0).lt(1).optional(), 'ε of the step in β; epsilon where absent'),
@@ -129,11 +132,12 @@ export const shape = {
   lr_scheduler_kwargs: key('lr_scheduler_kwargs', 'optimiser', TRAINING, z.strictObject({ num_cycles: z.number().positive().optional(), min_lr: z.number().min(0).optional(), min_lr_rate: z.number().min(0).max(1).optional() }).optional(), 'num_cycles, min_lr, min_lr_rate'),
   warmup_ratio: key('warmup_ratio', 'optimiser', TRAINING, z.number().min(0).max(1).default(0), 'share of all steps that warm up; steps are rounded up'),
   warmup_steps: key('warmup_steps', 'optimiser', TRAINING, count.default(0), 'warm-up steps; wins over warmup_ratio'),
-  optim: key('optim', 'optimiser', TRAINING, z.enum(['adamw_torch']).default('adamw_torch'), 'AdamW with decoupled weight decay'),
+  optim: key('optim', 'optimiser', TRAINING, z.enum(OPTIMISER_NAMES).default('adamw_torch'), 'AdamW with f32 moments; adamw_8bit: bitsandbytes’ 8-bit blocks; adafactor: factored, as transformers sets it; sgd'),
+  sgd_momentum: key('sgd_momentum', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0), 'sgd: momentum, as torch’s; 0: none, and nothing is kept of it'),
   adam_beta1: key('adam_beta1', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0.9), 'decay of the first moment'),
   adam_beta2: key('adam_beta2', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0.999), 'decay of the second moment'),
   adam_epsilon: key('adam_epsilon', 'optimiser', TRAINING, z.number().positive().default(1e-8), 'added to the root of the second moment'),
-  weight_decay: key('weight_decay', 'optimiser', TRAINING, z.number().min(0).default(0), 'decoupled decay of matrices (not of norm gains)'),
+  weight_decay: key('weight_decay', 'optimiser', TRAINING, z.number().min(0).default(0), 'decay of matrices (not of norm gains), decoupled but in sgd'),
   max_grad_norm: key('max_grad_norm', 'optimiser', TRAINING, z.number().min(0).default(1), 'global gradient norm is clipped to this; 0: never'),
   num_train_epochs: key('num_train_epochs', 'optimiser', TRAINING, z.number().positive().default(3), 'passes over the data'),
   max_steps: key('max_steps', 'optimiser', TRAINING, z.int().min(-1).default(-1), 'optimiser steps instead of epochs; -1: by epochs'),

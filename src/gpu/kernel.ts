@@ -27,6 +27,8 @@ export interface KernelSpec {
   tune?: Record<string, number>;
   /** Extra WGSL put before the shader (a loss body). */
   prelude?: string;
+  /** Snippets of the shader that another takes the place of, by name. */
+  snippets?: Record<string, string>;
   /** Uses f16 subgroup matrices (src/gpu/matrices.ts). */
   matrices?: boolean;
   /** Words of the shader that WGSL allows no constant for (`row_major`, say), and what stands in their place. */
@@ -84,7 +86,7 @@ export function kernelSource(gpu: Gpu, kernel: Kernel, tune: Record<string, numb
     lines.push(`@group(0) @binding(${i}) var<storage, ${access}> ${b.name}: array<${b.wgslType}>; // ${b.axes.join(' ')}`);
   });
   const stem = kernel.shader ?? kernel.name;
-  let body = unroll(expandShader(stem, gpu.subgroups ? {} : { 'lib/rows': 'lib/rows_serial' }), constants);
+  let body = unroll(expandShader(stem, { ...(gpu.subgroups ? {} : { 'lib/rows': 'lib/rows_serial' }), ...kernel.snippets }), constants);
   for (const [word, text] of Object.entries({ ...kernel.words, ENTRY: entryPoint(stem), ...(kernel.matrices ? { '@SUBGROUP': fixedSubgroup(gpu) } : {}) })) body = body.replaceAll(word, text);
   return `${lines.join('\n')}\n${kernel.prelude ?? ''}\n${prelude}\n${body}`;
 }

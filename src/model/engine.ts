@@ -1,6 +1,5 @@
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { adamw } from '../gpu/ops/adamw.js';
 import { betaUpdate } from '../gpu/ops/beta_update.js';
 import { documentLoss, PAIR_COLUMNS } from '../gpu/ops/document_loss.js';
 import { gradNorm, PARTIAL_SLOTS, stepState } from '../gpu/ops/grad_norm.js';
@@ -16,11 +15,15 @@ import { Activations, BackwardScratch, type KeepMode } from './activations.js';
 import { pack, type BatchCapacity, type Document, type PackedBatch } from './batch/pack.js';
 import { batchAxes, BatchTensors, type BatchAxes } from './batch/tensors.js';
 import { rowKeys } from './batch/row_keys.js';
-import { hasTerms, type LossDefinition, type LossSettings } from './losses/types.js';
+import { hasTerms, wantsLive, type LossDefinition, type LossSettings } from './losses/types.js';
 import { tokenWeights } from './batch/token_weights.js';
 import { Operands, type OperandState } from './operands.js';
+import { optimisers } from './optim/index.js';
+import { OptimiserState } from './optim/state.js';
+import type { Optimiser, OptimiserSettings } from './optim/types.js';
 import { clearNow, type Parameters } from './parameters.js';
 import { longFrom } from './rotary.js';
+import { mapoMask } from './token_mask.js';
 import { backward, forward, type TransformerParts } from './transformer.js';
 
 /** Where the reference's quantities come from. */
@@ -40,6 +43,9 @@ export interface EngineOptions {
   capacity: BatchCapacity;
   training: boolean;
   gradientCheckpointing?: boolean;
+  /** AdamW in f32 where absent. */
+  optimiser?: Optimiser | undefined;
+  optimiserSettings?: OptimiserSettings | undefined;
   /** Columns of a vocabulary tile. */
   tile?: number;
   /** λ of decoding-time realignment: the policy scored is λ f + (1 - λ) r (evaluation with the reference's whole distribution). */
@@ -80,9 +86,6 @@ export interface OptimiserValues {
   maxGradNorm: number;
 }
 
-/** Names a norm gain or bias: no weight decay there, as transformers' Trainer has it. */
-const decays = (shape: number[]): boolean => shape.length > 1;
-
 /**
  * The recorded programs of one run: forward with the loss, backward, optimiser. Everything is allocated when it
  * is built; a step only uploads one packed batch and re-encodes the lists (design 4).
@@ -112,8 +115,10 @@ export class Engine {
   private readonly forwardProgram: Program;
   private readonly backwardProgram: Program | undefined;
   private readonly optimiserProgram: Program | undefined;
-  /** Number of the optimiser step for dropout's masks (`stepKey`). */
-  dropoutKey = 0;
+  /** What the optimiser keeps of what is trained. */
+  readonly optimiserState: OptimiserState | undefined;
+  /** Number of the optimiser step (`stepKey`) for dropout's masks and the rounding of packed weights. */
+  stepKey = 0;
   private readonly pairRing: ReadbackRing;
   private readonly stateRing: ReadbackRing;
 
@@ -128,6 +133,7 @@ export class Engine {
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
     const { needs } = loss;
     if (hasTerms(needs)) this.seqTerms = new Tensor(gpu, 'seq_terms', [Q, TERMS.length]);
+    if (wantsLive(needs) && reference.kind !== 'live') throw new InputError(`${loss.name} weights tokens by the reference’s states, which no cache holds`, '--ref_mode live');
     if (needs.tokenWeights) this.tokenWeights = new Tensor(gpu, 'token_weights', [S, 2]);
     this.coef = new Tensor(gpu, 'coef', [Q, 2]);
     this.pairs = new Tensor(gpu, 'pairs', [P, PAIR_COLUMNS.length]);
@@ -145,7 +151,7 @@ export class Engine {
     this.head = new Head({
       gpu, S, D: spec.D, V: spec.V, mode,
       pieces: table(policy),
-      ...(options.training && policy.trained === policy ? { dPieces: headTable(policy).map((piece) => piece.moments!.grad) } : {}),
+      ...(options.training && headTable(policy)[0]!.moments ? { dPieces: headTable(policy).map((piece) => piece.moments!.grad) } : {}),
       ...(mode === 'hidden' ? { refPieces: table(headParameters!) } : {}),
       rounded: reference.kind === 'cache' && reference.rounded,
       bf16: settings.criterion === 'bf16-trl' && mode === 'hidden',
@@ -194,7 +200,8 @@ export class Engine {
         this.head.backward(b, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: scratch.dHidden, ...(this.refHidden ? { refHidden: this.refHidden } : {}) });
         backward(b, parts, scratch);
       });
-      this.optimiserProgram = this.recordOptimiser(new Program(gpu, 'optimiser'));
+      this.optimiserState = new OptimiserState(gpu, policy.trained, options.optimiser ?? optimisers.adamw_torch, options.optimiserSettings ?? { momentum: 0 });
+      this.optimiserProgram = this.recordOptimiser(new Program(gpu, 'optimiser'), this.optimiserState);
     }
     this.pairRing = new ReadbackRing(gpu, this.pairs.bytes, 4);
     this.stateRing = new ReadbackRing(gpu, this.stepState.bytes + this.betaState.bytes + (this.operands?.lossScale?.bytes ?? 0), 3);
@@ -208,27 +215,22 @@ export class Engine {
     if (longFrom(spec, rows) !== longFrom(this.options.policy.spec, rows)) throw new InputError('policy and reference turn long documents by other rotary angles from different lengths on', '--ref_mode cache');
     const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference');
     const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, softCap: spec.logitSoftCap, ...(this.options.tile ? { tile: this.options.tile } : {}) });
-    forward(p, { spec, parameters, batch: this.batch, acts });
+    const mask = this.options.loss.needs.tokenWeights?.from === 'mapo' ? { afterLayer: mapoMask(gpu, this.axes, this.batch, spec.L, this.tokenWeights!) } : {};
+    forward(p, { spec, parameters, batch: this.batch, acts, ...mask });
     head.forward(p, { hidden: acts.hidden, labels: this.batch.labels });
     takeColumn(p, { x: head.stats, y: this.refLogps! }, 0);
     if (this.refHidden) p.copy(acts.hidden, this.refHidden);
   }
 
-  private recordOptimiser(p: Program): Program {
+  private recordOptimiser(p: Program, state: OptimiserState): Program {
     const { gpu, policy, settings } = this.options;
     const { pieces } = policy.trained;
     const partials = new Tensor(gpu, 'grad_norm partials', [pieces.length * PARTIAL_SLOTS]);
     clearNow(partials);
     pieces.forEach((piece, i) => gradNorm(p, { grad: piece.moments!.grad, partials }, i * PARTIAL_SLOTS));
     stepState(p, { partials, stepState: this.stepState }, { maxNorm: scalar('maxGradNorm'), beta1: scalar('beta1'), beta2: scalar('beta2'), oneMinusBeta1: scalar('oneMinusBeta1'), oneMinusBeta2: scalar('oneMinusBeta2') });
-    for (const piece of pieces) {
-      const { grad, m, v } = piece.moments!;
-      adamw(p, { value: piece.value, grad, m, v, stepState: this.stepState }, {
-        lr: scalar('lr'), beta1: scalar('beta1'), beta2: scalar('beta2'), oneMinusBeta1: scalar('oneMinusBeta1'), oneMinusBeta2: scalar('oneMinusBeta2'),
-        epsilon: scalar('adamEpsilon'), weightDecay: decays(piece.parameter.shape) ? scalar('weightDecay') : 0,
-      });
-      p.clear(grad);
-    }
+    state.record(p, this.stepState);
+    for (const piece of pieces) p.clear(piece.moments!.grad);
     betaUpdate(p, { betaState: this.betaState, stepCounts: this.stepCounts, stepState: this.stepState }, settings);
     this.operands?.recordStep(p, this.stepState, policy);
     return p;
@@ -240,7 +242,7 @@ export class Engine {
     return this;
   }
 
-  /** Sets β (start of a run, evaluation) and, on resume, what AdamW counts and the scales of mixed precision. */
+  /** Sets β (start of a run, evaluation) and, on resume, what the optimiser counts and the scales of mixed precision. */
   setState(beta: number, step?: Float32Array, operands?: OperandState): void {
     this.betaState.write(Float32Array.of(beta, 0, 0, 0));
     if (step) this.stepState.write(step);
@@ -249,7 +251,7 @@ export class Engine {
     this.measure = false;
   }
 
-  /** AdamW's counters as they stand (checkpoints). */
+  /** The optimiser's counters as they stand (checkpoints). */
   readStepState(): Promise<Float32Array> {
     return debugRead(this.stepState);
   }
@@ -267,7 +269,7 @@ export class Engine {
       if (reference.hidden && this.refHidden) this.refHidden.write(reference.hidden);
     }
     const weights = loss.needs.tokenWeights;
-    if (weights) this.tokenWeights!.write(tokenWeights(documents, weights));
+    if (weights?.from === 'data' || weights?.from === 'length') this.tokenWeights!.write(tokenWeights(documents, weights));
     const values: StepValues = { ...batch.values, invCount, perToken, training: train ? 1 : 0, measureScales: this.measure ? 1 : 0, ...this.dropoutValues(documents, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
     this.batch.upload(encoder, batch);
@@ -285,7 +287,7 @@ export class Engine {
     const { dropout } = this.acts.lora ?? {};
     if (!dropout) return {};
     dropout.keys.write(rowKeys(documents));
-    return { dropout: train ? this.options.policy.adapters!.dropout : 0, dropoutKey: this.dropoutKey };
+    return { dropout: train ? this.options.policy.adapters!.dropout : 0, dropoutKey: this.stepKey };
   }
 
   /** What a training micro-batch of these documents dispatches, forward and backward; nothing runs (tests, benchmarks). */
@@ -295,11 +297,11 @@ export class Engine {
     return [...this.forwardProgram.dispatches(all), ...(this.backwardProgram?.dispatches(all) ?? [])];
   }
 
-  /** Submits clipping, AdamW and the β update; the returned function waits for the record. */
+  /** Submits clipping, the optimiser's update and that of β; the returned function waits for the record. */
   optimise(o: OptimiserValues & { weightDecay: number }): () => Promise<StepRecord> {
     const { gpu } = this.options;
     const encoder = gpu.device.createCommandEncoder({ label: 'optimiser step' });
-    this.optimiserProgram!.encode(encoder, optimiserScalars(o));
+    this.optimiserProgram!.encode(encoder, optimiserScalars(o, this.stepKey));
     this.measure = false;
     const { lossScale } = this.operands ?? {};
     const read = this.stateRing.capture(encoder, [this.stepState, this.betaState, ...(lossScale ? [lossScale] : [])]);
@@ -318,7 +320,7 @@ export class Engine {
     const batch = pack(documents, loss.needs.scored === 'all');
     const encoder = gpu.device.createCommandEncoder({ label: 'profiled step' });
     this.batch.upload(encoder, batch);
-    const values = { ...batch.values, invCount, perToken: 0, training: 1, measureScales: this.measure ? 1 : 0, ...this.dropoutValues(documents, true), ...optimiserScalars(o) };
+    const values = { ...batch.values, invCount, perToken: 0, training: 1, measureScales: this.measure ? 1 : 0, ...this.dropoutValues(documents, true), ...optimiserScalars(o, this.stepKey) };
     for (const program of [this.forwardProgram, this.backwardProgram!, this.optimiserProgram!]) program.encode(encoder, values, profiler);
     const read = profiler.finish(encoder);
     gpu.device.queue.submit([encoder.finish()]);
@@ -326,9 +328,9 @@ export class Engine {
   }
 }
 
-const optimiserScalars = (o: OptimiserValues & { weightDecay: number }): StepValues => ({
+const optimiserScalars = (o: OptimiserValues & { weightDecay: number }, stepKey: number): StepValues => ({
   lr: o.lr, beta1: o.beta1, beta2: o.beta2, oneMinusBeta1: 1 - o.beta1, oneMinusBeta2: 1 - o.beta2,
-  adamEpsilon: o.epsilon, weightDecay: o.weightDecay, maxGradNorm: o.maxGradNorm,
+  adamEpsilon: o.epsilon, weightDecay: o.weightDecay, maxGradNorm: o.maxGradNorm, stepKey,
 });
 
 /** The table the head projects with: the embedding where tied. */

@@ -4,7 +4,7 @@ import type { Tensor } from '../gpu/tensor.js';
 import { keyedUniform } from './data/order.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec, type StoredAs } from './families/spec.js';
 import { joinStored, readStored } from './files/stored.js';
-import { Parameters, type Piece } from './parameters.js';
+import { Parameters, type Parameter, type Piece } from './parameters.js';
 
 /** A run's adapters, or a folder's: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ on the weights `targets`, A [r, I], B [O, r]. */
 export interface LoraSettings {
@@ -14,21 +14,25 @@ export interface LoraSettings {
   rslora: boolean;
   /** Names of matrices as AutoModelForCausalLM has them (a fused one is one), in the order of the forward pass. */
   targets: string[];
+  /** Names of tensors trained in full beside them (PEFT's modules_to_save), so too; absent where there are none. */
+  saved?: string[];
 }
+/** One of an adapter's matrices, or a tensor trained in full. */
+export type AdapterSide = 'A' | 'B' | 'saved';
 
 /** What the product of B and A is multiplied by. */
-export const loraScale = ({ r, alpha, rslora }: Omit<LoraSettings, 'targets'>): number => alpha / (rslora ? Math.sqrt(r) : r);
+export const loraScale = ({ r, alpha, rslora }: Pick<LoraSettings, 'r' | 'alpha' | 'rslora'>): number => alpha / (rslora ? Math.sqrt(r) : r);
 
 const WEIGHT = '.weight';
-/** `model.layers.0.self_attn.q_proj.weight` → its module, as PEFT names it. */
-export const moduleOf = (weight: string): string => weight.slice(0, -WEIGHT.length);
-/** Name of one of an adapter's two matrices in adapter_model.safetensors. */
-export const adapterName = (weight: string, side: 'A' | 'B'): string => `base_model.model.${moduleOf(weight)}.lora_${side}.weight`;
+/** `model.layers.0.self_attn.q_proj.weight` (or its bias) → its module, as PEFT names it. */
+export const moduleOf = (tensor: string): string => tensor.slice(0, tensor.lastIndexOf('.'));
+/** Name in adapter_model.safetensors of one of an adapter's two matrices, or of a tensor trained in full. */
+export const adapterName = (weight: string, side: AdapterSide): string => (side === 'saved' ? `base_model.model.${weight}` : `base_model.model.${moduleOf(weight)}.lora_${side}.weight`);
 
 /** The matrix that a parameter is, or is a part of: the name of it in the whole model, also where the files are those of a bare decoder. */
-function matrixOf({ stored, prefix }: ModelSpec, parameter: string): string {
+function matrixOf({ stored, prefix, names }: ModelSpec, parameter: string): string {
   const name = stored?.[parameter]?.name ?? parameter;
-  return prefix !== undefined && !name.startsWith(prefix) ? prefix + name : name;
+  return prefix !== undefined && name !== names.head && !name.startsWith(prefix) ? prefix + name : name;
 }
 
 /** The parameters that may carry an adapter: every matrix inside a layer. */
@@ -71,6 +75,41 @@ export function loraTargets(spec: ModelSpec, modules: string[] | undefined): str
   return all.filter((weight) => wanted.some((name) => matches(weight, name)));
 }
 
+/**
+ * The tensors that `lora_modules_to_save` names: every one of the modules whose path ends with a name, as PEFT matches them ("norm" is also
+ * "input_layernorm").
+ * @param targets weights with adapters, which cannot be trained in full too
+ * @throws InputError where a name matches nothing, or something that cannot be trained by itself
+ */
+export function savedTensors(spec: ModelSpec, modules: string[], targets: string[]): string[] {
+  const all = parameterSpecs(spec).map((p) => ({ parameter: p.name, name: matrixOf(spec, p.name) }));
+  const matched = (module: string) => all.filter(({ name }) => moduleOf(name).endsWith(module));
+  const hint = 'leave it out of --lora_modules_to_save';
+  const lost = modules.filter((m) => m === '' || matched(m).length === 0);
+  if (lost.length > 0) {
+    const ends = [...new Set(all.map(({ name }) => moduleOf(name).split('.').at(-1)!))];
+    const head = spec.tied && lost.some((m) => spec.names.head === `${m}.weight`);
+    throw new InputError(`lora_modules_to_save: ${lost.join(', ')} match${lost.length === 1 ? 'es' : ''} no module of this ${spec.modelType} model${head ? ', whose head is its embedding' : ''}; there are ${ends.join(', ')}`, hint);
+  }
+  const found = all.filter(({ name }) => modules.some((m) => moduleOf(name).endsWith(m)));
+  for (const { parameter, name } of found) {
+    const why = targets.includes(name) ? 'has an adapter; it cannot be trained in full too'
+      : spec.stored?.[parameter] ? 'is fused or transposed in the checkpoint; such a tensor takes adapters only'
+        : spec.tied && parameter === spec.names.embed ? 'is embedding and head in one, and PEFT would part them' : undefined;
+    if (why) throw new InputError(`lora_modules_to_save: ${moduleOf(name)} ${why}`, hint);
+  }
+  return found.map(({ name }) => name);
+}
+
+/** The tensors trained in full, as they lie in the adapter's file. */
+function savedSpecs(spec: ModelSpec, saved: string[] | undefined): ParameterSpec[] {
+  if (!saved) return [];
+  return parameterSpecs(spec).filter((p) => saved.includes(matrixOf(spec, p.name))).map((p) => ({ ...p, name: adapterName(matrixOf(spec, p.name), 'saved') }));
+}
+
+/** The name in the adapter's settings of a parameter that is trained in full; undefined where it is not. */
+export const savedOf = (spec: ModelSpec, { saved }: Pick<LoraSettings, 'saved'>, parameter: string): string | undefined => (saved?.includes(matrixOf(spec, parameter)) ? matrixOf(spec, parameter) : undefined);
+
 /** Name of the B of a parameter: PEFT's, or that of a part of PEFT's. */
 const partName = (spec: ModelSpec, parameter: string): string => adapterName(spec.stored?.[parameter] ? parameter : matrixOf(spec, parameter), 'B');
 
@@ -78,7 +117,7 @@ const partName = (spec: ModelSpec, parameter: string): string => adapterName(spe
  * The tensors as they lie on the GPU: a fused matrix has one A, and a B for each of its parts, because the parts' products are apart; `stored` says which rows of
  * PEFT's B those are.
  */
-export function adapterParameters(spec: ModelSpec, { r, targets }: Pick<LoraSettings, 'r' | 'targets'>): { list: ParameterSpec[]; stored: Record<string, StoredAs> } {
+export function adapterParameters(spec: ModelSpec, { r, targets, saved }: Pick<LoraSettings, 'r' | 'targets' | 'saved'>): { list: ParameterSpec[]; stored: Record<string, StoredAs> } {
   const stored: Record<string, StoredAs> = {};
   const list = new Map<string, ParameterSpec>();
   for (const p of matrices(spec)) {
@@ -90,7 +129,7 @@ export function adapterParameters(spec: ModelSpec, { r, targets }: Pick<LoraSett
     const s = spec.stored?.[p.name];
     if (s) stored[b] = { ...s, name: adapterName(weight, 'B'), transposed: false };
   }
-  return { list: [...list.values()], stored };
+  return { list: [...list.values(), ...savedSpecs(spec, saved)], stored };
 }
 
 /** A [r, I] and rows of B [O, r] of a parameter, if it has an adapter; `read` gives whole tensors as PEFT has them. */
@@ -102,17 +141,17 @@ export function adapterOf(spec: ModelSpec, { r, targets }: LoraSettings, paramet
   return { a: read(weight, 'A'), b: readStored({ stored }, b, (q, from = 0, n = q.shape[0]!) => read(weight, 'B').subarray(from * r, (from + n) * r), first, rows) };
 }
 
-/** The tensors of these adapters, named as PEFT does: per target A [r, I], then B [O, r]. */
-export function adapterSpecs(spec: ModelSpec, { r, targets }: Pick<LoraSettings, 'r' | 'targets'>): ParameterSpec[] {
+/** The tensors of these adapters, named as PEFT does: per target A [r, I], then B [O, r]; then what is trained in full. */
+export function adapterSpecs(spec: ModelSpec, { r, targets, saved }: Pick<LoraSettings, 'r' | 'targets' | 'saved'>): ParameterSpec[] {
   const shapes = new Map(adaptable(spec).map((p) => [p.name, p.shape as [number, number]]));
-  return targets.flatMap((weight) => {
+  return [...targets.flatMap((weight) => {
     const [O, I] = shapes.get(weight)!;
     return [{ name: adapterName(weight, 'A'), shape: [r, I], table: false }, { name: adapterName(weight, 'B'), shape: [O, r], table: false }];
-  });
+  }), ...savedSpecs(spec, saved)];
 }
 
-/** Numbers in all the adapters. */
-export const adapterCount = (spec: ModelSpec, o: Pick<LoraSettings, 'r' | 'targets'>): number => adapterSpecs(spec, o).reduce((n, p) => n + p.shape[0]! * p.shape[1]!, 0);
+/** Numbers in all the adapters and the tensors trained in full. */
+export const adapterCount = (spec: ModelSpec, o: Pick<LoraSettings, 'r' | 'targets' | 'saved'>): number => adapterSpecs(spec, o).reduce((n, p) => n + p.shape.reduce((a, b) => a * b, 1), 0);
 
 /** Key of the random numbers of A, so that they are none of the data order's. */
 const INIT_KEY = 0x10a4;
@@ -169,12 +208,22 @@ export class Adapters {
     return this.byParameter.get(parameter);
   }
 
-  /** Fills them; `read` gives A or B of a matrix as PEFT has it, row-major. */
-  async load(read: (weight: string, side: 'A' | 'B', shape: number[]) => Float32Array): Promise<void> {
+  /** A parameter of the model that is trained in full here, if it is. */
+  saved(parameter: string): Parameter | undefined {
+    const name = savedOf(this.spec, this.settings, parameter);
+    return name === undefined ? undefined : this.parameters.get(adapterName(name, 'saved'));
+  }
+
+  /** Fills them; `read` gives A or B of a matrix as PEFT has it, row-major, or the whole of a tensor trained in full. */
+  async load(read: (weight: string, side: AdapterSide, shape: number[]) => Float32Array): Promise<void> {
     const { stored } = adapterParameters(this.spec, this.settings);
-    const values = new Map(this.settings.targets.flatMap((weight) => (['A', 'B'] as const).map((side) => [adapterName(weight, side), [weight, side] as const] as const)));
+    const { targets, saved = [] } = this.settings;
+    const values = new Map([...targets.flatMap((w) => [[w, 'A'], [w, 'B']] as const), ...saved.map((w) => [w, 'saved'] as const)].map(([w, side]) => [adapterName(w, side), [w, side] as const]));
     const shapes = new Map(adapterSpecs(this.spec, this.settings).map((p) => [p.name, p.shape]));
-    await this.parameters.load((p) => readStored({ stored }, p, (q, first = 0, rows = q.shape[0]!) => read(...values.get(q.name)!, shapes.get(q.name)!).subarray(first * q.shape[1]!, (first + rows) * q.shape[1]!)));
+    await this.parameters.load((p, first, rows) => readStored({ stored }, p, (q, at = 0, n = q.shape[0]!) => {
+      const width = q.shape[1] ?? 1;
+      return read(...values.get(q.name)!, shapes.get(q.name)!).subarray(at * width, (at + n) * width);
+    }, first, rows));
   }
 
   /** The A or B of this name, as PEFT has it. */

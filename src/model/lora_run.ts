@@ -2,10 +2,10 @@ import type { CliIo } from '../cli/io.js';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { parameterCount } from './families/spec.js';
+import { parameterCount, parameterSpecs, type ModelSpec } from './families/spec.js';
 import { writeAdapterFolder } from './files/adapter_writer.js';
 import { writeModelFolder } from './files/hf_folder.js';
-import { adapterCount, Adapters, initialAdapter, loraScale, loraTargets, moduleOf, type LoraSettings } from './lora.js';
+import { adapterCount, adapterParameters, Adapters, initialAdapter, loraScale, loraTargets, moduleOf, savedOf, savedTensors, type LoraSettings } from './lora.js';
 import type { LoraMemory } from './memory_advice.js';
 import type { Parameters } from './parameters.js';
 import { loadWeights, type Inputs } from './session.js';
@@ -17,11 +17,18 @@ export function loraOf(config: RunConfig, { policy }: Inputs, io: CliIo): LoraSe
     if (adapter) throw new InputError(`${adapter.folder.path} is a LoRA adapter, and this run would train all weights`, '--use_peft true continues the adapter; edpo merge makes a whole model of it');
     return undefined;
   }
-  const lora = adapter?.settings ?? { r: config.lora_r, alpha: config.lora_alpha, rslora: config.use_rslora, targets: loraTargets(spec, config.lora_target_modules) };
+  const lora = adapter?.settings ?? loraSettings(spec, config);
   const names = [...new Set(lora.targets.map((t) => moduleOf(t).split('.').at(-1)!))];
   if (adapter) io.say(`continuing the adapter ${adapter.folder.path}; rank, alpha and modules are its own`);
-  io.say(`LoRA: r ${lora.r}, scale ${Number(loraScale(lora).toPrecision(4))}, on ${lora.targets.length} matrices (${names.join(', ')}): ${adapterCount(spec, lora)} of ${parameterCount(spec)} parameters are trained`);
+  io.say(`LoRA: r ${lora.r}, scale ${Number(loraScale(lora).toPrecision(4))}, on ${lora.targets.length} matrices (${names.join(', ')}): ${adapterCount(spec, lora)} of ${parameterCount(spec)} parameters are trained${lora.saved ? `, ${[...new Set(lora.saved.map((t) => moduleOf(t).split('.').at(-1)!))].join(', ')} in full` : ''}`);
   return lora;
+}
+
+/** New adapters by the configuration. @throws InputError where modules match nothing */
+export function loraSettings(spec: ModelSpec, c: RunConfig): LoraSettings {
+  const targets = loraTargets(spec, c.lora_target_modules);
+  const saved = c.lora_modules_to_save?.length ? { saved: savedTensors(spec, c.lora_modules_to_save, targets) } : {};
+  return { r: c.lora_r, alpha: c.lora_alpha, rslora: c.use_rslora, targets, ...saved };
 }
 
 /** Is the reference the run's own frozen base? */
@@ -31,7 +38,7 @@ export const sharesBase = ({ policy, reference }: Inputs, lora: LoraSettings | u
 export const dropoutOf = (c: RunConfig): number => (c.loss_type !== 'sft' && c.disable_dropout ? 0 : c.lora_dropout);
 
 export const loraMemory = (config: RunConfig, inputs: Inputs, lora: LoraSettings | undefined): LoraMemory =>
-  lora && { rank: lora.r, dropout: dropoutOf(config) > 0, parameters: adapterCount(inputs.policy.spec, lora), shared: sharesBase(inputs, lora) };
+  lora && { rank: lora.r, dropout: dropoutOf(config) > 0, parameters: adapterCount(inputs.policy.spec, lora), list: adapterParameters(inputs.policy.spec, lora).list, shared: sharesBase(inputs, lora) };
 
 /** The policy to train and its weights without adapters: the same model where all weights are trained. */
 export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: LoraSettings | undefined, config: RunConfig): Promise<{ policy: Parameters; base: Parameters }> {
@@ -39,7 +46,10 @@ export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: Lor
   if (!lora) return { policy: base, base };
   const adapters = new Adapters(gpu, folder.spec, lora, true, dropoutOf(config));
   const from = folder.adapter?.folder;
-  await adapters.load((weight, side, shape) => from?.read(weight, side) ?? initialAdapter(folder.spec, weight, side, shape, config.seed));
+  const { spec } = folder;
+  // What is trained in full begins as the base has it.
+  const own = new Map(parameterSpecs(spec).map((p) => [savedOf(spec, lora, p.name), p]));
+  await adapters.load((weight, side, shape) => from?.read(weight, side) ?? (side === 'saved' ? folder.base.readF32(own.get(weight)!) : initialAdapter(spec, weight, side, shape, config.seed)));
   gpu.check();
   return { policy: base.with(adapters), base };
 }

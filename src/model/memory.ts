@@ -23,6 +23,8 @@ export interface MemoryOptions {
   /** Floats per scored row for a loss's terms and token weights. */
   terms?: number | undefined;
   tile?: number;
+  /** Bytes the optimiser keeps; those of AdamW in f32 where absent. */
+  optimiser?: number | undefined;
   /** Only adapters are trained: their rank, how many numbers they hold, and whether elements of their inputs fall. */
   lora?: { rank: number; parameters: number; dropout?: boolean } | undefined;
   /** The reference's weights are the policy's frozen ones. */
@@ -39,9 +41,10 @@ function copies({ D, H, G, C, F, V, L, names }: ModelSpec, tile: MatrixTile, lay
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
-export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0, tile, lora, sharedReference, mixed }: MemoryOptions): MemoryPlan {
+export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0, tile, optimiser, lora, sharedReference, mixed }: MemoryOptions): MemoryPlan {
   const { D, H, G, C, F, V, L } = spec;
   const P = parameterCount(spec);
+  const trained = lora?.parameters ?? P;
   const width = Math.min(tile ?? HEAD_TILE, V);
   const names = spec.names.layers[0]!;
   const [headNorm, postNorm] = [names.qNorm !== undefined, names.postNorm1 !== undefined];
@@ -56,7 +59,7 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0,
   const parts: Record<string, number> = {
     'weights': P * 4,
     ...(lora ? { 'adapters': lora.parameters * 4 } : {}),
-    ...(keep === 'forward' ? {} : { 'gradients and Adam moments': (lora?.parameters ?? P) * 12 }),
+    ...(keep === 'forward' ? {} : { 'gradients': trained * 4, 'optimiser state': optimiser ?? trained * 8 }),
     'activations': (activations(keep) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
     ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (wide + 1) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
     'head': head * 4,

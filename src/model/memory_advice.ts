@@ -1,18 +1,21 @@
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import { tileFor } from '../gpu/matrices.js';
-import type { ModelSpec } from './families/spec.js';
+import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import { hasTerms, type LossDefinition } from './losses/types.js';
 import { memoryPlan, type MemoryPlan } from './memory.js';
+import { optimisers } from './optim/index.js';
+import { optimiserSettings } from './optim/settings.js';
+import { optimiserBytes } from './optim/state.js';
 import { bytesText } from './reference.js';
 
-type Keys = Pick<RunConfig, 'dtype' | 'token_budget' | 'gradient_checkpointing' | 'ref_mode' | 'ref_cache_dtype'>;
+type Keys = Pick<RunConfig, 'dtype' | 'token_budget' | 'gradient_checkpointing' | 'ref_mode' | 'ref_cache_dtype' | 'optim' | 'sgd_momentum'>;
 
 /** Before the adapter is known: operands padded as for matrices of 16 x 16 x 16, which pads at least as far as any other. */
 const USUAL_TILE = tileFor({ MM: 16, MN: 16, MK: 16, SG: 32 }, { workgroupInvocations: 1024, workgroupBytes: 32768 });
 
 /** What a LoRA run holds besides: `shared` where the reference is its own frozen base. */
-export type LoraMemory = { rank: number; parameters: number; dropout: boolean; shared: boolean } | undefined;
+export type LoraMemory = { rank: number; parameters: number; list: ParameterSpec[]; dropout: boolean; shared: boolean } | undefined;
 
 /** The plan of a training run with these keys. @param rows of a micro-batch, where they are others than the budget's */
 export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, lora: LoraMemory, rows = c.token_budget): MemoryPlan {
@@ -22,7 +25,7 @@ export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, l
     reference: needs === 'none' ? 'none' : c.ref_mode !== 'cache' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
     rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
     terms: hasTerms(loss.needs) ? 8 + (loss.needs.tokenWeights ? 2 : 0) + (loss.needs.sharpness ? 2 : 0) + (loss.needs.refEntropy ? 4 : 0) : 0,
-    lora, sharedReference: lora?.shared,
+    lora, sharedReference: lora?.shared, optimiser: optimiserBytes(optimisers[c.optim], lora?.list ?? parameterSpecs(spec), spec, optimiserSettings(c)),
     ...(c.dtype === 'mixed_f16' ? { mixed: USUAL_TILE } : {}),
   });
 }
@@ -71,6 +74,6 @@ export function requireMemory(spec: ModelSpec, loss: LossDefinition, c: Keys & P
   const lines = changes.map((x, i) => `${i === 0 ? '' : 'and '}${x.flags}: ${bytesText(x.total)} (${x.cost})`);
   throw new InputError(
     `the plan takes ${bytesText(memory.total)} on the GPU, gpu_memory is ${bytesText(limit)}`,
-    [...lines, ...(fits ? [] : [`${changes.length === 0 ? 'no setting saves anything' : 'that is still too much'}: ${bytesText(memory.parts['weights']! + (memory.parts['gradients and Adam moments'] ?? 0))} are weights, gradients and Adam moments; ${lora ? '' : '--use_peft true (LoRA), '}a smaller model or a larger card`])].join('; '),
+    [...lines, ...(fits ? [] : [`${changes.length === 0 ? 'no setting saves anything' : 'that is still too much'}: ${bytesText(memory.parts['weights']! + (memory.parts['gradients'] ?? 0) + (memory.parts['optimiser state'] ?? 0))} are weights, gradients and optimiser state; ${lora ? '' : '--use_peft true (LoRA), '}a smaller model or a larger card`])].join('; '),
   );
 }

@@ -74,7 +74,7 @@ export class Operands {
    */
   constructor(readonly gpu: Gpu, tile: MatrixTile, models: Parameters[], o: { rows: number; headTile: number; states: number; training: boolean }) {
     let slots = 0;
-    const distinct = models.filter((m, i) => models.findIndex((n) => n.list === m.list) === i);
+    const distinct = [...new Set(models)];
     for (const parameters of distinct) slots = this.describe(parameters, slots);
     this.firstGradient = slots;
     for (const site of this.sites) site.gradient = o.training && site.parameters === distinct[0] ? slots++ : site.input;
@@ -131,7 +131,7 @@ export class Operands {
 
   /** Records making the f16 copies of a model's weights (after AdamW, after the reference moved). */
   pack(p: Program, parameters: Parameters): void {
-    const mine = this.sites.filter((s) => s.parameters.list === parameters.list);
+    const mine = this.sites.filter((s) => s.parameters === parameters);
     this.store.pack(p, mine.flatMap((s) => s.parameters.get(s.name).pieces.map((piece) => piece.value)));
   }
 
@@ -174,10 +174,11 @@ export class Operands {
   }
 
   /** Records what follows an optimiser step: the loss scale, the gradients' scales, the trained weights' copies. */
-  recordStep(p: Program, stepState: Tensor, trained: Parameters): void {
+  recordStep(p: Program, stepState: Tensor, policy: Parameters): void {
     const { scales, peaks, lossScale } = this.store;
     updateOperandScales(p, { stepState, scales, running: this.running!, peaks: peaks!, lossScale: lossScale! }, this.firstGradient);
-    if (trained.trained === trained) this.pack(p, trained);
+    const moved = this.sites.filter((s) => s.parameters === policy).flatMap((s) => s.parameters.get(s.name).pieces).filter((piece) => piece.moments);
+    this.store.pack(p, moved.map((piece) => piece.value));
   }
 
   /** [4]: the loss scale and its clean steps; read with every step. */

@@ -4,11 +4,9 @@ import { Tensor } from '../gpu/tensor.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import type { Adapters } from './lora.js';
 
-/** What AdamW keeps beside a value; absent for a frozen model. */
+/** What a trained value has beside it; absent for a frozen model. What an optimiser keeps is in `optim/state.ts`. */
 export interface Moments {
   grad: Tensor;
-  m: Tensor;
-  v: Tensor;
 }
 
 /** One GPU tensor of a parameter: the whole of it, or one piece (rows `first` ...) of a vocabulary table. */
@@ -28,7 +26,7 @@ export function splitRows(V: number, D: number, limit: number): Array<{ first: n
   return Array.from({ length: Math.ceil(V / most) }, (_, i) => ({ first: i * most, rows: Math.min(most, V - i * most) }));
 }
 
-/** All weights of one model on the GPU, master values in f32, and for a trained model gradients and Adam moments. */
+/** All weights of one model on the GPU, master values in f32, and for a trained model gradients. */
 export class Parameters {
   readonly list: Parameter[];
   private readonly byName: Map<string, Parameter>;
@@ -48,21 +46,20 @@ export class Parameters {
       const pieces = split.map(({ first, rows }, i) => {
         const shape = p.shape.length === 2 ? [rows, width] : [rows];
         const name = split.length > 1 ? `${label}.${p.name}#${i}` : `${label}.${p.name}`;
-        const zeroed = (kind: string): Tensor => {
-          const tensor = new Tensor(gpu, `${kind} ${name}`, shape);
-          clearNow(tensor);
-          return tensor;
-        };
         const value = new Tensor(gpu, name, shape);
-        return { first, value, moments: trainable ? { grad: zeroed('d'), m: zeroed('m'), v: zeroed('v') } : undefined };
+        if (!trainable) return { first, value, moments: undefined };
+        const grad = new Tensor(gpu, `d ${name}`, shape);
+        clearNow(grad);
+        return { first, value, moments: { grad } };
       });
       return { ...p, pieces };
     });
     this.byName = new Map(this.list.map((p) => [p.name, p]));
   }
 
+  /** A parameter; the one that adapters train in full in its place, where there is that. */
   get(name: string): Parameter {
-    const found = this.byName.get(name);
+    const found = this.adapters?.saved(name) ?? this.byName.get(name);
     if (!found) throw new Error(`no parameter ${name}`);
     return found;
   }
@@ -104,18 +101,18 @@ export class Parameters {
   }
 
   /** Reads rows [first, first + rows) of a parameter back (checkpoints). */
-  async read(name: string, kind: 'value' | 'm' | 'v' | 'grad' = 'value'): Promise<Float32Array> {
+  async read(name: string, kind: 'value' | 'grad' = 'value'): Promise<Float32Array> {
     const parameter = this.get(name);
     const out = new Float32Array(parameter.shape.reduce((a, b) => a * b, 1));
     const width = parameter.shape.length === 2 ? parameter.shape[1]! : 1;
     for (const piece of parameter.pieces) {
-      out.set(await debugRead(kind === 'value' ? piece.value : piece.moments![kind]), piece.first * width);
+      out.set(await debugRead(kind === 'value' ? piece.value : piece.moments!.grad), piece.first * width);
     }
     return out;
   }
 
   get bytes(): number {
-    return this.pieces.reduce((n, p) => n + p.value.bytes * (p.moments ? 4 : 1), 0);
+    return this.pieces.reduce((n, p) => n + p.value.bytes * (p.moments ? 2 : 1), 0);
   }
 
   destroy(): void {

@@ -1,7 +1,7 @@
 import type { RunConfig } from '../config/keys.js';
 import { parameterCount, type ModelSpec } from './families/spec.js';
-import { adapterCount, loraTargets, moduleOf } from './lora.js';
-import { dropoutOf } from './lora_run.js';
+import { adapterCount, adapterParameters, loraTargets, moduleOf } from './lora.js';
+import { dropoutOf, loraSettings } from './lora_run.js';
 import type { MemoryPlan } from './memory.js';
 import { trainingMemory, type LoraMemory } from './memory_advice.js';
 import { lossOf } from './session.js';
@@ -20,6 +20,7 @@ export interface Setup {
 /** Ways to train, dearest first. A format of weights, moments or activations enters the table as the keys that choose it. */
 export const SETUPS: Setup[] = [
   { name: 'full', keys: { use_peft: false } },
+  { name: 'full, 8-bit AdamW', keys: { use_peft: false, optim: 'adamw_8bit' } },
   { name: 'LoRA', keys: { use_peft: true } },
 ];
 
@@ -37,8 +38,8 @@ export interface PlanRow {
 /** The adapters of a setup, whose reference is their own base unless another is named. */
 function loraOf(spec: ModelSpec, c: RunConfig): LoraMemory {
   if (!c.use_peft) return undefined;
-  const parameters = adapterCount(spec, { r: c.lora_r, targets: loraTargets(spec, c.lora_target_modules) });
-  return { rank: c.lora_r, parameters, dropout: dropoutOf(c) > 0, shared: c.ref_model_name_or_path === undefined };
+  const lora = loraSettings(spec, c);
+  return { rank: c.lora_r, parameters: adapterCount(spec, lora), list: adapterParameters(spec, lora).list, dropout: dropoutOf(c) > 0, shared: c.ref_model_name_or_path === undefined };
 }
 
 /** The published cards, and the one a run has. */

@@ -37,7 +37,7 @@ export async function openInputs(config: RunConfig, io: CliIo): Promise<Inputs> 
     throw new InputError(`policy and reference have different vocabularies: ${policy.spec.V} and ${reference.spec.V} ids`, 'the reference must share the policy’s tokenizer');
   }
   const tokenizer = await loadTokenizer(policy.tokenizerPath, policy.path);
-  return { policy, baseName, reference, tokenizer, template: chatTemplate(config.chat_template, tokenizer.chatTemplate, tokenizer.special) };
+  return { policy, baseName, reference, tokenizer, template: chatTemplate(config.chat_template, tokenizer.chatTemplate, tokenizer.special, config.system_messages === 'merge') };
 }
 
 /** Reads, checks and tokenises one split; says what became of the rows. */
@@ -49,6 +49,7 @@ export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train
     files: await localDataset(choice, config, io), format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
     maxLength: config.max_length, maxPromptLength: config.max_prompt_length, truncation: config.truncation_mode, badRows: config.bad_rows,
     vocabSize: inputs.policy.spec.V, maxSamples: split === 'train' ? config.max_train_samples : config.max_eval_samples, keepText,
+    weighted: sides === 2 && lossOf(config).needs.tokenWeights?.from === 'data',
   });
   for (let i = 0; i < store.count; i++) requirePositions(inputs.policy.spec, store.promptLengths[i]! + Math.max(...store.responseLengths[i]!), `${split}: row ${store.ids[i]!} has`, `--max_length ${inputs.policy.spec.maxPositions}`);
   for (const line of describeReport(store.report)) io.say(`${split}: ${line}`);
@@ -65,8 +66,8 @@ export const documentsOf = (store: TokenStore): DocumentSource => ({
   tokens: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, 0),
   chosenTokens: (i) => store.responseLengths[i]![0]!,
   document: (i) => {
-    const { id, prompt, responses } = store.get(i);
-    return { id, prompt, branches: responses };
+    const { id, prompt, responses, weights } = store.get(i);
+    return { id, prompt, branches: responses, ...(weights ? { weights } : {}) };
   },
 });
 

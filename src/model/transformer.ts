@@ -23,6 +23,8 @@ export interface TransformerParts {
   parameters: Parameters;
   batch: BatchTensors;
   acts: Activations;
+  /** Called after each layer's dispatches, while its states still stand: `x` before it, `xmid` between its halves, `out` after it, [N, D]. */
+  afterLayer?: (p: Program, l: number, states: { x: Tensor; xmid: Tensor; out: Tensor }) => void;
 }
 
 /** ids → `acts.hidden` [S, D]: the final-norm states of the scored rows, ready for the head. */
@@ -36,6 +38,7 @@ export function forward(p: Program, parts: TransformerParts): void {
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
       attentionHalf(p, parts, l);
       mlpHalf(p, parts, l, acts.x(l + 1));
+      parts.afterLayer?.(p, l, { x: acts.x(l), xmid: acts.layer(l).xmid, out: acts.x(l + 1) });
     });
   }
   gatherRows(p, { x: acts.x(spec.L), src: batch.src, y: acts.gathered });

@@ -26,7 +26,7 @@ const swatch = (s: Series): string => `<svg width="26" height="8" aria-hidden="t
 
 /** The text alternative: where each line begins and ends, and its extremes. */
 export function inWords(plot: Plot): string {
-  const unit = plot.kind === 'steps' ? plot.xTitle : 'step';
+  const unit = plot.kind === 'line' ? 'step' : plot.xTitle;
   return plot.series.map((s) => {
     const points = s.points.filter((p) => Number.isFinite(p[1]));
     if (points.length === 0) return `${s.label}: no values.`;
@@ -34,6 +34,7 @@ export function inWords(plot: Plot): string {
     const low = points.reduce((a, b) => (b[1] < a[1] ? b : a));
     const high = points.reduce((a, b) => (b[1] > a[1] ? b : a));
     if (plot.kind === 'steps') return `${s.label}: from ${figure(first[0])} to ${figure(last[0])} ${unit}, most (${figure(100 * high[1])} %) around ${figure(high[0])}.`;
+    if (plot.kind === 'points') return `${s.label}: ${points.map(([x, y]) => `${figure(100 * y)} % at ${figure(x)}${plot.names?.has(x) ? ` (${plot.names.get(x)!})` : ''}`).join(', ')}.`;
     if (points.length === 1) return `${s.label}: ${figure(first[1])} at ${unit} ${figure(first[0])}.`;
     return `${s.label}: ${figure(first[1])} at ${unit} ${figure(first[0])}, ${figure(last[1])} at ${unit} ${figure(last[0])}; lowest ${figure(low[1])} at ${figure(low[0])}, highest ${figure(high[1])} at ${figure(high[0])}.`;
   }).join(' ');
@@ -50,7 +51,7 @@ function values(plot: Plot, id: string): string {
     }
   });
   const bins = new Map(plot.series.flatMap((s) => s.points.map(([x]): [number, number] => [x, s.bin ?? 0])));
-  const name = (x: number): string => (bins.get(x)! > 0 ? `${figure(x - bins.get(x)! / 2)} to ${figure(x + bins.get(x)! / 2)}` : figure(x));
+  const name = (x: number): string => (bins.get(x)! > 0 ? `${figure(x - bins.get(x)! / 2)} to ${figure(x + bins.get(x)! / 2)}` : plot.names?.has(x) ? `${figure(x)} (${plot.names.get(x)!})` : figure(x));
   const sorted = [...rows.entries()].sort((a, b) => a[0] - b[0]);
   return table([plot.xTitle, ...plot.series.map((s) => s.label)], sorted.map(([x, row]) => [name(x), ...row]), { caption: `${plot.title}: values`, quiet: true, id, xs: sorted.map(([x]) => x) });
 }

@@ -1,4 +1,4 @@
-import { escape, figure, percent, table } from './html.js';
+import { escape, figure, percent, pm, table } from './html.js';
 import { isObject } from './json.js';
 import type { LogLine, ReportRun } from './run_folder.js';
 import { BEFORE } from './win_rates.js';
@@ -37,6 +37,7 @@ const RESULTS: Row[] = [
   { name: 'evaluation KL(π‖ρ), chosen, nats', tile: true, of: (r) => evaluated(r, 'kl/policy_ref_chosen') },
   { name: 'β, start → end', tile: true, of: (r) => (r.config['beta'] === undefined || last(r.train, 'kl/beta') === undefined ? undefined : `${figure(r.config['beta'])} → ${figure(Number(Number(betaAtEnd(r)).toPrecision(3)))}`) },
   { name: 'win rate', tile: true, of: (r) => winRate(r) && percent(winRate(r)!['win_rate']), sure: (r) => winRate(r) && `(${percent(winRate(r)!['wilson_low'])} to ${percent(winRate(r)!['wilson_high'])})` },
+  { name: 'KL(π‖ρ) on its own answers, nats', of: (r) => winRate(r) && pm(winRate(r)!['kl'] as number | undefined, winRate(r)!['kl_se'] as number | undefined) },
   { name: 'best evaluation', of: (r) => (isObject(r.manifest?.['best']) ? `${figure(r.manifest['best']['metric'])} at step ${figure(r.manifest['best']['step'])}` : undefined) },
   { name: 'training loss, last', of: (r) => last(r.train, 'loss') },
   { name: 'training accuracy, last', ...accuracy((r) => last(r.train, 'rewards/accuracies'), (r) => last(r.train, 'rewards/accuracies_se')) },

@@ -60,13 +60,13 @@ export class Histogram {
   }
 
   /**
-   * Bins from the first to the last that any group fills, as many as the number of values bears (Rice's rule, 2 n^(1/3), and never
-   * fewer than 8 where the values allow it): their width and beginnings, and each group's counts.
+   * Bins from the first to the last that any group fills, as many as the number of values bears (Rice's rule, 2 n^(1/3), and about
+   * 20 at least, of which merging may leave half): their width and beginnings, and each group's counts.
    */
   read(): { width: number; begins: number[]; counts: Record<string, number[]> } {
     const filled = [...Array(this.bins).keys()].filter((i) => this.groups.some((g) => this.counts.get(g)![i]! > 0)).map((i) => this.first + i);
     if (filled.length === 0) return { width: this.width, begins: [], counts: Object.fromEntries(this.groups.map((g) => [g, []])) };
-    const most = Math.max(8, Math.ceil(2 * Math.cbrt(Math.max(...this.groups.map((g) => this.count(g))))));
+    const most = Math.max(20, Math.ceil(2 * Math.cbrt(Math.max(...this.groups.map((g) => this.count(g))))));
     let merge = 1;
     while (Math.floor(filled.at(-1)! / merge) - Math.floor(filled[0]! / merge) + 1 > most) merge *= 2;
     const from = Math.floor(filled[0]! / merge);

@@ -104,7 +104,8 @@ export async function summariseLedger(path: string, o: { fromStep: number; liste
     for (const list of Object.values(top)) list.forget(id);
     top.all.offer(pair, margin);
     top.bottom.offer(pair, -margin);
-    top.near.offer(pair, -Math.abs(margin));
+    // Exactly 0 is what every pair has while policy and reference are one: it says nothing of the pair.
+    if (margin !== 0) top.near.offer(pair, -Math.abs(margin));
     if (sign === 'lowered') {
       top.lowered.offer(pair, margin);
       top.bottomLowered.offer(pair, -margin);
@@ -121,7 +122,7 @@ export async function summariseLedger(path: string, o: { fromStep: number; liste
   const n = o.listed;
   summary.lists = [
     { title: 'Most confident', about: 'largest margin: the policy has moved furthest towards the chosen response', pairs: top.all.read(n) },
-    { title: 'Least confident', about: 'margin nearest to 0: policy and reference weigh the two responses alike', pairs: top.near.read(n) },
+    { title: 'Least confident', about: 'margin nearest to 0: policy and reference weigh the two responses alike (pairs seen before the policy moved, at exactly 0, are left out)', pairs: top.near.read(n) },
     { title: 'Likely flipped labels', about: 'margin furthest below 0: what the policy learnt elsewhere speaks for the rejected response', pairs: top.bottom.read(n).filter((p) => p.margin < 0) },
     { title: 'Large margin, β lowered', about: 'the paper’s Appendix C looks at such pairs beside those that raised β', pairs: top.lowered.read(n) },
     { title: 'Large margin, β raised', about: 'the same end of the margins, the other step', pairs: top.raised.read(n) },

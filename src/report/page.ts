@@ -1,5 +1,6 @@
 import { chapters } from './figures.js';
 import { figureHtml } from './figure_html.js';
+import { frontier } from './frontier.js';
 import { glance } from './glance.js';
 import { escape, figure, table } from './html.js';
 import { pairsHtml } from './pairs_html.js';
@@ -37,7 +38,8 @@ export async function page(runs: ReportRun[], extra: WinRateFile[], notes: strin
   add('pairs', 'Pairs worth reading', pairs.join(''));
   add('evaluations', 'Evaluations', evaluations(runs));
   const wins = [...runs.flatMap((r) => r.winRates), ...extra].filter((w, i, list) => list.findIndex((x) => x.path === w.path) === i);
-  if (wins.length > 0) add('winrates', 'Win rates', winRates(wins));
+  const bargain = frontier(runs, extra);
+  if (wins.length > 0) add('winrates', 'Win rates', `${bargain ? `<div class="plots">${await figureHtml(bargain)}</div>` : ''}${winRates(wins)}`);
   add('settings', 'Configuration and manifest', runs.map((r) => `${runs.length > 1 ? `<h3>${escape(r.name)}</h3>` : ''}${Object.keys(r.config).length > 0 ? asWritten('Resolved configuration', r.config) : ''}${r.manifest ? asWritten('Manifest (run.json)', { ...r.manifest, config: undefined }) : ''}`).join(''));
 
   const html = `<!doctype html>

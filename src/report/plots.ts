@@ -9,6 +9,8 @@ export interface Series {
   /** Of a histogram: width of a bin, and the mean, which is marked. */
   bin?: number;
   mean?: number;
+  /** An interval of y around each point. */
+  bars?: Array<[number, number]>;
 }
 
 export interface Plot {
@@ -17,8 +19,8 @@ export interface Plot {
   xTitle: string;
   /** What y is, with its unit. */
   yTitle: string;
-  /** `line`, or `steps` for histograms (x is a bin's middle). */
-  kind: 'line' | 'steps';
+  /** `line` over whole steps, `points` (joined by rising x) over any x, or `steps` for histograms (x is a bin's middle). */
+  kind: 'line' | 'points' | 'steps';
   series: Series[];
   /** A sentence below the plot. */
   note?: string;
@@ -30,6 +32,8 @@ export interface Plot {
   level?: number;
   /** Labels of the y axis, as d3-format has it. */
   yFormat?: string;
+  /** What stands at an x besides its value, e.g. the run of a point. */
+  names?: Map<number, string>;
 }
 
 /** A linear axis as drawn: values at its two ends, and where these ends lie in units of the SVG. */
@@ -48,6 +52,8 @@ export const DASHES = ['', '6 3', '2 3', '8 3 2 3'];
 // Small enough that text stays readable where a card is as narrow as a telephone.
 const WIDTH = 340;
 const HEIGHT = 200;
+/** Labels of an axis, about. */
+const TICKS = 5;
 /** Points of a series at most: a wide run is shown by means over equal stretches of x. */
 export const MOST_POINTS = 160;
 /** Up to so many points of a series are marked one by one. */
@@ -143,9 +149,9 @@ function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x:
   const color = plot.series.map((s) => `var(--c${s.color % COLORS})`);
   const dash = plot.series.map((s) => DASHES[s.dash % DASHES.length]!.split(' ').filter(Boolean).map(Number));
   // A line of one point would be invisible.
-  const dot = plot.series.map((s) => (steps || s.points.length > MARKED ? 0 : s.points.length === 1 ? 40 : 16));
+  const dot = plot.series.map((s) => (steps || s.points.length > MARKED ? 0 : s.points.length === 1 || plot.kind === 'points' ? 40 : 16));
   const of = (list: unknown[]): { signal: string } => ({ signal: `${JSON.stringify(list)}[datum.s]` });
-  const y = yRange(plot, values.map((v) => v.y));
+  const y = yRange(plot, [...values.map((v) => v.y), ...plot.series.flatMap((s) => (s.bars ?? []).flat())]);
   // Below a thousandth, exponents are shorter.
   const format = plot.yFormat ?? (Math.max(-y[0], y[1]) < 1e-3 ? '~g' : undefined);
   const axis = { labelColor: 'var(--muted)', titleColor: 'var(--muted)', domainColor: 'var(--line)', tickColor: 'var(--line)', labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal' as const, labelFont: 'inherit', titleFont: 'inherit' };
@@ -155,19 +161,23 @@ function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x:
   const means: Mark[] = plot.series.flatMap((s, i): Mark[] => (s.mean === undefined ? [] : [{
     type: 'rule', clip: true, encode: { enter: { x: { scale: 'x', value: s.mean }, y: { value: 0 }, y2: { signal: 'height' }, stroke: { value: color[i] }, strokeWidth: { value: 1.4 }, strokeDash: { value: [3, 3] } } },
   }]));
+  const bars: Mark[] = plot.series.flatMap((s, i) => (s.bars ?? []).map(([low, high], k): Mark => ({
+    type: 'rule', clip: true, encode: { enter: { x: { scale: 'x', value: s.points[k]![0] }, y: { scale: 'y', value: low }, y2: { scale: 'y', value: high }, stroke: { value: color[i] }, strokeOpacity: { value: 0.55 } } },
+  })));
+  // All drawings have one size, whatever their labels: text is as large in each, and cards side by side line up.
   return {
-    $schema: 'https://vega.github.io/schema/vega/v5.json', width: WIDTH - 50, height: HEIGHT - 45, padding: 5, autosize: 'pad',
+    $schema: 'https://vega.github.io/schema/vega/v5.json', width: WIDTH, height: HEIGHT, padding: 5, autosize: { type: 'fit', contains: 'padding' },
     data: [{ name: 'points', values }],
     scales: [
       { name: 'x', type: 'linear', range: 'width', domain: x, nice: false, zero: false },
-      { name: 'y', type: 'linear', range: 'height', domain: y, nice: true, zero: false },
+      { name: 'y', type: 'linear', range: 'height', domain: y, nice: TICKS, zero: false },
       { name: 'color', type: 'ordinal', domain: [...color.keys()], range: color },
     ],
     axes: [
-      { ...axis, orient: 'bottom', scale: 'x', title: plot.xTitle, tickCount: 5, labelOverlap: true, labelFlush: true, ...(steps ? {} : { tickMinStep: 1, format: ',d', ...wholeTicks(x) }) },
-      { ...axis, orient: 'left', scale: 'y', tickCount: 5, grid: true, gridColor: 'var(--grid)', domain: false, ticks: false, labelPadding: 6, ...(format ? { format } : {}) },
+      { ...axis, orient: 'bottom', scale: 'x', title: plot.xTitle, tickCount: TICKS, labelOverlap: true, labelFlush: true, ...(plot.kind !== 'line' ? {} : { tickMinStep: 1, format: ',d', ...wholeTicks(x) }) },
+      { ...axis, orient: 'left', scale: 'y', tickCount: TICKS, grid: true, gridColor: 'var(--grid)', domain: false, ticks: false, labelPadding: 6, ...(format ? { format } : {}) },
     ],
-    marks: [...across, {
+    marks: [...across, ...bars, {
       type: 'group', clip: steps, encode: { enter: { width: { signal: 'width' }, height: { signal: 'height' } } }, from: { facet: { name: 'one', data: 'points', groupby: 's' } },
       marks: [
         ...(steps ? [{ type: 'area' as const, from: { data: 'one' }, encode: { enter: { ...at, y2: { scale: 'y', value: 0 }, interpolate, fill: { scale: 'color', field: 's' }, fillOpacity: { value: 0.16 } } } }] : []),

@@ -1,6 +1,6 @@
 /**
  * Values on hover, touch and keyboard: read from the table below each plot, so that nothing is there twice. Without script the tables remain.
- * For print, what is folded (but the tables of values) is opened.
+ * For print, the settings are unfolded; of the lists of pairs those that the reader has opened are printed.
  */
 export const SCRIPT = `
 (() => {
@@ -79,7 +79,7 @@ export const SCRIPT = `
   }
   let opened = [];
   addEventListener('beforeprint', () => {
-    opened = [...document.querySelectorAll('details:not([open])')].filter((d) => !d.closest('figure'));
+    opened = [...document.querySelectorAll('#settings details:not([open])')];
     for (const d of opened) d.open = true;
   });
   addEventListener('afterprint', () => { for (const d of opened) d.open = false; });

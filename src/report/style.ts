@@ -43,5 +43,5 @@ th,td{padding:.3rem 1.2rem .3rem 0;text-align:right;vertical-align:top;border-bo
 pre{overflow:auto;background:var(--panel);padding:.8rem;border-radius:8px;font-size:.82rem;max-height:32rem}
 footer{margin-top:2rem}
 @media print{:root{color-scheme:light;${LIGHT};--panel:#fff;--note:#fff;--ink:#000;--accent:#000}
-@page{margin:14mm}body{font-size:9.5pt;max-width:none;padding:0}nav,.skip,footer,figure details{display:none}.plots{grid-template-columns:1fr 1fr;gap:.6rem}figure,.pair,.tiles div{border:1px solid #ccc}figure,.pair,tr,.tiles div{break-inside:avoid}h2,h3,summary{break-after:avoid}section{margin-top:1rem;padding-top:.6rem}.scroll,.text,pre{max-height:none;overflow:visible}pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:7pt}.note{border:1px solid #999}th,td{padding-right:.8rem}}
+@page{margin:14mm}body{font-size:9.5pt;max-width:none;padding:0}nav,.skip,footer,figure details{display:none}.plots{grid-template-columns:1fr 1fr;gap:.6rem}figure,.pair,.tiles div{border:1px solid #ccc}figure,.pair,tr,.tiles div{break-inside:avoid}h2,h3,summary{break-after:avoid}section{margin-top:1rem;padding-top:.6rem}.scroll,.text,pre{max-height:none;overflow:visible}pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:7pt}.note{border:1px solid #999}table{font-size:8.5pt}th,td{padding-right:.7rem}thead th{white-space:normal;vertical-align:bottom}}
 `.trim();

@@ -42,7 +42,7 @@ const WINS: Array<[string, (v: Record<string, unknown>) => string]> = [
   ['without a valid verdict', (v) => figure(v['invalid'])],
   ['mean length / baseline’s', (v) => `${figure(v['mean_length'])} / ${figure(v['mean_length_baseline'])}`],
   ['KL to the reference on its samples, nats', (v) => (typeof v['kl'] === 'number' ? pm(v['kl'], v['kl_se'] as number | undefined)! : '–')],
-  ['judge', (v) => figure(v['judge'])],
+  ['judge', (v) => figure(v['judge']).replace(/([0-9a-f]{12})[0-9a-f]{52}$/, '$1…')],
   ['baseline', (v) => figure(v['baseline'])],
 ];
 

@@ -63,6 +63,16 @@ t.test('model folders', async (t) => {
   refused(t, withModel(await broken('architecture', edit('model_type', 'mamba'))), /model_type "mamba" is not one edpo knows/);
   refused(t, withModel(await broken('gptq', edit('quantization_config', { quant_method: 'gptq', bits: 4, group_size: 128 }))), /config.json: quantization_config says the weights are quantised \(gptq, 4 bits\); edpo reads float32, float16 and bfloat16/);
   refused(t, withModel(await broken('awq', edit('quantization_config', { quant_method: 'awq' }))), /quantised \(awq\)/);
+  const named = (name: string, dtype: string) => (f: string): void => {
+    // One tensor's name and dtype in the header, of the same length.
+    const path = join(f, 'model.safetensors');
+    const bytes = readFileSync(path);
+    const end = 8 + Number(bytes.readBigUInt64LE());
+    const text = bytes.subarray(8, end).toString().replace(/"model\.norm\.weight":\{"dtype":"F32"/, `"${name}":{"dtype":"${dtype}"`);
+    writeFileSync(path, Buffer.concat([bytes.subarray(0, 8), Buffer.from(text), bytes.subarray(end)]));
+  };
+  refused(t, withModel(await broken('qweight', named('model.nor.qweight', 'I32'))), /tensor model.nor.qweight \(I32\) is of a GPTQ or AWQ checkpoint/);
+  refused(t, withModel(await broken('integers', named('model.norm.weight', 'I32'))), /tensor model.norm.weight has dtype I32; edpo reads F32, F16 and BF16/);
   refused(t, withModel(await broken('tied', edit('tie_word_embeddings', true))), /config.json says tie_word_embeddings, but lm_head.weight is not model.embed_tokens.weight \(row 0 differs\)/);
   const tied = await tinyFolder(join(dir, 'tied-files'), 1, { tie_word_embeddings: true });
   edit('tie_word_embeddings', false)(tied);

@@ -62,7 +62,7 @@ t.test('a plan beyond gpu_memory is refused by plan and train, with the cheapest
   }
   const none = edpo(['plan', ...base, '--gpu_memory', '0.00001']);
   t.equal(none.code, 2);
-  t.match(none.err, /that is still too much: .* are weights, gradients and Adam moments; --use_peft true \(LoRA\), a smaller model or a larger card/);
+  t.match(none.err, /that is still too much: .* are weights, gradients and optimiser state; --use_peft true \(LoRA\), a smaller model or a larger card/);
 });
 
 t.test('a plan from config.json alone: ways to train by token budgets, bytes per item, the card each fits; text and JSON', async (t) => {

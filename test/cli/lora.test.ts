@@ -94,6 +94,39 @@ t.test('an adapter is continued, after a change of place too; two stages, SFT an
   t.ok(first.every((l) => l['delta_plus'] !== 0), 'its reference is the base without it');
 });
 
+t.test('modules trained in full beside the adapters: written and read as PEFT has them, resumed, merged', async (t) => {
+  const saved = ['--lora_modules_to_save', 'lm_head,model.norm'];
+  const out = join(dir, 'saved');
+  const r = edpo(train(out, ...saved));
+  t.equal(r.code, 0, r.err);
+  t.match(r.err, /\d+ of \d+ parameters are trained, norm, lm_head in full/);
+  const file = SafetensorsFile.open(join(out, 'adapter_model.safetensors'));
+  const base = SafetensorsFile.open(join(model, 'model.safetensors'));
+  for (const name of ['lm_head.weight', 'model.norm.weight']) t.notSame([...file.readF32(`base_model.model.${name}`)], [...base.readF32(name)], `${name} has moved`);
+  t.equal([...file.tensors.keys()].filter((n) => !n.includes('.lora_')).length, 2);
+  t.same(json(join(out, 'adapter_config.json'))['modules_to_save'], ['lm_head', 'model.norm'], 'whole paths where an end alone would be more modules');
+  const ledger = lines(join(out, 'pairs.ndjson'));
+  t.ok(ledger.filter((l) => l['step'] === 1).every((l) => l['epsilon_step'] === 0 && l['delta_plus'] === 0), 'the first step’s policy is the reference, to the bit');
+
+  const cut = join(dir, 'saved-cut');
+  const k = await edpoKilled(train(cut, ...saved, '--ref_mode', 'adapter_off'), /evaluation at step 3/, 'SIGTERM');
+  t.equal(k.code, 130, k.err);
+  const end = edpo(train(cut, ...saved, '--ref_mode', 'adapter_off', '--resume'));
+  t.equal(end.code, 0, end.err);
+  for (const f of FILES) t.equal(hex(join(cut, f)), hex(join(out, f)), `cut, resumed, adapters off: ${f}`);
+
+  const merged = join(dir, 'saved-merged');
+  const m = edpo(['merge', '--model_name_or_path', out, '--output_dir', merged]);
+  t.equal(m.code, 0, m.err);
+  t.match(m.err, /4 matrices of .* merged, 2 tensors taken from the adapter/);
+  const { beta } = json(join(out, 'run.json')) as { beta: number };
+  const e = edpo(['eval', '--model_name_or_path', merged, '--ref_model_name_or_path', model, '--dataset_name', evalData, '--loss_type', 'epsilon_dpo', '--beta', String(beta), '--output_dir', join(dir, 'eval-saved')]);
+  t.equal(e.code, 0, e.err);
+  const again = json(join(dir, 'eval-saved', 'eval.json')) as Line;
+  const last = lines(join(out, 'trainer_log.jsonl')).filter((l) => 'eval_loss' in l).at(-1)!;
+  for (const key of ['loss', 'rewards/margins', 'kl/policy_ref_chosen', 'logps/chosen']) t.ok(Math.abs(again[key]! - last[`eval_${key}`]!) < 1e-5 * Math.max(1, Math.abs(again[key]!)), `${key}: ${again[key]} against ${last[`eval_${key}`]}`);
+});
+
 t.test('bad input', async (t) => {
   const refused = (r: CliResult, message: RegExp): void => {
     t.equal(r.code, 2, r.err);
@@ -104,6 +137,7 @@ t.test('bad input', async (t) => {
   const other = (...more: string[]): string[] => train(join(dir, 'never'), ...more);
   refused(edpo(other('--lora_r', '0')), /lora_r +expected a whole number > 0, got 0/);
   refused(edpo(other('--lora_target_modules', 'q_proj,W_pack')), /W_pack matches no matrix of this llama model's layers; there are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj/);
+  refused(edpo(other('--lora_modules_to_save', 'lm_head,wte')), /lora_modules_to_save: wte matches no module of this llama model; there are embed_tokens, /);
   refused(edpo(other('--use_peft', 'false').map((a) => (a === model ? whole : a))), /whole is a LoRA adapter, and this run would train all weights/);
   refused(edpo(['merge', '--model_name_or_path', model, '--output_dir', join(dir, 'x')]), /model is no LoRA adapter: there is nothing to merge/);
   refused(edpo(['merge', '--model_name_or_path', whole, '--output_dir', model]), /model is not empty/);

@@ -102,6 +102,45 @@ t.test('answers from files: AlpacaEval’s form and plain lines, by instruction 
   const e = edpo([...base.slice(0, 3), ...base.slice(5), '--outputs', short, '--output_dir', join(dir, 'short')]);
   t.equal(e.code, 2);
   t.match(e.err, /has no answer for 1 of 40 prompts \(first: row 0, "/);
+  const plain = Array.from({ length: 40 }, (_, index) => ({ index, output: `answer ${index}` }));
+  const bad = (rows: object[], want: RegExp): void => {
+    const path = join(dir, 'bad.jsonl');
+    writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    const b = edpo([...base.slice(0, 3), ...base.slice(5), '--outputs', path, '--output_dir', join(dir, 'bad')]);
+    t.equal(b.code, 2, b.err);
+    t.match(b.err, want);
+  };
+  bad([...plain, { index: 3, output: 'again' }], /bad\.jsonl: 1 duplicate ids: id 3 \(line 4 and line 41\)/);
+  bad([...plain, { index: 40, output: 'of another set' }], /1 of its 41 answers belong to none of the prompts, or come once too often \(first: .*line 41, row 40\)/);
+  bad(plain.map((a) => (a.index === 5 ? { ...a, output: ' ' } : a)), /1 of 40 outputs are empty: line 6/);
+  // What edpo itself sampled is judged as it is, from either of its files.
+  t.ok((JSON.parse(readFileSync(files[1]!, 'utf8')) as Array<{ output: string; empty?: true }>).some((a) => a.output === '' && a.empty), 'an empty answer is marked');
+  const own = edpo([...base.slice(0, 3), ...base.slice(5), '--outputs', join(dir, 'kl', 'answers.ndjson'), '--output_dir', join(dir, 'own')]);
+  t.equal(own.code, 0, own.err);
+});
+
+t.test('SIGTERM while a slow judge works: it ends with what the judge has in hand, keeps it, and the same command goes on', async (t) => {
+  const out = join(dir, 'interrupted');
+  const slow = join(dir, 'slow.mjs');
+  writeFileSync(slow, `import { createInterface } from 'node:readline';
+let n = 0;
+for await (const line of createInterface({ input: process.stdin })) {
+  await new Promise((done) => setTimeout(done, 25));
+  if (++n === 5) console.error('five are judged');
+  console.log(JSON.stringify({ id: JSON.parse(line).id, winner: 'tie' }));
+}`);
+  // Answers as long as a pipe, so that most of them wait in the queue.
+  const long = join(dir, 'long.jsonl');
+  writeFileSync(long, Array.from({ length: 40 }, (_, index) => `${JSON.stringify({ index, output: 'x'.repeat(60_000) })}\n`).join(''));
+  const args = [...base.slice(0, 3), ...base.slice(5).map((a) => (a.startsWith('command:') ? `command:node ${slow}` : a)), '--outputs', long, '--output_dir', out];
+  const r = await edpoKilled(args, /five are judged/, 'SIGTERM');
+  t.equal(r.code, 130, r.err);
+  t.match(r.err, /interrupted; answers and verdicts so far are in/);
+  const kept = lines(join(out, 'annotations.ndjson')).length - 1;
+  t.ok(kept >= 5 && kept < 80, `${kept} of 80 verdicts`);
+  const whole = edpo(args);
+  t.equal(whole.code, 0, whole.err);
+  t.equal(new Set(lines(join(out, 'annotations.ndjson')).slice(1).map((l) => l['id'])).size, 80);
 });
 
 realTest('the HH protocol: 700 single-turn prompts of helpful-base test, the real model against the chosen answers, its KL beside', async (t) => {
@@ -181,6 +220,18 @@ t.test('an endpoint as the judge: --estimate sends nothing, a run asks every gam
   t.equal(win['ties'], 40);
   t.equal((await run([])).code, 0);
   t.equal(calls, 80, 'nothing is asked twice');
+  // AlpacaEval's one game a prompt, in data of any kind.
+  const hashed = [...args.slice(0, -1), join(dir, 'hashed'), '--judge_order', 'hashed'];
+  t.match(JSON.parse((await edpoBeside([...hashed, '--estimate', 'true'], env)).out), { questions: 40, calls: 40 });
+  const one = await edpoBeside(hashed, env);
+  t.equal(one.code, 0, one.err);
+  t.equal(calls, 120);
+  const places = JSON.parse(readFileSync(join(dir, 'hashed', 'winrate.json'), 'utf8')) as Record<string, number>;
+  t.match(places, { n: 40, ties: 0, position_consistency: null });
+  t.ok(places['wins']! > 5 && places['losses']! > 5, 'a judge that always says A gives to either, as the places fall');
+  const other = edpo([...base, '--judge_order', 'hashed', '--output_dir', join(dir, 'x')]);
+  t.equal(other.code, 2);
+  t.match(other.err, /judge_order hashed is AlpacaEval’s and needs judge: openai:MODEL/);
   for (const f of readdirSync(out)) t.notMatch(readFileSync(join(out, f), 'utf8'), /sk-secret/, f);
   t.notMatch(r.err + r.out + estimated.err, /sk-secret/);
   server.close();

@@ -7,7 +7,7 @@ import { AdapterFolder } from '../../src/model/files/adapter_folder.js';
 import { writeAdapterFolder } from '../../src/model/files/adapter_writer.js';
 import { ModelFolder } from '../../src/model/files/hf_folder.js';
 import { SafetensorsFile, writeSafetensors } from '../../src/model/files/safetensors.js';
-import { loraTargets } from '../../src/model/lora.js';
+import { loraTargets, savedTensors } from '../../src/model/lora.js';
 import { hiddenStates, logits } from '../reference/transformer.js';
 
 interface Case { config: Record<string, unknown>; names: string[]; shapes: number[][]; adapter_config: Record<string, unknown>; tensors: Record<string, number[]>; logits: number[][] }
@@ -30,7 +30,7 @@ for (const [name, c] of Object.entries(golden.cases)) {
       return [key, shape, Float32Array.from(wave(shape.reduce((a, b) => a * b, 1), n), (v) => gain + (shape.length === 2 ? 0.4 : 0.1) * v)];
     }));
     writeFileSync(join(adapter, 'adapter_config.json'), JSON.stringify(c.adapter_config));
-    const values = new Map(Object.entries(c.tensors).map(([key, shape], n) => [key, Float32Array.from(wave(shape[0]! * shape[1]!, n + 200), (v) => 0.3 * v)]));
+    const values = new Map(Object.entries(c.tensors).map(([key, shape], n) => [key, Float32Array.from(wave(shape.reduce((a, b) => a * b, 1), n + 200), (v) => 0.3 * v + (/(norm|ln_\w)\.weight$/.test(key) ? 1 : 0))]));
     await write(join(adapter, 'adapter_model.safetensors'), Object.entries(c.tensors).map(([key, shape]) => [key, shape, values.get(key)!]));
 
     const model = ModelFolder.open(base).withAdapter(AdapterFolder.open(adapter));
@@ -42,7 +42,8 @@ for (const [name, c] of Object.entries(golden.cases)) {
       t.ok(off < 1e-5 * Math.max(...c.logits[k]!.map(Math.abs)), `logits of the merged weights off by ${off}`);
     });
     t.not(model.weightsHash(), model.base.weightsHash());
-    const q = parameterSpecs(spec).find((p) => p.shape.length === 2 && model.readF32(p).some((v, i) => v !== model.base.readF32(p)[i]))!;
+    // The last of them: an adapter's or one trained in full.
+    const q = parameterSpecs(spec).findLast((p) => p.shape.length === 2 && model.readF32(p).some((v, i) => v !== model.base.readF32(p)[i]))!;
     t.same([...model.readF32(q, 3, 2)], [...model.readF32(q).subarray(3 * q.shape[1]!, 5 * q.shape[1]!)], 'some rows are those of the whole');
     t.same([...model.base.readF32(q)], [...ModelFolder.open(base).readF32(q)], 'the base stays what it is');
 
@@ -56,6 +57,7 @@ for (const [name, c] of Object.entries(golden.cases)) {
       else if (key === 'revision') t.equal(value, 'v2');
       // PEFT writes all-linear as whole paths or as last parts, by what else the model has: the same matrices.
       else if (key === 'target_modules') t.same(loraTargets(spec, value as string[]), loraTargets(spec, c.adapter_config[key] as string[]), key);
+      else if (key === 'modules_to_save' && value !== null) t.same(savedTensors(spec, value as string[], []), savedTensors(spec, c.adapter_config[key] as string[], []), key);
       else t.same(value, c.adapter_config[key], `adapter_config.json: ${key}`);
     }
     const read = ModelFolder.open(base).withAdapter(AdapterFolder.open(again));
@@ -67,7 +69,7 @@ for (const [name, c] of Object.entries(golden.cases)) {
       writeFileSync(join(again, 'adapter_config.json'), JSON.stringify({ ...config, ...change }));
       t.throws(() => ModelFolder.open(base).withAdapter(AdapterFolder.open(again)), { message, exitCode: 2 });
     };
-    refused({ use_dora: true, modules_to_save: ['lm_head'], bias: 'all' }, /use_dora: not available, got true\n +modules_to_save: not available, got \["lm_head"\]\n +bias: /);
+    refused({ use_dora: true, rank_pattern: { q_proj: 2 }, modules_to_save: 'lm_head', bias: 'all' }, /use_dora: not available, got true\n +rank_pattern: not available, got \{"q_proj":2\}\n +bias: .*\n +modules_to_save: expected a list of names, got "lm_head"/);
     refused({ peft_type: 'IA3' }, /peft_type: expected "LORA", got "IA3"/);
     refused({ init_lora_weights: 'pissa_niter_4' }, /init_lora_weights: a changed base is not available, got "pissa_niter_4"/);
     refused({ r: 0, lora_alpha: 'x' }, /r: expected a whole number above 0, got 0\n +lora_alpha: expected a number above 0, got "x"/);

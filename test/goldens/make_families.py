@@ -2,7 +2,7 @@
 
     python test/goldens/make_families.py > test/goldens/families.json
 
-torch 2.15, transformers 5.23, all in f64. Per family: config.json as transformers saves it, tensor names and shapes, logits of the last positions,
+torch 2.15, transformers 5.24, all in f64. Per family: config.json as transformers saves it, tensor names and shapes, logits of the last positions,
 greedy continuations, and the gradient of a DPO loss on two pairs with respect to every tensor, as its norm and its product with a fixed vector.
 Weights are a formula that the test repeats: element i of the n-th tensor (by name) is a sine of 0.7 + 12.9898 (i+1) + 78.233 n, scaled. Sizes are chosen so that transformers in f32
 agrees with itself in f64 to 1e-5: a state that nearly cancels would test nothing but rounding.
@@ -13,7 +13,7 @@ import re
 import sys
 
 import torch
-from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, GPT2Config, GPTNeoXConfig, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config, Qwen3Config)
+from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, GPT2Config, GPTNeoXConfig, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config, Qwen3Config, StableLmConfig)
 
 SIZES = dict(hidden_size=24, intermediate_size=30, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2, vocab_size=41, max_position_embeddings=64,
              bos_token_id=0, eos_token_id=1, pad_token_id=2, attn_implementation="eager")
@@ -37,6 +37,8 @@ FAMILIES = {
     "gemma3": Gemma3TextConfig(**SIZES, head_dim=10, query_pre_attn_scalar=7, sliding_window=5, sliding_window_pattern=3,
                                rope_parameters=dict(full_attention=dict(rope_type="linear", factor=8.0, rope_theta=2000.0), sliding_attention=dict(rope_type="default", rope_theta=100.0))),
     "llama-dynamic": LlamaConfig(**SIZES, tie_word_embeddings=True, rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0)),
+    "stablelm": StableLmConfig(**{**SIZES, "num_attention_heads": 3, "num_key_value_heads": 1}, tie_word_embeddings=False, use_qkv_bias=True, partial_rotary_factor=0.25),
+    "stablelm-tied": StableLmConfig(**SIZES, head_dim=4, layer_norm_eps=1e-3, tie_word_embeddings=True, rope_parameters=dict(rope_type="default", rope_theta=300.0, partial_rotary_factor=0.5)),
 }
 SEQUENCES = [[(7 * i * i + 3 * i + 5 * n) % 41 for i in range(n)] for n in (1, 6, 19)]
 PAIRS = [

@@ -2,10 +2,10 @@
 
     python test/goldens/make_lora.py > test/goldens/lora.json
 
-peft 0.21.2, torch 2.15, transformers 5.23, all in f64. Per case: config.json of the base, adapter_config.json and the tensors' names and shapes as save_pretrained
+peft 0.21.2, torch 2.15, transformers 5.24, all in f64. Per case: config.json of the base, adapter_config.json and the tensors' names and shapes as save_pretrained
 writes them, logits of the last positions, the log-probs of two preference pairs with and without the adapters, and the gradient of their DPO loss (the reference is the
-base, adapters off) with respect to every A and B, as its norm and its product with a fixed vector. Weights of the base are those of make_families.py: element i of the n-th
-tensor (by name) is a sine of 0.7 + 12.9898 (i+1) + 78.233 n, scaled; element i of the n-th adapter tensor the same with n + 200, times 0.3.
+base, adapters off) with respect to every A, B and tensor trained in full, as its norm and its product with a fixed vector. Weights of the base are those of make_families.py: element i of the n-th
+tensor (by name) is a sine of 0.7 + 12.9898 (i+1) + 78.233 n, scaled; element i of the n-th adapter tensor the same with n + 200, times 0.3 (gains of norms trained in full: 1 more).
 """
 import json
 import math
@@ -29,6 +29,9 @@ CASES = {
     "gpt-neox, fused head by head, all-linear": (GPTNeoXConfig(**{**SIZES, "num_attention_heads": 3}, rotary_pct=0.5, use_parallel_residual=True), dict(r=4, lora_alpha=8, target_modules="all-linear")),
     "gpt2, stored [in, out], default targets": (GPT2Config(**{k: v for k, v in SIZES.items() if k in ("vocab_size", "bos_token_id", "eos_token_id", "attn_implementation")}, n_embd=24, n_inner=30, n_layer=2, n_head=4, n_positions=40), dict(r=3, lora_alpha=6)),
     "gpt2, c_proj of both kinds and c_fc": (GPT2Config(**{k: v for k, v in SIZES.items() if k in ("vocab_size", "bos_token_id", "eos_token_id", "attn_implementation")}, n_embd=24, n_inner=30, n_layer=2, n_head=4, n_positions=40), dict(r=3, lora_alpha=6, target_modules=["c_proj", "c_fc"])),
+    # "norm" is every module whose path ends so: the layers' norms too.
+    "llama, head, embedding and norms in full": (LlamaConfig(**SIZES, rms_norm_eps=1e-5, tie_word_embeddings=False), dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], modules_to_save=["embed_tokens", "lm_head", "norm"])),
+    "gpt2, a LayerNorm and positions in full": (GPT2Config(**{k: v for k, v in SIZES.items() if k in ("vocab_size", "bos_token_id", "eos_token_id", "attn_implementation")}, n_embd=24, n_inner=30, n_layer=2, n_head=4, n_positions=40), dict(r=3, lora_alpha=6, target_modules=["c_attn"], modules_to_save=["ln_f", "wpe"])),
 }
 SEQUENCES = [[(7 * i * i + 3 * i + 5 * n) % 41 for i in range(n)] for n in (6, 19)]
 PAIRS = [
@@ -68,7 +71,7 @@ for name, (config, lora) in CASES.items():
     names, shapes = sorted(base_tensors), [list(base_tensors[k].shape) for k in sorted(base_tensors)]
     fill(base_tensors, lambda p: 0.4 if p.dim() == 2 else 0.1, gain=0 if "gemma" in name else 1)
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **lora), autocast_adapter_dtype=False).double().eval()
-    tensors = {k.replace(".default", ""): p for k, p in model.named_parameters() if p.requires_grad}
+    tensors = {k.replace(".modules_to_save", "").replace(".default", ""): p for k, p in model.named_parameters() if p.requires_grad}
     fill(tensors, lambda p: 0.3, 200)
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -8,7 +8,7 @@ import { Queue } from '../../src/model/judge/queue.js';
 import type { Question } from '../../src/model/judge/types.js';
 import { edpo, tinyFolder } from '../helpers/cli.js';
 import { testGpu } from '../helpers/gpu.js';
-import { MODELS, pairRmFolder, type Stored } from '../helpers/pairrm_folder.js';
+import { golden, MODELS, pairRmFolder, type Stored } from '../helpers/pairrm_folder.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-pairrm-judge-'));
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));
@@ -62,6 +62,23 @@ t.test('other folders are refused, with what is wrong named', async (t) => {
   rmSync(join(spm, 'tokenizer.json'));
   writeFileSync(join(spm, 'spm.model'), '');
   t.throws(() => openPairRmFolder(spm), { message: /only spm\.model, which edpo does not read/, hint: /save_pretrained/, exitCode: 2 });
+});
+
+t.test('earlier checkpoints: ranker_config.json alone, over the backbone’s config.json, and beside PairRM-hf’s own', async (t) => {
+  const { limits, spec } = openPairRmFolder(await pairRmFolder(join(dir, 'today'), MODELS[0], { ranker: true }));
+  const earlier = await pairRmFolder(join(dir, 'earlier'), MODELS[0], { ranker: true });
+  renameSync(join(earlier, 'config.json'), join(earlier, 'ranker_config.json'));
+  t.match(openPairRmFolder(earlier), { limits, spec });
+  // The backbone's numbers in its own file, the ranker's in the other.
+  const { architectures: _, ...numbers } = golden.models[MODELS[0]!]!.config;
+  writeFileSync(join(earlier, 'config.json'), JSON.stringify({ ...numbers, model_type: 'deberta-v2' }));
+  writeFileSync(join(earlier, 'ranker_config.json'), JSON.stringify({ ranker_type: 'pairranker', model_type: 'deberta', model_name: 'microsoft/deberta-v3-large', source_maxlength: 50, candidate_maxlength: 30 }));
+  t.match(openPairRmFolder(earlier), { limits: { source: 50, candidate: 30 }, spec });
+  const hf = await pairRmFolder(join(dir, 'hf-beside'));
+  writeFileSync(join(hf, 'ranker_config.json'), '{"ranker_type":"pairranker","model_type":"deberta","source_maxlength":9}');
+  t.match(openPairRmFolder(hf), { limits, spec });
+  writeFileSync(join(earlier, 'ranker_config.json'), '{"ranker_type"');
+  t.throws(() => openPairRmFolder(earlier), { message: /ranker_config\.json is no JSON/, exitCode: 2 });
 });
 
 t.test('eval-winrate --judge pairrm:FOLDER: two answer files; a data set with dialogues', async (t) => {

@@ -58,7 +58,7 @@ t.test('golden values of losses.md 2.9: u = 3, v = -1, n_w = 7, n_l = 11; withou
     const { c } = loss.gradients(d, params);
     for (const [what, got, want] of [['value', loss.value(d, params), value], ['g_w', c[0], gw], ['g_l', c[1], gl]] as const) t.ok(Math.abs(got - want) < 1e-9, `${name} ${what}: ${got} against ${want}`);
   }
-  t.same(LOSS_NAMES.filter((n) => !golden.some(([g]) => g === n)), ['epsilon_dpo', 'mi_dpo', 'rainbowpo', 'sft', 'tdpo1', 'tdpo2'], 'every method but ε-DPO (its own example is below), SFT, those with a KL and those of components (equal to others, below) stands in the table');
+  t.same(LOSS_NAMES.filter((n) => !golden.some(([g]) => g === n)), ['epsilon_dpo', 'mi_dpo', 'rainbowpo', 'sdpo', 'sft', 'sparsepo', 'tdpo1', 'tdpo2'], 'every method but ε-DPO (its own example is below), SFT, those with a KL and those of components (equal to others, below) stands in the table');
 });
 
 t.test('golden example of losses.md 1.10, through the f64 twin of the criterion', async (t) => {
@@ -149,7 +149,7 @@ function equal(t: Test, what: string, a: LossDefinition, b: LossDefinition, pa: 
   t.equal(a.needs.reference, b.needs.reference, `${what}: the same of the reference`);
 }
 
-t.test('MI-DPO becomes DPO, R-DPO, SimPO, TDPO1, TDPO2, LN-DPO and RainbowPO under their priors; RainbowPO becomes SimPO and LN-DPO', async (t) => {
+t.test('MI-DPO becomes DPO, R-DPO, SimPO, TDPO1, TDPO2, LN-DPO, SparsePO and RainbowPO under their priors; RainbowPO becomes SimPO and LN-DPO', async (t) => {
   const none = { mi_reference: 1, mi_kl: 0, mi_length: 0, mi_margin: 0 };
   const mi = (keys: Record<string, unknown>): [LossDefinition, Record<string, number>] => [composeLoss({ ...plain, loss_type: 'mi_dpo', ...keys }), { ...none, ...(keys as Record<string, number>) }];
   const becomes = (name: LossName, keys: Record<string, unknown>, params: Record<string, number>): void => {
@@ -162,6 +162,11 @@ t.test('MI-DPO becomes DPO, R-DPO, SimPO, TDPO1, TDPO2, LN-DPO and RainbowPO und
   becomes('tdpo1', { mi_kl: 1 }, {});
   becomes('tdpo2', { mi_kl: 0.5, mi_kl_gradient: 'rejected' }, { tdpo_alpha: 0.5 });
   becomes('sigmoid_norm', { mi_average: true }, {});
+  becomes('sparsepo', { mi_kl: 1, mi_weights: 'mapo' }, {});
+  t.same(mi({ mi_kl: 1, mi_weights: 'mapo' })[0].needs, losses.sparsepo.needs, 'and asks for the same mask');
+  // With weights of 1 the token-level methods are the plain ones.
+  equal(t, 'sdpo as DPO', losses.sdpo, losses.sigmoid, { label_smoothing: 0 }, { label_smoothing: 0 });
+  equal(t, 'sparsepo as TDPO1', losses.sparsepo, losses.tdpo1, {}, {});
   const rainbow = (keys: Record<string, unknown>): LossDefinition => composeLoss({ ...plain, loss_type: 'rainbowpo', ...keys });
   const at = (alpha: number, eta: number): Record<string, number> => ({ rainbow_alpha: alpha, rainbow_eta: eta, rainbow_context: 0, label_smoothing: 0 });
   equal(t, 'rainbowpo as sigmoid_norm', rainbow({ rainbow_context: 0 }), losses.sigmoid_norm, at(1, 0.3), {});

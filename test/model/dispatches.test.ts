@@ -2,8 +2,9 @@ import t from 'tap';
 import { matmulFlops, type DispatchSizes } from '../../src/gpu/program.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import type { ReferencePlan } from '../../src/model/engine.js';
+import { composeLoss } from '../../src/model/losses/modifiers/compose.js';
 import { losses, LOSS_NAMES, type LossName } from '../../src/model/losses/index.js';
-import type { LossDefinition } from '../../src/model/losses/types.js';
+import { hasTerms, type LossDefinition } from '../../src/model/losses/types.js';
 import { loadParameters, makeEngine } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';
 import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
@@ -24,11 +25,28 @@ t.test('a method that needs sums alone dispatches what DPO does; without a refer
   const plain = (l: DispatchSizes[]): Array<[string, number]> => l.map((d) => [d.label.replace(/token_stats\.\w+/, 'token_stats'), d.groups]);
   for (const name of LOSS_NAMES) {
     const loss: LossDefinition = losses[name];
-    if (loss.needs.branches !== 2 || loss.needs.reference === 'hidden') continue;
+    if (loss.needs.branches !== 2 || loss.needs.reference === 'hidden' || hasTerms(loss.needs)) continue;
     const own = await list(name);
     t.same(loss.needs.reference === 'logps' ? own.map((d) => [d.label, d.groups]) : plain(own), loss.needs.reference === 'logps' ? dpo.map((d) => [d.label, d.groups]) : plain(dpo), name);
     t.equal(matmulFlops(own), matmulFlops(dpo));
   }
+});
+
+t.test('what token weights and WPO add is counted: one small kernel per tile and two per step, no matrix product, no logits', async (t) => {
+  const gpu = await testGpu();
+  const spec = tinySpec({ vocab_size: 90 });
+  const policy = await loadParameters(gpu, spec, tinyWeights(spec, 1), true);
+  const plain = { rpo_alpha: 0, f_divergence_type: 'reverse_kl', f_alpha_divergence_coef: 0.5, loss_type: 'sigmoid' } as const;
+  const list = async (loss: LossDefinition): Promise<DispatchSizes[]> => {
+    const engine = await makeEngine(gpu, policy, loss, { kind: 'cache', rounded: false }, { rows: 64, tile: 30 });
+    t.ok(engine.head.tensors.every((x) => x.bytes < 64 * spec.V * 4), `${loss.name}: no buffer of all logits`);
+    return engine.dispatches(documents);
+  };
+  const dpo = await list(losses.sigmoid);
+  const [ld, wpo] = [await list(composeLoss({ ...plain, ld_alpha: 0.5 })), await list(composeLoss({ ...plain, use_weighting: true }))];
+  t.equal(ld.length - dpo.length, 2, 'LD-DPO: token_terms and their sums');
+  t.equal(wpo.length - dpo.length, 2 + 3, 'WPO: these, and Σ π² of each of three tiles');
+  for (const own of [ld, wpo]) t.equal(matmulFlops(own), matmulFlops(dpo));
 });
 
 /** Models of the same proportions as the real ones, all widths divided by `by`: the shares of layers and head in the arithmetic are theirs. */

@@ -8,7 +8,7 @@ import { joinStored, readStored, withoutPrefix } from '../../src/model/files/sto
 import type { Document } from '../../src/model/batch/pack.js';
 import { stepKey } from '../../src/model/batch/row_keys.js';
 import { Generator } from '../../src/model/generate/generator.js';
-import { adaptable, adapterCount, adapterName, adapterParameters, adapterSpecs, Adapters, initialAdapter, loraScale, loraTargets, type LoraSettings } from '../../src/model/lora.js';
+import { adaptable, adapterCount, adapterName, adapterParameters, adapterSpecs, Adapters, initialAdapter, loraScale, loraTargets, savedTensors, type LoraSettings } from '../../src/model/lora.js';
 import { memoryPlan } from '../../src/model/memory.js';
 import type { Parameters } from '../../src/model/parameters.js';
 import { Scorer } from '../../src/model/scorer.js';
@@ -52,7 +52,7 @@ async function score(model: Parameters, documents: Document[]): Promise<{ logps:
 const column = (table: Float32Array, name: (typeof PAIR_COLUMNS)[number]): number[] =>
   Array.from({ length: table.length / PAIR_COLUMNS.length }, (_, i) => table[i * PAIR_COLUMNS.length + PAIR_COLUMNS.indexOf(name)]!);
 
-interface Case { config: Record<string, unknown>; names: string[]; shapes: number[][]; adapter_config: { r: number; lora_alpha: number; use_rslora: boolean; target_modules: string[] }; tensors: Record<string, number[]>; logits: number[][]; policy: number[][]; reference: number[][]; loss: number; gradients: Array<[number, number]> }
+interface Case { config: Record<string, unknown>; names: string[]; shapes: number[][]; adapter_config: { r: number; lora_alpha: number; use_rslora: boolean; target_modules: string[]; modules_to_save: string[] | null }; tensors: Record<string, number[]>; logits: number[][]; policy: number[][]; reference: number[][]; loss: number; gradients: Array<[number, number]> }
 const golden = JSON.parse(readFileSync('test/goldens/lora.json', 'utf8')) as { beta: number; sequences: number[][]; pairs: Array<{ prompt: number[]; chosen: number[]; rejected: number[] }>; cases: Record<string, Case> };
 const wave = (size: number, n: number): Float64Array => Float64Array.from({ length: size }, (_, i) => Math.sin(0.7 + 12.9898 * (i + 1) + 78.233 * n));
 const product = (shape: number[]): number => shape.reduce((a, b) => a * b, 1);
@@ -72,17 +72,19 @@ for (const [name, want] of Object.entries(golden.cases)) {
     })]));
     const { r, lora_alpha: alpha, use_rslora: rslora, target_modules } = want.adapter_config;
     const targets = name.includes('default') ? loraTargets(spec, undefined) : loraTargets(spec, name.includes('all-linear') ? ['all-linear'] : target_modules);
-    const settings = { r, alpha, rslora, targets };
+    const modules = want.adapter_config.modules_to_save;
+    const settings: LoraSettings = { r, alpha, rslora, targets, ...(modules ? { saved: savedTensors(spec, modules, targets) } : {}) };
     const tensors = Object.keys(want.tensors);
     t.same([...adapterSpecs(spec, settings)].map((p) => [p.name, p.shape]).sort(([a], [b]) => ((a as string) < (b as string) ? -1 : 1)), Object.entries(want.tensors), 'names and shapes are those PEFT writes');
-    const values: Weights = Object.fromEntries(tensors.map((key, n) => [key, Float32Array.from(wave(product(want.tensors[key]!), n + 200), (v) => 0.3 * v)]));
-    if (spec.prefix) t.same(adapterSpecs(withoutPrefix(spec), { r, targets: loraTargets(withoutPrefix(spec), target_modules) }), adapterSpecs(spec, settings), 'a bare decoder’s adapter is named as the whole model’s');
+    const values: Weights = Object.fromEntries(tensors.map((key, n) => [key, Float32Array.from(wave(product(want.tensors[key]!), n + 200), (v) => 0.3 * v + (/(norm|ln_\w)\.weight$/.test(key) ? 1 : 0))]));
+    const bare = spec.prefix ? withoutPrefix(spec) : spec;
+    t.same(adapterSpecs(bare, { r, targets, ...(modules ? { saved: savedTensors(bare, modules, targets) } : {}) }), adapterSpecs(spec, settings), 'a bare decoder’s adapter is named as the whole model’s');
     const { base: reference, policy } = await adapted(gpu, spec, base, settings, values);
 
     const sequences = golden.sequences.map((s, id) => ({ id, prompt: s, branches: [[3]] }));
     const { hidden } = await score(policy, sequences);
     const head = spec.tied ? spec.names.embed : spec.names.head;
-    golden.sequences.forEach((_, k) => close(t, `logits ${k}`, twinLogits(spec, { [head]: base[head]! }, Float64Array.from(hidden.subarray(k * spec.D, (k + 1) * spec.D))), want.logits[k]!, { atol: 1e-4, rtol: 0, name: 'logits' }));
+    golden.sequences.forEach((_, k) => close(t, `logits ${k}`, twinLogits(spec, { [head]: values[adapterName(head, 'saved')] ?? base[head]! }, Float64Array.from(hidden.subarray(k * spec.D, (k + 1) * spec.D))), want.logits[k]!, { atol: 1e-4, rtol: 0, name: 'logits' }));
 
     const documents = golden.pairs.map((p, id) => ({ id, prompt: p.prompt, branches: [p.chosen, p.rejected] }));
     const engine = await makeEngine(gpu, policy, 'sigmoid', { kind: 'live', parameters: reference }, { over: { beta: golden.beta }, tile: 16 });
@@ -234,7 +236,7 @@ t.test('dropout: masks by step and row alone, off in evaluation, gradients by fi
   const engine = await makeEngine(gpu, policy, 'sigmoid', { kind: 'live', parameters: reference }, { over: { beta: 0.3 } });
   const plain = await makeEngine(gpu, (await adapted(gpu, spec, base, settings, values)).policy, 'sigmoid', { kind: 'live', parameters: reference }, { over: { beta: 0.3 } });
   const run = async (docs: Document[], train: boolean, step: number): Promise<number[]> => {
-    engine.dropoutKey = stepKey(1, step);
+    engine.stepKey = stepKey(1, step);
     return column((await engine.microBatch(docs, undefined, 1 / documents.length, train)()).table, 'loss');
   };
   const still = column((await plain.microBatch(documents, undefined, 1 / documents.length, false)()).table, 'loss');
@@ -276,6 +278,14 @@ t.test('the beginning: A within ±1/√I, the same whatever else is adapted; B z
   t.same(loraTargets(spec, ['all-linear']), adaptable(spec).map((p) => p.name));
   t.same(loraTargets(spec, ['layers.1.mlp.up_proj']), [spec.names.layers[1]!.up], 'the end of a path after a dot');
   t.throws(() => loraTargets(spec, ['q_proj', 'w_pack']), { message: /w_pack matches no matrix of this llama model's layers; there are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj/, exitCode: 2 });
+  const saved = (modules: string[], of = spec): string[] => savedTensors(of, modules, loraTargets(of, undefined));
+  t.same(saved(['lm_head', '.norm']), ['model.norm.weight', 'lm_head.weight']);
+  t.throws(() => saved(['lm_heads', 'mlp']), { message: /lora_modules_to_save: lm_heads, mlp match no module of this llama model; there are embed_tokens, input_layernorm, /, exitCode: 2 });
+  t.throws(() => saved(['k_proj', 'q_proj']), /layers\.0\.self_attn\.q_proj has an adapter; it cannot be trained in full too/);
+  const tied = tinySpec({ tie_word_embeddings: true });
+  t.throws(() => saved(['lm_head'], tied), /lm_head matches no module of this llama model, whose head is its embedding/);
+  t.throws(() => saved(['embed_tokens'], tied), /embed_tokens is embedding and head in one/);
+  t.throws(() => saved(['c_fc'], modelSpec(golden.cases['gpt2, stored [in, out], default targets']!.config, 'x')), /c_fc is fused or transposed in the checkpoint/);
   t.throws(() => loraTargets(spec, ['proj', 'lm_head']), /proj, lm_head match no matrix/);
 });
 
@@ -283,8 +293,9 @@ t.test('the memory plan is what is allocated, to 3 %: no gradients nor moments o
   const gpu = await testGpu();
   const spec = tinySpec({ vocab_size: 1500, hidden_size: 96, intermediate_size: 200, head_dim: 16 });
   const weights = Object.fromEntries(parameterSpecs(spec).map((p) => [p.name, new Float32Array(product(p.shape))]));
-  const settings = { r: 8, alpha: 16, rslora: false, targets: loraTargets(spec, ['all-linear']) };
-  for (const [mode, dropout] of [['head', 0], ['live', 0], ['live', 0.1]] as const) {
+  const plain = { r: 8, alpha: 16, rslora: false, targets: loraTargets(spec, ['all-linear']) };
+  for (const [mode, dropout, saved] of [['head', 0, ['model.norm.weight', 'lm_head.weight']], ['live', 0], ['live', 0.1]] as const) {
+    const settings = { ...plain, ...(saved ? { saved: [...saved] } : {}) };
     const lora = { rank: 8, parameters: adapterCount(spec, settings), dropout: dropout > 0 };
     const before = gpu.bytesNow;
     const { base, policy } = await adapted(gpu, spec, weights, settings, randomAdapters(spec, settings, 1), dropout);
@@ -292,7 +303,7 @@ t.test('the memory plan is what is allocated, to 3 %: no gradients nor moments o
     const got = gpu.bytesNow - before;
     const plan = memoryPlan({ spec, rows: 512, keep: 'train', reference: mode, rounded: false, lora, sharedReference: true });
     t.ok(Math.abs(got / plan.total - 1) < 0.03, `${mode}: planned ${plan.total}, allocated ${got}`);
-    t.equal(plan.parts['gradients and Adam moments'], lora.parameters * 12);
-    t.ok(plan.total < memoryPlan({ spec, rows: 512, keep: 'train', reference: mode, rounded: false }).total * 0.75);
+    t.equal(plan.parts['gradients']! + plan.parts['optimiser state']!, lora.parameters * 12);
+    if (!saved) t.ok(plan.total < memoryPlan({ spec, rows: 512, keep: 'train', reference: mode, rounded: false }).total * 0.75);
   }
 });

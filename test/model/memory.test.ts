@@ -4,6 +4,8 @@ import { PARTIAL_SLOTS } from '../../src/gpu/ops/grad_norm.js';
 import { modelSpec } from '../../src/model/families/index.js';
 import { parameterSpecs } from '../../src/model/families/spec.js';
 import { memoryPlan } from '../../src/model/memory.js';
+import { OPTIMISER_NAMES, optimisers, type OptimiserName } from '../../src/model/optim/index.js';
+import { optimiserBytes } from '../../src/model/optim/state.js';
 import { loadParameters, makeEngine } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';
 import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
@@ -25,6 +27,22 @@ t.test('the memory plan is what is allocated, to 3 %, and beyond the tables it d
     beyond.push(got - 4 * tables - tables - policy.pieces.length * PARTIAL_SLOTS * 4);
   }
   t.ok(Math.abs(beyond[1]! / beyond[0]! - 1) < 0.001, `beyond the tables ${beyond.join(' and ')} bytes`);
+});
+
+t.test('the plan of every optimiser is what it allocates', async (t) => {
+  const gpu = await testGpu();
+  const spec = tinySpec({ vocab_size: 600, hidden_size: 64, intermediate_size: 80, num_attention_heads: 8, head_dim: 8 });
+  let bare = 0;
+  for (const [name, momentum] of [['sgd', 0], ['sgd', 0.9], ...OPTIMISER_NAMES.filter((n) => n !== 'sgd').map((n) => [n, 0])] as Array<[OptimiserName, number]>) {
+    const policy = await loadParameters(gpu, spec, tinyWeights(spec, 1), true);
+    const before = gpu.bytesNow;
+    const { optimiserState } = await makeEngine(gpu, policy, 'sigmoid', { kind: 'cache', rounded: false }, { rows: 64, optimiser: optimisers[name], optimiserSettings: { momentum } });
+    bare ||= gpu.bytesNow - before;
+    const kept = [...optimiserState!.kept()].filter((x) => !x.name.startsWith('value.')).reduce((n, { tensor }) => n + tensor.bytes, 0);
+    const [planned, got] = [optimiserBytes(optimisers[name], parameterSpecs(spec), spec, { momentum }), gpu.bytesNow - before - bare];
+    // Buffers are rounded up to 16 bytes.
+    t.ok(got - planned >= 0 && got - planned < 64, `${name} ${momentum}: planned ${planned}, allocated ${got}, ${kept} of them state`);
+  }
 });
 
 t.test('the plan is what is allocated for every family', async (t) => {

@@ -113,10 +113,8 @@ if (typeof tile === 'string') {
     // Weights, moments, counters and scales into another engine: two more steps, the same bits.
     const kept = { operands: await engine.operands!.state(), step: await engine.readStepState(), beta: (await debugRead(engine.betaState))[0]! };
     const other = await build();
-    for (const p of policy.list) {
-      const to = other.options.policy.piece(p.name);
-      for (const [kind, tensor] of [['value', to.value], ['m', to.moments!.m], ['v', to.moments!.v]] as const) tensor.write(await policy.read(p.name, kind));
-    }
+    const to = new Map([...other.optimiserState!.kept()].map(({ name, tensor }) => [name, tensor]));
+    for (const { name, tensor } of engine.optimiserState!.kept()) to.get(name)!.write(await debugRead(tensor));
     other.setState(kept.beta, kept.step, kept.operands);
     await other.operands!.repack();
     t.same((await steps(other, documents, 2)).tables, (await steps(engine, documents, 2)).tables);

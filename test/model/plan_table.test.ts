@@ -18,6 +18,7 @@ t.test('the targets at 4,096 rows with per-layer checkpointing, by plan arithmet
     t.comment(`${setup}: ${(memory.total / 1e9).toFixed(2)} GB of ${gb}`);
   };
   under(gemma, 'full', 48);
+  under(gemma, 'full, 8-bit AdamW', 38);
 });
 
 t.test('more rows take more, checkpointing and adapters less; weights do not depend on rows', async (t) => {

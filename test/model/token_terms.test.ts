@@ -1,5 +1,6 @@
 import t from 'tap';
 import { PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
+import { debugRead } from '../../src/gpu/readback.js';
 import { parameterSpecs } from '../../src/model/families/spec.js';
 import { tokenWeights } from '../../src/model/batch/token_weights.js';
 import type { Document } from '../../src/model/batch/pack.js';
@@ -12,7 +13,7 @@ import { testGpu } from '../helpers/gpu.js';
 import { rng } from '../helpers/rng.js';
 import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
 import * as twin from '../reference/head.js';
-import { responseLogits, type Weights } from '../reference/transformer.js';
+import { mapoMask, responseLogits, type Weights } from '../reference/transformer.js';
 
 const r = rng(5);
 const tokens = (n: number): number[] => Array.from({ length: n }, () => r.int(37));
@@ -40,6 +41,9 @@ function scalarsOf(w: Weights, d: Document, own: number[][]): DocumentScalars {
 const CASES: Array<[string, Composition & Record<string, unknown>]> = [
   ['WPO', { ...plain, loss_type: 'sigmoid', use_weighting: true }],
   ['LD-DPO', { ...plain, loss_type: 'sigmoid', ld_alpha: 0.4 }],
+  ['SDPO with weights of the data', { ...plain, loss_type: 'sdpo' }],
+  ['SparsePO with MaPO’s mask', { ...plain, loss_type: 'sparsepo' }],
+  ['MI-DPO with KLs and weights of the data', { ...plain, loss_type: 'mi_dpo', mi_kl: 0.6, mi_weights: 'data' }],
   ['RainbowPO with its contextual scale', { ...plain, loss_type: 'rainbowpo' }],
 ];
 
@@ -50,6 +54,7 @@ for (const [name, composition] of CASES) {
     const reference = await loadParameters(gpu, spec, refWeights, false, 'reference');
     const { tokenWeights: of } = loss.needs;
     const perDocument = documents.map((d) => {
+      if (of?.from === 'mapo') return d.branches.map((b) => mapoMask(spec, refWeights, d.prompt as number[], b as number[]));
       const flat = of ? tokenWeights([d], of) : undefined;
       let at = 0;
       return d.branches.map((b) => Array.from(b, () => (flat ? flat[2 * at++]! : 1)));
@@ -75,6 +80,15 @@ for (const [name, composition] of CASES) {
       return { grads, losses: all, chosen };
     };
     const whole = await run([documents], 256);
+    if (of?.from === 'mapo') {
+      const engine = await makeEngine(gpu, await loadParameters(gpu, spec, weights, false), loss, { kind: 'live', parameters: reference }, { training: false });
+      await engine.microBatch(documents, undefined, 1, false)();
+      const rows = perDocument.flat(2);
+      const mask = (await debugRead(engine.tokenWeights!)).slice(0, 2 * rows.length);
+      // A difference of nearly equal means magnifies the states' rounding.
+      close(t, 'mask, of log-probs and KLs alike', mask, rows.flatMap((m) => [m, m]), { atol: 2e-4, rtol: 0, name: 'min-max' });
+      t.ok(rows.some((m) => m < 0.2) && rows.some((m) => m > 0.8), 'tokens of little and of much weight');
+    }
     const want = documents.map((d, i) => loss.value(scalarsOf(weights, d, perDocument[i]!), params));
     close(t, 'losses', whole.losses, want, { atol: 1e-5, rtol: 1e-5, name: 'model' });
     const plainSums = documents.map((d) => scalarsOf(weights, d, d.branches.map((b) => Array.from(b, () => 1))).a);

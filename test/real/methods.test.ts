@@ -24,7 +24,8 @@ realTest('every method trains the real model for 50 steps with finite numbers an
   const modified = [composeLoss({ ...plain, loss_type: ['sigmoid', 'bco_pair', 'sft'], loss_weights: [0.8, 0.2, 1] }), composeLoss({ ...plain, loss_type: 'epsilon_dpo', rpo_alpha: 1 }), composeLoss({ ...plain, loss_type: 'sigmoid', f_divergence_type: 'js_divergence' }), composeLoss({ ...plain, loss_type: 'sigmoid', use_weighting: true, ld_alpha: 0.5 }), composeLoss({ ...plain, loss_type: 'mi_dpo', ...{ mi_kl: 1 } })];
   for (const loss of [...LOSS_NAMES.map((name): LossDefinition => losses[name]), ...modified]) {
     const { name } = loss;
-    const documents = pairs.map((d) => ({ ...d, branches: d.branches.slice(0, loss.needs.branches) }));
+    // Every second token of a response counts double where tokens have weights.
+    const documents = pairs.map((d) => ({ ...d, branches: d.branches.slice(0, loss.needs.branches), weights: d.branches.map((b) => b.map((_, i) => 1 + (i % 2))) }));
     const rows = documents.reduce((n, d) => n + d.prompt.length + d.branches.reduce((m, b) => m + b.length, 0), 0);
     t.ok(rows <= 128, `${rows} rows`);
     const policy = await loadWeights(gpu, folder, true, name);

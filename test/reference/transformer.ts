@@ -48,7 +48,7 @@ const activated = (g: number, kind: Gate): number =>
  * f64 twin of the whole decoder on ONE plain sequence (no packing, no sharing): the final-norm state of every position. Weights by parameter name.
  * Plain loops, causal attention with a two-pass softmax; shares no code with the kernels.
  */
-export function hiddenStates(spec: ModelSpec, w: Weights, ids: ArrayLike<number>, tokens = ids.length): Float64Array[] {
+export function hiddenStates(spec: ModelSpec, w: Weights, ids: ArrayLike<number>, tokens = ids.length, seen?: (l: number, x: Float64Array[], mid: Float64Array[], out: Float64Array[]) => void): Float64Array[] {
   const { D, H, G, C, F, V, names, block } = spec;
   const embed = w[names.embed]!;
   if (Array.from(ids).some((id) => id >= V)) throw new Error('id outside the vocabulary');
@@ -89,6 +89,7 @@ export function hiddenStates(spec: ModelSpec, w: Weights, ids: ArrayLike<number>
       if (layer.postNorm1) add = norm(add, w[layer.postNorm1]!, block.norm);
       return row.map((value, d) => value + add[d]!);
     });
+    const entering = x;
     x = mid.map((row, t) => {
       const n = norm(block.parallel ? x[t]! : row, w[layer.norm2]!, block.norm, optional(layer.norm2Bias));
       const up = biased(matvec(w[layer.up]!, n, F), layer.upBias);
@@ -97,6 +98,7 @@ export function hiddenStates(spec: ModelSpec, w: Weights, ids: ArrayLike<number>
       if (layer.postNorm2) add = norm(add, w[layer.postNorm2]!, block.norm);
       return row.map((value, d) => value + add[d]!);
     });
+    seen?.(l, entering, mid, x);
   });
   return x.map((row) => norm(row, w[names.norm]!, block.norm, optional(names.normBias)));
 }
@@ -134,4 +136,19 @@ export function responseLogps(spec: ModelSpec, w: Weights, prompt: number[], res
 export function responseLogits(spec: ModelSpec, w: Weights, prompt: number[], response: number[]): number[][] {
   const states = hiddenStates(spec, w, [...prompt, ...response]);
   return response.map((_, i) => [...logits(spec, w, states[prompt.length - 1 + i]!)]);
+}
+
+/** MaPO's mask of each response token (SparsePO, section 3): every layer's attention, MLP and residual stream, means over features, min-max over the response, averaged. */
+export function mapoMask(spec: ModelSpec, w: Weights, prompt: number[], response: number[]): number[] {
+  const mask = response.map(() => 0);
+  const mean = (x: Float64Array): number => x.reduce((a, b) => a + b, 0) / x.length;
+  hiddenStates(spec, w, [...prompt, ...response], undefined, (_, x, mid, out) => {
+    const kinds = [mid.map((row, t) => row.map((v, d) => v - x[t]![d]!)), out.map((row, t) => row.map((v, d) => v - mid[t]![d]!)), out];
+    for (const kind of kinds) {
+      const site = response.map((_, i) => mean(kind[prompt.length - 1 + i]!));
+      const [least, most] = [Math.min(...site), Math.max(...site)];
+      site.forEach((v, i) => (mask[i]! += (most > least ? (v - least) / (most - least) : 1) / (3 * spec.L)));
+    }
+  });
+  return mask;
 }

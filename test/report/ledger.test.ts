@@ -58,6 +58,14 @@ t.test('what the report says of a ledger is what the ledger holds', async (t) =>
   for (const [name, sign] of [['lowered', 1], ['raised', -1], ['unmoved', 0]] as const) t.equal(s.margins.count(name), second.filter((x) => x.epsilon_step === sign).length, name);
 });
 
+t.test('pairs at exactly 0, seen before the policy moved, are not the least confident ones', async (t) => {
+  const path = join(dir, 'ties.ndjson');
+  writeFileSync(path, [0, 0, 0.02, -0.01, 0.5].map((reward, id) => ledgerLine(pairRecord({ id, reward_chosen: reward, reward_rejected: 0 }))).join(''));
+  const { lists, margins } = await summariseLedger(path, { fromStep: 0, listed: 3, name: 'run' });
+  t.same(lists.find((l) => l.title === 'Least confident')!.pairs.map((p) => p.id), [3, 2, 4]);
+  t.equal(margins.count('lowered'), 5, 'the histogram has all of them');
+});
+
 t.test('half a line at the end is left out with a note; a broken line anywhere else is named', async (t) => {
   const whole = join(dir, 'whole.ndjson');
   writeFileSync(whole, [1, 2, 3].map((id) => ledgerLine(pairRecord({ id }))).join(''));

@@ -109,8 +109,12 @@ t.test('two runs overlaid, with what differs and win rates beside them', skip, a
   const wins = join(dir, 'wins');
   const judge = join(dir, 'judge.mjs');
   writeFileSync(judge, 'import { createInterface } from "node:readline"; for await (const l of createInterface({ input: process.stdin })) { const { id, a, b } = JSON.parse(l); console.log(JSON.stringify({ id, winner: a < b ? "a" : a > b ? "b" : "tie" })); }');
-  const won = edpo(['eval-winrate', '--model_name_or_path', other, '--dataset_name', evalData, '--judge', `command:${process.execPath} ${judge}`, '--max_new_tokens', '4', '--output_dir', wins]);
-  t.equal(won.code, 0, won.err);
+  const judged = (run: string, out: string): void => {
+    const won = edpo(['eval-winrate', '--model_name_or_path', run, '--ref_model_name_or_path', model, '--dataset_name', evalData, '--judge', `command:${process.execPath} ${judge}`, '--max_new_tokens', '4', '--output_dir', out]);
+    t.equal(won.code, 0, won.err);
+  };
+  judged(other, wins);
+  judged(join(dir, 'epsilon'), join(dir, 'wins-epsilon'));
   const path = join(dir, 'two.html');
   const r = edpo(['report', join(dir, 'epsilon'), other, wins, '--output', path]);
   t.equal(r.code, 0, r.err);
@@ -121,11 +125,25 @@ t.test('two runs overlaid, with what differs and win rates beside them', skip, a
   const rows = await page.$$eval('#differences tbody tr', (all) => all.map((tr) => [...tr.cells].map((c) => c.textContent)));
   t.ok(rows.some((row) => row[0] === 'loss_type' && row[1] === 'epsilon_dpo' && row[2] === 'sigmoid'), JSON.stringify(rows));
   t.match(await page.$eval('#winrates', (e) => e.textContent), /wins.*%/s);
-  t.same(await page.$$eval('#winrates thead th', (all) => all.map((th) => th.textContent)), ['measure', 'wins'], 'named and found beside its run, it stands there once');
+  t.same(await page.$$eval('#winrates > .words thead th', (all) => all.map((th) => th.textContent)), ['measure', 'wins-epsilon', 'wins'], 'named and found beside its run, it stands there once');
+  // Fig. 5: a point a run, said by its name.
+  const point = JSON.parse(readFileSync(join(wins, 'winrate.json'), 'utf8')) as { kl: number; win_rate: number };
+  const figures = await page.$$eval('#t-frontier tbody tr', (all) => all.map((tr) => [...tr.cells].map((c) => c.textContent)));
+  t.same(figures.length, 2);
+  t.ok(figures.some(([kl, edpo, dpo]) => kl === `${Number(point.kl.toPrecision(4))} (dpo, β 0.1)` && edpo === '–' && dpo === String(Number(point.win_rate.toPrecision(4)))), JSON.stringify(figures));
+  await page.focus('.plot[data-table="t-frontier"]');
+  await page.keyboard.press('Home');
+  t.match(await page.$eval('#say', (e) => e.textContent), /^KL\(π‖ρ\) on its own answers, nats [\d.]+ \((epsilon|dpo), β 0\.1\)/);
+  // Printed, the settings are open and a pair's texts are not, until the reader opens them; nothing is wider than the paper.
+  await page.setViewport({ width: 700, height: 900 });
+  await page.emulateMediaType('print');
+  await inPage(page, "dispatchEvent(new Event('beforeprint'))");
+  t.equal(await inPage<boolean>(page, "[...document.querySelectorAll('#settings details')].every((d) => d.open) && ![...document.querySelectorAll('.list')].some((d) => d.open)"), true);
+  t.ok((await inPage<number>(page, "Math.max(...[...document.querySelectorAll('table')].map((x) => x.getBoundingClientRect().right))")) <= 700, 'tables fit');
   await page.close();
   // Found by the weights it measured: with the run it belongs to, not with its neighbour.
-  for (const [run, found] of [[other, true], [join(dir, 'epsilon'), false]] as const) {
+  for (const [run, found] of [[other, 'wins'], [join(dir, 'epsilon'), 'wins-epsilon']] as const) {
     t.equal(edpo(['report', run]).code, 0);
-    t.equal(/id="winrates"/.test(readFileSync(join(run, 'report.html'), 'utf8')), found, run);
+    t.same([...readFileSync(join(run, 'report.html'), 'utf8').matchAll(/<th scope="col">(wins[^<]*)</g)].map((m) => m[1]), [found], run);
   }
 });

@@ -35,3 +35,13 @@ t.test('a point lies where its axes say', async (t) => {
   t.ok(Math.abs(path[2]! - path[0]! - at(drawn.x, 50)) < 0.01, `${path}`);
   t.ok(Math.abs(path[3]! - path[1]! - at(drawn.y, 1)) < 0.01, `${path}`);
 });
+
+t.test('all drawings are of one size, whatever their labels', async (t) => {
+  const sizes = new Set<string>();
+  for (const top of [1, 0.00012, -34_567]) {
+    const { svg, x } = await draw(plot({ series: [{ label: 'a', color: 0, dash: 0, points: [[0, 0], [9, top]] }], domain: [0, 9] }));
+    sizes.add(/viewBox="([^"]+)"/.exec(svg)![1]!);
+    t.ok(x.end - x.begin > 250, `${x.end - x.begin} of the width are the plot’s`);
+  }
+  t.equal(sizes.size, 1, [...sizes].join(', '));
+});

@@ -59,6 +59,17 @@ t.test('Gemma: a turn ends with <end_of_turn>, and that and <eos> end an answer,
   }
 });
 
+t.test('a system message where the template has no such role: refused, or by configuration put before the first user message', async (t) => {
+  const { template: text, special } = golden.templates['gemma-2']!;
+  const merged = chatTemplate(undefined, text, special, true)!;
+  const [system, user, answer] = [{ role: 'system', content: 'Be brief.' }, { role: 'user', content: 'Hello' }, { role: 'assistant', content: 'Hi' }];
+  t.throws(() => templateOf('gemma-2').render([system, user], true), { constructor: TextRefusal, message: /System role not supported/, hint: /--system_messages merge/ });
+  t.equal(merged.render([system, user, answer], false), templateOf('gemma-2').render([{ role: 'user', content: 'Be brief.\n\nHello' }, answer], false));
+  t.equal(merged.render([user, answer], false), templateOf('gemma-2').render([user, answer], false), 'other dialogues as they are');
+  t.equal(merged.render([user, system], true), templateOf('gemma-2').render([user, system], true), 'a system message elsewhere is the template’s affair');
+  t.not(merged.text, templateOf('gemma-2').text, 'a cache made the other way is another cache');
+});
+
 t.test('ChatML: <|im_end|> ends turns and answers', async (t) => {
   const template = templateOf('chatml');
   const tokenizer = await tokenizerOf(t, 'qwen2 (NFC)', { eos_token: '<|end_of_text|>' });

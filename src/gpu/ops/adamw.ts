@@ -1,13 +1,13 @@
 import { perThread } from '../grid.js';
-import { defineKernel } from '../kernel.js';
 import type { ArgValue, Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
+import { masterKernels, masterOf, roundingArgs } from './master.js';
 
 /** AdamW with decoupled decay (Loshchilov & Hutter 2019, arXiv 1711.05101), one tensor per dispatch; a skipped step does nothing. */
-export const kernel = defineKernel({
+export const kernels = masterKernels({
   name: 'adamw',
   read: { grad: 'E', step_state: '16' },
-  update: { value: 'E', m: 'E', v: 'E' },
+  update: { m: 'E', v: 'E' },
   args: {
     E: 'u32', lr: 'f32', beta1: 'f32', beta2: 'f32', oneMinusBeta1: 'f32', oneMinusBeta2: 'f32', epsilon: 'f32', weightDecay: 'f32',
   },
@@ -26,11 +26,12 @@ export interface AdamWArgs {
   weightDecay: ArgValue;
 }
 
-/** Updates `value`, `m` and `v` (same shape as `grad`) in place. */
+/** Updates `value`, `m` and `v` (same shape as `grad`; a packed `value` half as wide) in place. @param tensor number of the tensor, for the rounding of packed values */
 export function adamw(
   p: Program,
   t: { value: Tensor; grad: Tensor; m: Tensor; v: Tensor; stepState: Tensor },
   args: AdamWArgs,
+  tensor = 0,
 ): void {
-  p.run(kernel, { value: t.value.flat(), grad: t.grad.flat(), m: t.m.flat(), v: t.v.flat(), step_state: t.stepState }, { ...args });
+  p.run(kernels[masterOf(t.value)], { value: t.value.flat(), grad: t.grad.flat(), m: t.m.flat(), v: t.v.flat(), step_state: t.stepState }, { ...args, ...roundingArgs(t.value, tensor) });
 }

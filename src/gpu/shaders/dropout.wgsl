@@ -1,12 +1,7 @@
 // y[n,i] = start + x[n,i] / (1 - p) where the uniform number of (step, matrix, row's key, i) is at least p, else start.
 // x, y [N,I], keys [N].   One thread per element; integers alone decide, so every adapter drops the same elements.
 // #use lib/grid
-fn mix32(z0: u32) -> u32 {
-  var z = z0;
-  z = (z ^ (z >> 16u)) * 0x85ebca6bu;
-  z = (z ^ (z >> 13u)) * 0xc2b2ae35u;
-  return z ^ (z >> 16u);
-}
+// #use lib/mix32
 @compute @workgroup_size(WG)
 fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let t = linear_group(group, groups) * WG + local;

@@ -6,7 +6,7 @@ import type { Document } from './pack.js';
  * Weights of every scored row in `pack`'s order, [S, 2]: of its log-prob and of its KL (the same here). `data`: the documents' own.
  * `length`: LD-DPO (arXiv 2409.06411), 1 for as many first tokens as every response of the document has, α after.
  */
-export function tokenWeights(documents: Document[], of: TokenWeights): Float32Array {
+export function tokenWeights(documents: Document[], of: Extract<TokenWeights, { from: 'data' | 'length' }>): Float32Array {
   const list: number[] = [];
   for (const d of documents) {
     const common = Math.min(...d.branches.map((b) => b.length));

@@ -10,7 +10,7 @@ export type DatasetFormat = (typeof DATASET_FORMATS)[number];
 export type Example =
   | { kind: 'text'; prompt: string; chosen: string; rejected?: string }
   | { kind: 'chat'; prompt: Message[]; chosen: Message[]; rejected?: Message[] }
-  | { kind: 'ids'; prompt: number[]; chosen: number[]; rejected?: number[] };
+  | { kind: 'ids'; prompt: number[]; chosen: number[]; rejected?: number[]; weights?: number[][] };
 
 /** Why a row cannot be used; counted and reported by reason. */
 export interface Refusal {
@@ -33,9 +33,10 @@ const sameMessage = (a: Message, b: Message): boolean => a.role === b.role && a.
 /**
  * Reads one row. Throws InputError where columns are missing or of a wrong type (the file is not what it was taken for);
  * returns a Refusal where this row alone is unusable.
+ * @param weighted token ids come with a weight each, `chosen_weights` and `rejected_weights`
  */
-export function readExample(row: Row, format: Exclude<DatasetFormat, 'auto'>, sides: 1 | 2, template: ChatTemplate | undefined): Example | Refusal {
-  if (format === 'tokenized') return tokenized(row, sides);
+export function readExample(row: Row, format: Exclude<DatasetFormat, 'auto'>, sides: 1 | 2, template: ChatTemplate | undefined, weighted = false): Example | Refusal {
+  if (format === 'tokenized') return weighted ? withWeights(row, tokenized(row, sides)) : tokenized(row, sides);
   if (format === 'hh') return hh(row, sides, template);
   return hf(row, sides);
 }
@@ -58,6 +59,19 @@ function tokenized(row: Row, sides: 1 | 2): Example {
     return list as number[];
   });
   return { kind: 'ids', prompt: ids[0]!, chosen: ids[1]!, ...(sides === 2 ? { rejected: ids[2]! } : {}) };
+}
+
+function withWeights(row: Row, e: Example): Example {
+  if (e.kind !== 'ids') return e;
+  need(row, ['chosen_weights', 'rejected_weights']);
+  const weights = (['chosen', 'rejected'] as const).map((side) => {
+    const given = row.value[`${side}_weights`];
+    const list = Array.isArray(given) ? given.map((x) => (typeof x === 'bigint' ? Number(x) : (x as unknown))) : [];
+    if (!Array.isArray(given) || !list.every((x) => typeof x === 'number' && Number.isFinite(x) && x >= 0)) throw new InputError(`${row.where}: ${side}_weights must be a list of numbers from 0 on`);
+    if (list.length !== e[side]!.length) throw new InputError(`${row.where}: ${side}_weights has ${list.length} numbers for ${e[side]!.length} tokens of ${side}_ids`, 'one weight for each token id');
+    return list as number[];
+  });
+  return { ...e, weights };
 }
 
 function hh(row: Row, sides: 1 | 2, template: ChatTemplate | undefined): Example | Refusal {

@@ -31,11 +31,14 @@ export interface StoreOptions {
   vocabSize: number;
   /** Keep at most this many usable rows; 0 = all. */
   maxSamples: number;
+  /** Weights per token are wanted too (methods with token weights). */
+  weighted?: boolean;
   /** Keep texts too, for samples and reports. */
   keepText: boolean;
 }
 
 const FLUSH = 1 << 18;
+const NO_WEIGHT = 'a response without a weighted token';
 
 /**
  * Documents of a split, validated and tokenised in one streaming pass into a file of ids; in memory only an index of
@@ -48,6 +51,8 @@ export class TokenStore {
   readonly responseLengths: number[][] = [];
   readonly texts: Example[] = [];
   hash = '';
+  /** Of the token weights, where there are any: other weights are other data, but a reference cache serves them all. */
+  weightsHash: string | undefined;
   report: DataReport = { rows: 0, kept: 0, dropped: {}, promptsCut: 0, responsesCut: 0, format: 'auto' };
   private readonly folder: string;
   private readonly fd: number;
@@ -55,6 +60,8 @@ export class TokenStore {
   private pending: Uint32Array[] = [];
   private waiting = 0;
   private readonly digest = createHash('sha256');
+  private readonly weightsDigest = createHash('sha256');
+  private weighted = false;
 
   private constructor(readonly sides: 1 | 2) {
     try {
@@ -101,7 +108,7 @@ export class TokenStore {
         report.rows++;
         format ??= detectFormat(row.value);
         report.format = format;
-        const example = readExample(row, format, o.sides, o.template);
+        const example = readExample(row, format, o.sides, o.template, o.weighted);
         const reason = 'refused' in example ? example.refused : unusable(example);
         const tokens = reason === undefined ? idsOf(example as Example, o, row.where) : { refused: reason };
         if ('refused' in tokens) {
@@ -124,15 +131,21 @@ export class TokenStore {
           counts.drop(SAME_WHEN_CUT, id, row.where);
           continue;
         }
+        const weights = tokens.weights?.map((list, k) => list.slice(0, cut.ids.responses[k]!.length));
+        if (weights?.some((list) => list.every((w) => w === 0))) {
+          counts.drop(NO_WEIGHT, id, row.where);
+          continue;
+        }
         report.promptsCut += Number(cut.promptCut);
         report.responsesCut += Number(cut.responseCut);
-        this.add(id, cut.ids.prompt, cut.ids.responses);
+        this.add(id, cut.ids.prompt, cut.ids.responses, weights);
         if (o.keepText) this.texts.push(example as Example);
       }
     }
     this.flush();
     report.kept = this.count;
     this.hash = this.digest.digest('hex');
+    if (this.weighted) this.weightsHash = this.weightsDigest.digest('hex');
     const fatal = o.badRows === 'error' || (o.badRows === 'auto' && format !== 'hh');
     const bad = counts.problems();
     if (fatal && bad.length > 0) {
@@ -141,7 +154,7 @@ export class TokenStore {
     if (this.count === 0) throw new InputErrors(`${o.files.join(', ')}: no usable row of ${report.rows}`, describeReport(report).slice(1), 'raise --max_length, or look at the rows');
   }
 
-  private add(id: number, prompt: number[], responses: number[][]): void {
+  private add(id: number, prompt: number[], responses: number[][], weights?: number[][]): void {
     this.ids.push(id);
     this.offsets.push(this.written + this.waiting);
     this.promptLengths.push(prompt.length);
@@ -153,6 +166,14 @@ export class TokenStore {
     this.digest.update(Uint32Array.from(lists, (list) => list.length)).update(words);
     this.pending.push(words);
     this.waiting += words.length;
+    if (weights) {
+      // Behind the ids, as f32 bits.
+      this.weighted = true;
+      const bits = new Uint32Array(Float32Array.from(weights.flat()).buffer);
+      this.weightsDigest.update(bits);
+      this.pending.push(bits);
+      this.waiting += bits.length;
+    }
     if (this.waiting > FLUSH) this.flush();
   }
 
@@ -174,10 +195,10 @@ export class TokenStore {
   }
 
   /** Ids of document i (position, not row number). */
-  get(i: number): { id: number; prompt: Uint32Array; responses: Uint32Array[] } {
+  get(i: number): { id: number; prompt: Uint32Array; responses: Uint32Array[]; weights?: Float32Array[] } {
     const lengths = this.responseLengths[i]!;
-    const total = lengths.reduce((a, b) => a + b, this.promptLengths[i]!);
-    const words = new Uint32Array(total);
+    const count = lengths.reduce((a, b) => a + b, 0);
+    const words = new Uint32Array(this.promptLengths[i]! + count * (this.weighted ? 2 : 1));
     const bytes = new Uint8Array(words.buffer);
     for (let done = 0; done < bytes.length; ) {
       const got = readSync(this.fd, bytes, done, bytes.length - done, this.offsets[i]! * 4 + done);
@@ -186,7 +207,8 @@ export class TokenStore {
     }
     let at = this.promptLengths[i]!;
     const responses = lengths.map((n) => words.subarray(at, (at += n)));
-    return { id: this.ids[i]!, prompt: words.subarray(0, this.promptLengths[i]), responses };
+    const weights = this.weighted ? lengths.map((n) => new Float32Array(words.buffer, 4 * at, ((at += n), n))) : undefined;
+    return { id: this.ids[i]!, prompt: words.subarray(0, this.promptLengths[i]), responses, ...(weights ? { weights } : {}) };
   }
 
   close(): void {

@@ -2,6 +2,8 @@ import { InputError } from '../../errors.js';
 import type { ChatTemplate, Message } from '../text/template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { Example } from './formats.js';
+import { countedTurns, weightedPieces } from './segments.js';
+import { TextRefusal } from '../text/refusal.js';
 
 export const TOKENIZATIONS = ['edpo', 'trl-0.13'] as const;
 export type Tokenization = (typeof TOKENIZATIONS)[number];
@@ -10,12 +12,16 @@ export type Tokenization = (typeof TOKENIZATIONS)[number];
 export interface TokenIds {
   prompt: number[];
   responses: number[][];
+  /** A weight for every token of each response, where the method asks for them. */
+  weights?: number[][];
 }
 
 export interface TokeniseOptions {
   tokenizer: Tokenizer;
   template: ChatTemplate | undefined;
   tokenization: Tokenization;
+  /** Weights per token are wanted: those of token ids, or of a dialogue's messages. */
+  weighted?: boolean;
 }
 
 /**
@@ -24,7 +30,9 @@ export interface TokeniseOptions {
  * trainer did (DPOTrainer.tokenize_row): no BOS but the one a template writes, EOS appended whatever the template wrote.
  */
 export function tokenise(example: Example, o: TokeniseOptions, where: string): TokenIds {
-  if (example.kind === 'ids') return { prompt: example.prompt, responses: [example.chosen, ...(example.rejected ? [example.rejected] : [])] };
+  if (example.kind === 'ids') return { prompt: example.prompt, responses: [example.chosen, ...(example.rejected ? [example.rejected] : [])], ...(example.weights ? { weights: example.weights } : {}) };
+  if (o.weighted && example.kind === 'text') throw new InputError(`${where}: the method wants token weights, and a plain text has none`, 'dialogues with a weight at each message, or prompt_ids, chosen_ids, chosen_weights, rejected_ids, rejected_weights');
+  if (o.weighted && example.kind === 'chat') return weightedChat(example, o, where);
   const { prompt, responses } = example.kind === 'text'
     ? { prompt: example.prompt, responses: [example.chosen, ...(example.rejected !== undefined ? [example.rejected] : [])] }
     : renderChat(example, o, where);
@@ -47,6 +55,35 @@ export function tokenise(example: Example, o: TokeniseOptions, where: string): T
   return tokens;
 }
 
+/** A dialogue whose turns have weights: each turn is tokenised apart, so that its tokens are its own. */
+function weightedChat(example: Example & { kind: 'chat' }, o: TokeniseOptions, where: string): TokenIds {
+  const { tokenizer, template } = o;
+  if (!template) throw noTemplate(where);
+  const sides = [example.chosen, ...(example.rejected ? [example.rejected] : [])];
+  if (sides.flat().every((m) => m.weight === undefined)) throw new InputError(`${where}: the method wants token weights, and no message has a "weight"`, '{"role": "assistant", "content": …, "weight": 1} in the segment, 0 outside it');
+  const turns = sides.map(countedTurns);
+  if (turns.some((n) => n !== turns[0])) throw new TextRefusal(`${where}: segments of ${turns.join(' and ')} turns`, 'segments of different numbers of turns');
+  const bos = o.tokenization === 'edpo' ? tokenizer.bosId : undefined;
+  const prompt = tokenizer.encode(template.render(example.prompt, true));
+  if (bos !== undefined && (tokenizer.addBos || prompt.length === 0) && prompt[0] !== bos) prompt.unshift(bos);
+  const weights: number[][] = [];
+  const responses = sides.map((reply) => {
+    const pieces = weightedPieces(example.prompt, reply, template, where).map(({ text, weight }) => {
+      const ids = tokenizer.encode(text);
+      if (bos !== undefined && bos !== tokenizer.eosId) while (ids[0] === bos) ids.shift();
+      return { ids, text, weight };
+    });
+    const ids = endTurn(pieces.flatMap((p) => p.ids), pieces.at(-1)!.text, true, o);
+    const list = pieces.flatMap((p) => p.ids.map(() => p.weight));
+    while (list.length < ids.length) list.push(pieces.at(-1)!.weight);
+    weights.push(list);
+    return ids;
+  });
+  return { prompt, responses, weights };
+}
+
+const noTemplate = (where: string): InputError => new InputError(`${where}: a dialogue (list of messages), but the tokenizer has no chat_template`, '--chat_template FILE.jinja');
+
 function endTurn(ids: number[], text: string, templated: boolean, { tokenizer, tokenization }: TokeniseOptions): number[] {
   if (tokenizer.eosId === undefined) return ids;
   if (tokenization === 'trl-0.13') return [...ids, tokenizer.eosId];
@@ -59,9 +96,7 @@ function endTurn(ids: number[], text: string, templated: boolean, { tokenizer, t
 /** Renders a chat to text: the prompt with its generation prompt, each response as what the template adds for it. */
 function renderChat(example: { prompt: Message[]; chosen: Message[]; rejected?: Message[] }, o: TokeniseOptions, where: string): { prompt: string; responses: string[] } {
   const { template } = o;
-  if (!template) {
-    throw new InputError(`${where}: a dialogue (list of messages), but the tokenizer has no chat_template`, '--chat_template FILE.jinja');
-  }
+  if (!template) throw noTemplate(where);
   const prompt = template.render(example.prompt, true);
   const responses = [example.chosen, ...(example.rejected ? [example.rejected] : [])].map((reply) => {
     const whole = template.render([...example.prompt, ...reply], false);

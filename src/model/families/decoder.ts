@@ -33,13 +33,15 @@ export interface DecoderOptions {
   gate?: 'silu' | 'gelu_tanh';
   embedScale?: number;
   logitSoftCap?: number;
+  /** Bias of the last norm, where norms are LayerNorms. */
+  normBias?: string;
   /** Tensors of a layer beyond Llama's, or under other names; `at` is the layer's prefix. */
   layer?: (at: string) => Partial<LayerNames>;
   /** Parameters that the checkpoint has fused, by name; `at` is the layer's prefix. */
   stored?: (at: string, sizes: { H: number; G: number; C: number; F: number }) => Record<string, StoredAs>;
 }
 
-/** A pre-norm decoder with RMSNorm, RoPE (half-split), grouped-query attention and a gated MLP, under the names Llama's checkpoints have. */
+/** A pre-norm decoder with RMSNorm (LayerNorm where biases of norms are named), RoPE (half-split), grouped-query attention and a gated MLP, under the names Llama's checkpoints have. */
 export function decoder(c: z.output<typeof decoderKeys>, o: DecoderOptions): ModelSpec {
   const H = c.num_attention_heads;
   const G = c.num_key_value_heads ?? H;
@@ -78,6 +80,7 @@ export function decoder(c: z.output<typeof decoderKeys>, o: DecoderOptions): Mod
         };
       }),
       norm: 'model.norm.weight',
+      ...(o.normBias ? { normBias: o.normBias } : {}),
       head: 'lm_head.weight',
     },
   };

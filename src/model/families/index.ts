@@ -8,9 +8,10 @@ import { mistral } from './mistral.js';
 import { phi3 } from './phi3.js';
 import { qwen2, qwen3 } from './qwen.js';
 import type { ModelSpec } from './spec.js';
+import { stablelm } from './stablelm.js';
 
 /** One entry per `model_type` of config.json; a family is one file. */
-const families: Record<string, (config: Record<string, unknown>) => ModelSpec> = { llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text: gemma3, phi3, gpt_neox: gptNeox, gpt2 };
+const families: Record<string, (config: Record<string, unknown>) => ModelSpec> = { llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text: gemma3, phi3, gpt_neox: gptNeox, gpt2, stablelm };
 
 /** Maps a config.json to what the kernels offer. Throws InputError naming the model type or the option edpo lacks. */
 export function modelSpec(config: Record<string, unknown>, where: string): ModelSpec {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { InputError, InputErrors } from '../../errors.js';
 import type { ModelSpec } from '../families/index.js';
 import type { ParameterSpec } from '../families/spec.js';
-import { adaptable, adapterName, adapterOf, adapterSpecs, loraScale, type LoraSettings } from '../lora.js';
+import { adaptable, adapterName, adapterOf, adapterSpecs, loraScale, savedOf, savedTensors, type AdapterSide, type LoraSettings } from '../lora.js';
 import { SafetensorsFile } from './safetensors.js';
 
 export const ADAPTER_CONFIG = 'adapter_config.json';
@@ -13,7 +13,7 @@ export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 export const BASE_HASH = 'edpo_base_weights';
 
 /** What of adapter_config.json asks for more than A and B on matrices; a value that asks for nothing is fine. */
-const UNAVAILABLE = ['use_dora', 'use_qalora', 'lora_bias', 'modules_to_save', 'rank_pattern', 'alpha_pattern', 'layer_replication', 'trainable_token_indices', 'alora_invocation_tokens', 'target_parameters', 'arrow_config'];
+const UNAVAILABLE = ['use_dora', 'use_qalora', 'lora_bias', 'rank_pattern', 'alpha_pattern', 'layer_replication', 'trainable_token_indices', 'alora_invocation_tokens', 'target_parameters', 'arrow_config'];
 const asksForNothing = (v: unknown): boolean => v === undefined || v === null || v === false || (typeof v === 'object' && Object.keys(v as object).length === 0);
 
 /** The model an adapter is for, as adapter_config.json names it. */
@@ -30,6 +30,8 @@ export class AdapterFolder {
     private readonly rank: number,
     private readonly alpha: number,
     private readonly rslora: boolean,
+    /** Modules trained in full. */
+    private readonly modules: string[],
     private readonly file: SafetensorsFile,
   ) {}
 
@@ -55,9 +57,11 @@ export class AdapterFolder {
     const [rank, alpha, base, revision] = [c['r'], c['lora_alpha'], c['base_model_name_or_path'], c['revision']];
     if (!Number.isInteger(rank) || (rank as number) < 1) problems.push(`r: expected a whole number above 0, got ${JSON.stringify(rank ?? null)}`);
     if (typeof alpha !== 'number' || !(alpha > 0)) problems.push(`lora_alpha: expected a number above 0, got ${JSON.stringify(alpha ?? null)}`);
+    const modules = c['modules_to_save'] ?? [];
+    if (!Array.isArray(modules) || !modules.every((m) => typeof m === 'string')) problems.push(`modules_to_save: expected a list of names, got ${JSON.stringify(modules)}`);
     if (problems.length > 0) throw new InputErrors(`${configPath}: not an adapter edpo has`, problems, 'merge it in PEFT (merge_and_unload) and name the merged model');
     if (!existsSync(join(path, ADAPTER_WEIGHTS))) throw new InputError(`${path} has no ${ADAPTER_WEIGHTS}${existsSync(join(path, 'adapter_model.bin')) ? ' (PyTorch .bin files are not read)' : ''}`, 'save the adapter with safe_serialization=True');
-    return new AdapterFolder(path, { name: typeof base === 'string' ? base : '', revision: typeof revision === 'string' ? revision : undefined }, rank as number, alpha as number, c['use_rslora'] === true, SafetensorsFile.open(join(path, ADAPTER_WEIGHTS)));
+    return new AdapterFolder(path, { name: typeof base === 'string' ? base : '', revision: typeof revision === 'string' ? revision : undefined }, rank as number, alpha as number, c['use_rslora'] === true, modules as string[], SafetensorsFile.open(join(path, ADAPTER_WEIGHTS)));
   }
 
   /**
@@ -68,13 +72,14 @@ export class AdapterFolder {
   settings(spec: ModelSpec, where: string, hash: () => string): LoraSettings {
     const { tensors } = this.file;
     const targets = adaptable(spec).map((p) => p.name).filter((weight) => tensors.has(adapterName(weight, 'A')) || tensors.has(adapterName(weight, 'B')));
-    const settings = { r: this.rank, alpha: this.alpha, rslora: this.rslora, targets };
+    const saved = this.modules.length > 0 ? { saved: savedTensors(spec, this.modules, targets) } : {};
+    const settings = { r: this.rank, alpha: this.alpha, rslora: this.rslora, targets, ...saved };
     const known = new Map(adapterSpecs(spec, settings).map((p) => [p.name, p.shape]));
     const problems = [...known].flatMap(([name, shape]) => {
       const got = tensors.get(name)?.shape;
       return got?.join() === shape.join() ? [] : [`${name}: ${got ? `expected [${shape.join(', ')}], got [${got.join(', ')}]` : `missing, expected [${shape.join(', ')}]`}`];
     });
-    for (const name of tensors.keys()) if (!known.has(name)) problems.push(`${name}: the base has no such matrix`);
+    for (const name of tensors.keys()) if (!known.has(name)) problems.push(`${name}: the base has no such ${name.includes('.lora_') ? 'matrix' : 'tensor, or modules_to_save does not name it'}`);
     const trained = this.base.name === '' ? 'it names no base' : `it was trained on ${this.base.name}`;
     if (problems.length > 0) throw new InputErrors(`the adapter ${this.path} does not fit ${where} (${trained})`, [...problems.slice(0, 12), ...(problems.length > 12 ? [`and ${problems.length - 12} more`] : [])], '--model_name_or_path BASE --adapter_name_or_path ADAPTER, with the base the adapter was trained on');
     if (targets.length === 0) throw new InputError(`${this.file.path} holds no adapter for any matrix`, 'train it again, or name another folder');
@@ -90,8 +95,8 @@ export class AdapterFolder {
     return BASE_HASH in this.file.metadata;
   }
 
-  /** A or B of a weight, row-major; NaN or infinity is an error that names the tensor. */
-  read(weight: string, side: 'A' | 'B'): Float32Array {
+  /** A or B of a weight, or a tensor trained in full, row-major; NaN or infinity is an error that names the tensor. */
+  read(weight: string, side: AdapterSide): Float32Array {
     const values = this.file.readF32(adapterName(weight, side));
     const bad = values.findIndex((v) => !Number.isFinite(v));
     if (bad >= 0) throw new InputError(`${this.file.path}: tensor ${adapterName(weight, side)} holds ${values[bad]} (element ${bad})`, 'this adapter is broken; use another checkpoint');
@@ -114,9 +119,11 @@ export class AdapterFolder {
   }
 }
 
-/** Rows of W + s·B·A, summed in f64 and rounded once. `values` are the rows of W from `first` on. */
+/** Rows of W + s·B·A, summed in f64 and rounded once, or those the adapter has trained in full. `values` are the rows of W from `first` on. */
 export function mergeRows(spec: ModelSpec, { folder, settings }: { folder: AdapterFolder; settings: LoraSettings }, p: ParameterSpec, values: Float32Array, first: number): Float32Array {
   const I = p.shape[1] ?? 1;
+  const saved = savedOf(spec, settings, p.name);
+  if (saved !== undefined) return folder.read(saved, 'saved').slice(first * I, first * I + values.length);
   const adapter = adapterOf(spec, settings, p.name, (weight, side) => folder.read(weight, side), first, values.length / I);
   if (!adapter) return values;
   const { a, b } = adapter;

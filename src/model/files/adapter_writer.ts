@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ModelSpec } from '../families/index.js';
-import { adapterSpecs, loraTargets, moduleOf, type LoraSettings } from '../lora.js';
+import { adapterSpecs, loraTargets, moduleOf, savedTensors, type LoraSettings } from '../lora.js';
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE_HASH, type BaseName } from './adapter_folder.js';
 import { copyAuxiliary, WRITTEN_DTYPES, type ModelFolder } from './hf_folder.js';
 import { writeSafetensors } from './safetensors.js';
@@ -10,6 +10,18 @@ import { writeSafetensors } from './safetensors.js';
 function targetModules(spec: ModelSpec, targets: string[]): string[] {
   const names = [...new Set(targets.map((t) => moduleOf(t).split('.').at(-1)!))].sort();
   return loraTargets(spec, names).length === targets.length ? names : targets.map(moduleOf).sort();
+}
+
+/** Names for modules_to_save: the last parts where these say the same, as PEFT matches ends; else whole paths. */
+function modulesToSave(spec: ModelSpec, { targets, saved }: LoraSettings): string[] | null {
+  if (!saved) return null;
+  const paths = [...new Set(saved.map(moduleOf))].sort();
+  const names = [...new Set(paths.map((path) => path.split('.').at(-1)!))].sort();
+  try {
+    return savedTensors(spec, names, targets).length === saved.length ? names : paths;
+  } catch {
+    return paths;
+  }
 }
 
 export interface WriteAdapterOptions {
@@ -32,12 +44,15 @@ export async function writeAdapterFolder(dir: string, o: WriteAdapterOptions): P
   const specs = adapterSpecs(spec, o.settings).sort((x, y) => (x.name < y.name ? -1 : 1));
   const tensors = specs.map(({ name, shape }) => ({
     name, dtype, shape,
-    read: async (first: number, rows: number) => (await o.read(name)).subarray(first * shape[1]!, (first + rows) * shape[1]!),
+    read: async (first: number, rows: number) => {
+      const width = shape[1] ?? 1;
+      return (await o.read(name)).subarray(first * width, (first + rows) * width);
+    },
   }));
   await writeSafetensors(join(dir, ADAPTER_WEIGHTS), tensors, { format: 'pt', [BASE_HASH]: o.model.base.weightsHash() });
   const config = {
     alpha_pattern: {}, auto_mapping: null, base_model_name_or_path: o.baseName.name, bias: 'none', fan_in_fan_out: transposed, inference_mode: true, init_lora_weights: true, layers_pattern: null, layers_to_transform: null,
-    lora_alpha: alpha, lora_dropout: o.dropout, modules_to_save: null, peft_type: 'LORA', r, rank_pattern: {}, revision: o.baseName.revision ?? null, target_modules: targetModules(spec, targets), task_type: 'CAUSAL_LM',
+    lora_alpha: alpha, lora_dropout: o.dropout, modules_to_save: modulesToSave(spec, o.settings), peft_type: 'LORA', r, rank_pattern: {}, revision: o.baseName.revision ?? null, target_modules: targetModules(spec, targets), task_type: 'CAUSAL_LM',
     use_dora: false, use_rslora: rslora,
   };
   writeFileSync(join(dir, ADAPTER_CONFIG), `${JSON.stringify(config, null, 2)}\n`);

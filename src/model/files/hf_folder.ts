@@ -102,7 +102,7 @@ export class ModelFolder extends WeightFiles {
 
   /** The format most weights are stored in. */
   get dtype(): FloatFormat {
-    return this.files[0]!.tensors.values().next().value!.dtype;
+    return this.files[0]!.tensors.values().next().value!.dtype as FloatFormat;
   }
 
   override weightsHash(): string {

@@ -3,8 +3,12 @@ import { open } from 'node:fs/promises';
 import { EdpoError, InputError } from '../../errors.js';
 import { bytesPer, decode, encode, type FloatFormat } from './float_formats.js';
 
+/** What a file of edpo's holds: floats, or words of packed codes. */
+type StoredFormat = FloatFormat | 'U32';
+const bytesOf: Record<StoredFormat, number> = { ...bytesPer, U32: 4 };
+
 export interface TensorEntry {
-  dtype: FloatFormat;
+  dtype: StoredFormat;
   shape: number[];
   /** Absolute bytes in the file. */
   begin: number;
@@ -26,8 +30,9 @@ export class SafetensorsFile {
   /**
    * Reads and checks the header. Throws InputError for a truncated file or a header that does not fit it.
    * @param passBy names of tensors that may be of any type and are not among `tensors`.
+   * @param words the file may hold U32 tensors (checkpoints' codes and packed values), for `readU32`
    */
-  static open(path: string, passBy?: RegExp): SafetensorsFile {
+  static open(path: string, passBy?: RegExp, words = false): SafetensorsFile {
     let fd: number;
     try {
       fd = openSync(path, 'r');
@@ -55,10 +60,10 @@ export class SafetensorsFile {
           continue;
         }
         if (passBy?.test(name)) continue;
-        if (!(entry.dtype in bytesPer)) throw bad(`tensor ${name} has dtype ${entry.dtype}; edpo reads F32, F16 and BF16`);
-        const dtype = entry.dtype as FloatFormat;
+        if (!(entry.dtype in (words ? bytesOf : bytesPer))) throw unreadable(path, name, entry.dtype);
+        const dtype = entry.dtype as StoredFormat;
         const [from, to] = entry.data_offsets ?? [NaN, NaN];
-        const expected = (entry.shape ?? []).reduce((a, b) => a * b, bytesPer[dtype]);
+        const expected = (entry.shape ?? []).reduce((a, b) => a * b, bytesOf[dtype]);
         if (!(from >= 0) || to - from !== expected) throw bad(`tensor ${name} [${entry.shape}] ${dtype} needs ${expected} bytes, its offsets give ${to - from}`);
         if (8 + length + to > size) throw bad(`tensor ${name} ends at byte ${8 + length + to}, the file has ${size}`);
         spans.push([from, to, name]);
@@ -80,7 +85,15 @@ export class SafetensorsFile {
     const { dtype, shape, begin, end } = this.entry(name);
     const rowBytes = (end - begin) / Math.max(1, shape[0] ?? 1);
     const bytes = rows === undefined ? end - begin - first * rowBytes : rows * rowBytes;
+    if (dtype === 'U32') throw new EdpoError(`${this.path}: tensor ${name} holds words, not numbers`);
     return decode(this.readBytes(begin + first * rowBytes, bytes), dtype);
+  }
+
+  /** All words of a U32 tensor. */
+  readU32(name: string): Uint32Array {
+    const { begin, end } = this.entry(name);
+    const bytes = this.readBytes(begin, end - begin);
+    return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
   }
 
   /** The tensor's bytes, chunk by chunk (hashing). */
@@ -102,6 +115,14 @@ export class SafetensorsFile {
   }
 }
 
+/** GPTQ's and AWQ's files hold integers under these names, also where config.json says nothing of it. */
+const FOREIGN = /\.(qweight|qzeros|g_idx)$/;
+
+function unreadable(path: string, name: string, dtype: string): InputError {
+  if (FOREIGN.test(name)) return new InputError(`${path}: tensor ${name} (${dtype}) is of a GPTQ or AWQ checkpoint, whose weights are quantised; edpo reads F32, F16 and BF16`, 'take the checkpoint that the quantised one was made from');
+  return new InputError(`${path}: tensor ${name} has dtype ${dtype}; edpo reads F32, F16 and BF16`, 'save the model in one of these (save_pretrained after .to(torch.bfloat16)), or take another checkpoint');
+}
+
 function readAt(fd: number, position: number, bytes: number): Buffer {
   const buffer = Buffer.alloc(bytes);
   let at = 0;
@@ -113,12 +134,12 @@ function readAt(fd: number, position: number, bytes: number): Buffer {
   return buffer;
 }
 
-/** A tensor to write; `read` gives rows [first, first + rows) as f32. */
+/** A tensor to write; `read` gives rows [first, first + rows) as f32, of a U32 tensor their words. */
 export interface TensorSource {
   name: string;
-  dtype: FloatFormat;
+  dtype: StoredFormat;
   shape: number[];
-  read(first: number, rows: number): Float32Array | Promise<Float32Array>;
+  read(first: number, rows: number): Float32Array | Uint32Array | Promise<Float32Array | Uint32Array>;
 }
 
 /** Writes tensors in the given order, a few rows at a time, and fsyncs. `path` should be a temporary name (see atomic.ts). */
@@ -126,7 +147,7 @@ export async function writeSafetensors(path: string, tensors: TensorSource[], me
   const header: Record<string, unknown> = { __metadata__: metadata };
   let offset = 0;
   for (const t of tensors) {
-    const bytes = t.shape.reduce((a, b) => a * b, bytesPer[t.dtype]);
+    const bytes = t.shape.reduce((a, b) => a * b, bytesOf[t.dtype]);
     header[t.name] = { dtype: t.dtype, shape: t.shape, data_offsets: [offset, offset + bytes] };
     offset += bytes;
   }
@@ -139,10 +160,11 @@ export async function writeSafetensors(path: string, tensors: TensorSource[], me
     await file.writeFile(Buffer.concat([length, Buffer.from(text)]));
     for (const t of tensors) {
       const total = t.shape[0] ?? 1;
-      const rowBytes = t.shape.slice(1).reduce((a, b) => a * b, bytesPer[t.dtype]);
+      const rowBytes = t.shape.slice(1).reduce((a, b) => a * b, bytesOf[t.dtype]);
       const rows = Math.max(1, Math.floor(CHUNK / rowBytes));
       for (let first = 0; first < total; first += rows) {
-        await file.appendFile(encode(await t.read(first, Math.min(rows, total - first)), t.dtype));
+        const values = await t.read(first, Math.min(rows, total - first));
+        await file.appendFile(values instanceof Uint32Array || t.dtype === 'U32' ? new Uint8Array(values.buffer, values.byteOffset, values.byteLength) : encode(values, t.dtype));
       }
     }
     await file.sync();

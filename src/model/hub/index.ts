@@ -24,7 +24,7 @@ function snapshotOf(repo: Repo, offline: boolean, io: CliIo): Promise<Snapshot> 
 }
 
 /** What a model needs beside its weights: configuration, tokenizer, templates; at the top of its repository. */
-const BESIDE = /^(config\.json|tokenizer.*|special_tokens_map\.json|generation_config\.json|chat_template.*|added_tokens\.json|vocab\.(json|txt)|merges\.txt|adapter_config\.json|.*\.model)$/;
+const BESIDE = /^(config\.json|ranker_config\.json|tokenizer.*|special_tokens_map\.json|generation_config\.json|chat_template.*|added_tokens\.json|vocab\.(json|txt)|merges\.txt|adapter_config\.json|.*\.model)$/;
 const INDEX = 'model.safetensors.index.json';
 
 /**

@@ -16,6 +16,8 @@ export interface Answer {
   category?: string;
   /** Tokens and markdown counts, where Arena-Hard wrote them. */
   style?: AnswerStyle;
+  /** An empty output is what was said: the row has `"empty": true`, or edpo sampled it (answers.ndjson). */
+  mayBeEmpty?: true;
   /** File and line, for messages. */
   where: string;
 }
@@ -27,6 +29,9 @@ export interface AnswerStyle {
   lists: number;
   bold: number;
 }
+
+/** What a row of an answer file says of an output that is empty because that is what was said. */
+export const emptyMark = (output: string): { empty?: true } => (output.trim() === '' ? { empty: true } : {});
 
 export interface AnswerFile {
   path: string;
@@ -142,10 +147,14 @@ export async function readAnswers(path: string): Promise<AnswerFile> {
   let format: AnswerFormat | undefined;
   const answers: Answer[] = [];
   let first = true;
+  let sampled = false;
   for await (const row of rows(path)) {
     const header = first && !('output' in row.value) && 'weights' in row.value && 'sampling' in row.value;
     first = false;
-    if (header) continue;
+    if (header) {
+      sampled = true;
+      continue;
+    }
     format ??= detectAnswers(row.value);
     if (!format) {
       throw new InputError(
@@ -153,7 +162,7 @@ export async function readAnswers(path: string): Promise<AnswerFile> {
         'edpo reads instruction/output (AlpacaEval), question_id/choices (Arena-Hard v0.1, MT-Bench), uid/messages (Arena-Hard v2), prompt/output',
       );
     }
-    answers.push(readAnswer(row, format));
+    answers.push({ ...readAnswer(row, format), ...(sampled || row.value['empty'] === true ? { mayBeEmpty: true } : {}) });
   }
   if (!format) throw new InputError(`${path} holds no answers`);
   return { path, format, answers };

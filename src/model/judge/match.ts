@@ -46,13 +46,13 @@ export function refuseDuplicates(file: AnswerFile, by: 'id' | 'prompt'): void {
     );
 }
 
-/** Refuses empty outputs (nothing but white space); tells how many and where. */
+/** Refuses empty outputs (nothing but white space) that the file does not mean to be so; tells how many and where. */
 export function refuseEmpty(file: AnswerFile): void {
-  const empty = file.answers.filter((a) => a.outputs.length === 0 || a.outputs.some((o) => o.trim() === ''));
+  const empty = file.answers.filter((a) => !a.mayBeEmpty && (a.outputs.length === 0 || a.outputs.some((o) => o.trim() === '')));
   if (empty.length > 0)
     throw new InputError(
       `${file.path}: ${empty.length} of ${file.answers.length} outputs are empty: ${list(empty.map((a) => a.where.replace(`${file.path} `, '')))}`,
-      'remove these rows from both files, or sample them again',
+      'sample them again or remove these rows from both files; a row that is meant to be empty says "empty": true',
     );
 }
 

@@ -14,6 +14,12 @@ export class Queue<T> implements AsyncIterable<T> {
     this.wake?.();
   }
 
+  /** Ends at once: what nobody has taken yet is dropped. */
+  abandon(): void {
+    this.items.length = 0;
+    this.end();
+  }
+
   /** What has arrived, at most `limit` items, waiting for the first; empty at the end. One reader at a time. */
   async take(limit: number): Promise<T[]> {
     while (this.items.length === 0 && !this.ended) await new Promise<void>((resolve) => (this.wake = resolve));

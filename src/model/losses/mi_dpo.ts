@@ -28,10 +28,11 @@ function withPrior({ reference, kl, average, klGradient, tokenWeights }: Prior):
     options: {
       mi_average: { default: false, about: 'log-probs and KLs as means over a response’s tokens' },
       mi_kl_gradient: { default: 'both', about: 'both, or rejected: no gradient through the chosen response’s KL' },
+      mi_weights: { default: 'none', about: 'token weights inside the sums: none, data (as sdpo has them), or mapo (sparsepo’s mask)' },
     },
     resolve: (keys) => withPrior({
       reference: keys['mi_reference'] !== 0, kl: keys['mi_kl'] !== 0, average: keys['mi_average'] as boolean, klGradient: keys['mi_kl_gradient'] as Prior['klGradient'],
-      ...(keys['mi_weights'] === 'data' ? { tokenWeights: { from: 'data' } } : {}),
+      ...(keys['mi_weights'] === 'data' || keys['mi_weights'] === 'mapo' ? { tokenWeights: { from: keys['mi_weights'] } } : {}),
     }),
     value: (d, p) => -logSigmoid(x(d, p)),
     gradients: (d, p) => {

@@ -1,19 +1,22 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { EdpoError, InputError } from '../../errors.js';
+import { debugRead, debugReadU32 } from '../../gpu/readback.js';
+import type { Tensor } from '../../gpu/tensor.js';
+import type { OptimiserState } from '../optim/state.js';
 import type { Parameters } from '../parameters.js';
 import { writeAtomic, writeFolderAtomic } from '../files/atomic.js';
 import { SafetensorsFile, writeSafetensors, type TensorSource } from '../files/safetensors.js';
 import type { OperandState } from '../operands.js';
 import type { PairRecord } from './ledger.js';
 
-/** Everything a resume needs beside weights and moments. */
+/** Everything a resume needs beside weights and the optimiser's state. */
 export interface TrainState {
   version: 1;
   /** Optimiser steps done. */
   step: number;
   beta: number;
-  /** The GPU's step_state: Adam's t and its bias corrections among it. */
+  /** The GPU's step_state: the optimiser's t and its bias corrections among it. */
   stepState: number[];
   /** Scales and loss scale of mixed precision. */
   operands?: OperandState;
@@ -53,31 +56,36 @@ export function removePartials(outputDir: string): void {
   for (const name of readdirSync(outputDir)) if (/\.partial-\d+$/.test(name)) rmSync(join(outputDir, name), { recursive: true, force: true });
 }
 
+/** A GPU tensor as it lies there, read once and handed out by rows. */
+function asItLies(name: string, tensor: Tensor): TensorSource {
+  const shape = tensor.shape as number[];
+  const width = shape.slice(1).reduce((a, b) => a * b, 1);
+  let held: Promise<Float32Array | Uint32Array> | undefined;
+  return {
+    name, shape, dtype: tensor.type === 'f32' ? 'F32' : 'U32',
+    read: async (first, rows) => {
+      held ??= tensor.type === 'f32' ? debugRead(tensor) : debugReadU32(tensor);
+      const values = (await held).subarray(first * width, (first + rows) * width);
+      if (first + rows >= shape[0]!) held = undefined;
+      return values;
+    },
+  };
+}
+
+/** Names and tensors of a moving reference. */
+const referenceTensors = (reference: Parameters | undefined): Array<{ name: string; tensor: Tensor }> =>
+  (reference?.list ?? []).flatMap((p) => p.pieces.map(({ value }, i) => ({ name: `ref.${p.name}${p.pieces.length > 1 ? `#${i}` : ''}`, tensor: value })));
+
 /**
- * Writes checkpoint-<step>: the model (or its adapter) by `write` in HF layout, master values and moments of what is trained in f32 (a moving
- * reference's too), the state. Atomic.
+ * Writes checkpoint-<step>: the model (or its adapter) by `write` in HF layout, what is trained and what the optimiser keeps of it as they lie on the GPU (a moving
+ * reference's weights too), the state. Atomic.
  */
-export async function writeCheckpoint(outputDir: string, state: TrainState, o: { write: (dir: string) => Promise<void>; trained: Parameters; reference?: Parameters | undefined }): Promise<string> {
+export async function writeCheckpoint(outputDir: string, state: TrainState, o: { write: (dir: string) => Promise<void>; optimiser: OptimiserState; reference?: Parameters | undefined }): Promise<string> {
   const path = join(outputDir, `checkpoint-${state.step}`);
   await writeFolderAtomic(path, async (partial) => {
     await o.write(partial);
-    const sources = [...(['value', 'm', 'v'] as const).map((kind) => ({ prefix: kind as string, kind, of: o.trained })), ...(o.reference ? [{ prefix: 'ref', kind: 'value' as const, of: o.reference }] : [])];
-    const tensors = o.trained.list.flatMap((p) =>
-      sources.map(({ prefix, kind, of }): TensorSource => {
-        const width = p.shape.slice(1).reduce((a, b) => a * b, 1);
-        let held: Promise<Float32Array> | undefined;
-        return {
-          name: `${prefix}.${p.name}`, dtype: 'F32', shape: p.shape,
-          read: async (first, rows) => {
-            held ??= of.read(p.name, kind);
-            const values = (await held).subarray(first * width, (first + rows) * width);
-            if (first + rows >= p.shape[0]!) held = undefined;
-            return values;
-          },
-        };
-      }),
-    );
-    await writeSafetensors(join(partial, 'edpo_state.safetensors'), tensors);
+    const tensors = [...o.optimiser.kept(), ...referenceTensors(o.reference)];
+    await writeSafetensors(join(partial, 'edpo_state.safetensors'), tensors.map(({ name, tensor }) => asItLies(name, tensor)));
     writeAtomic(join(partial, 'edpo_state.json'), `${JSON.stringify(state)}\n`);
     writeAtomic(join(partial, 'trainer_state.json'), trainerState(state));
   });
@@ -122,18 +130,10 @@ export function readState(path: string, identity: Record<string, unknown>): Trai
   return state;
 }
 
-/** Puts master values and moments of a checkpoint back on the GPU, and the moving reference where there is one. */
-export function restoreWeights(path: string, trained: Parameters, reference?: Parameters): void {
-  const file = SafetensorsFile.open(join(path, 'edpo_state.safetensors'));
-  for (const p of trained.list) {
-    for (const piece of p.pieces) {
-      const rows = piece.value.shape[0] as number;
-      piece.value.write(file.readF32(`value.${p.name}`, piece.first, rows));
-      piece.moments!.m.write(file.readF32(`m.${p.name}`, piece.first, rows));
-      piece.moments!.v.write(file.readF32(`v.${p.name}`, piece.first, rows));
-    }
-  }
-  for (const p of reference?.list ?? []) for (const piece of p.pieces) piece.value.write(file.readF32(`ref.${p.name}`, piece.first, piece.value.shape[0] as number));
+/** Puts what a checkpoint holds back on the GPU: trained values, the optimiser's state, and the moving reference where there is one. */
+export function restoreWeights(path: string, optimiser: OptimiserState, reference?: Parameters): void {
+  const file = SafetensorsFile.open(join(path, 'edpo_state.safetensors'), undefined, true);
+  for (const { name, tensor } of [...optimiser.kept(), ...referenceTensors(reference)]) tensor.write(tensor.type === 'f32' ? file.readF32(name) : file.readU32(name));
   file.close();
 }
 

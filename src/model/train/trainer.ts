@@ -113,7 +113,7 @@ export class Trainer {
     this.fault(step);
     const started = Date.now();
     const positions = this.positions(step);
-    engine.dropoutKey = stepKey(config.seed, step);
+    engine.stepKey = stepKey(config.seed, step);
     const scale = stepScale(train, positions, engine.options.loss.needs.normalise);
     const read = await submitDocuments(engine, train, trainReference, positions, { ...scale, train: true });
     const record = engine.optimise({

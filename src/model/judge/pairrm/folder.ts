@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError } from '../../../errors.js';
 import { DEBERTA_V3_LARGE, debertaSpec, debertaTensors, embeddingNames, linear, type DebertaSpec } from '../../deberta/spec.js';
@@ -32,13 +32,30 @@ export const pairRmTensors = (spec: DebertaSpec): ParameterSpec[] => [...deberta
 
 const numberKeys = ['source_maxlength', 'candidate_maxlength'] as const;
 
+/** llm-blender's earlier name for the ranker's configuration; a config.json beside it is the backbone's. */
+const RANKER = 'ranker_config.json';
+
+/** config.json, or the ranker_config.json of earlier checkpoints over what the backbone's config.json says. */
+function pairRmConfig(path: string): { config: Record<string, unknown>; where: string } {
+  const earlier = join(path, RANKER);
+  if (!existsSync(earlier)) return { config: readConfig(path), where: join(path, 'config.json') };
+  const backbone = existsSync(join(path, 'config.json')) ? readConfig(path) : {};
+  // PairRM-hf's own file says more than the other.
+  if ((backbone['architectures'] as string[] | undefined)?.[0] === 'DebertaV2PairRM') return { config: backbone, where: join(path, 'config.json') };
+  try {
+    return { config: { ...backbone, ...(JSON.parse(readFileSync(earlier, 'utf8')) as Record<string, unknown>) }, where: earlier };
+  } catch (cause) {
+    throw new InputError(`${earlier} is no JSON: ${(cause as Error).message}`, 'copy or download the file again');
+  }
+}
+
 /**
- * Opens llm-blender/PairRM-hf (a DebertaV2PairRM config) or llm-blender/PairRM (a ranker config that names the backbone; its numbers are deberta-v3-large's
- * where the file has none). Throws InputError(s): another architecture, options edpo lacks, tensors missing, too many or of another shape.
+ * Opens llm-blender/PairRM-hf (a DebertaV2PairRM config) or llm-blender/PairRM (a ranker config, in config.json or ranker_config.json, that names the
+ * backbone; its numbers are deberta-v3-large's where no file has them). Throws InputError(s): another architecture, options edpo lacks, tensors missing,
+ * too many or of another shape.
  */
 export function openPairRmFolder(path: string): PairRmFolder {
-  const config = readConfig(path);
-  const where = join(path, 'config.json');
+  const { config, where } = pairRmConfig(path);
   const ranker = 'ranker_type' in config;
   const kind = ranker ? `${String(config['ranker_type'])} on ${String(config['model_type'])}` : String((config['architectures'] as string[] | undefined)?.[0] ?? config['model_type'] ?? '(nothing)');
   if (!(ranker ? config['ranker_type'] === 'pairranker' && /^deberta/.test(String(config['model_type'])) : kind === 'DebertaV2PairRM')) {

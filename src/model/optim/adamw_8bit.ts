@@ -1,0 +1,39 @@
+import { adamw } from '../../gpu/ops/adamw.js';
+import { adamw8bit, blocks8bit, dynamicMaps, words8bit } from '../../gpu/ops/adamw_8bit.js';
+import { Tensor } from '../../gpu/tensor.js';
+import { moments } from './adamw_torch.js';
+import { adamwArgs } from './args.js';
+import type { Optimiser, PieceShape } from './types.js';
+
+/** bitsandbytes' min_8bit_size: smaller tensors keep f32 moments. */
+export const MIN_8BIT_SIZE = 4096;
+
+/** transformers' Trainer has bitsandbytes keep f32 moments of every embedding, also where the head is tied to it. */
+const in8bit = ({ elements, embedding }: PieceShape): boolean => elements >= MIN_8BIT_SIZE && !embedding;
+
+export const adamw8bitOptimiser: Optimiser = {
+  name: 'adamw_8bit',
+  about: 'AdamW with moments of 8 bits in blocks of 256, 2.03 bytes a parameter; embeddings and tensors under 4,096 numbers keep f32 moments',
+  source: 'Dettmers et al. 2022, arXiv 2110.02861; bitsandbytes AdamW8bit as transformers sets it up',
+  state(piece) {
+    if (!in8bit(piece)) return moments(piece);
+    const E = piece.shape.reduce((a, b) => a * b, 1);
+    return [
+      { name: 'm8', shape: [words8bit(E)], type: 'u32' }, { name: 'm_max', shape: [blocks8bit(E)], type: 'f32' },
+      { name: 'v8', shape: [words8bit(E)], type: 'u32' }, { name: 'v_max', shape: [blocks8bit(E)], type: 'f32' },
+    ];
+  },
+  scratch: () => 512 * 4,
+  record(p, tensors, stepState) {
+    const maps = new Tensor(p.gpu, '8-bit maps', [512]);
+    maps.write(dynamicMaps());
+    tensors.forEach(({ shape, pieces }, n) => {
+      for (const piece of pieces) {
+        const { value, grad, state, index } = piece;
+        const number = n * 4096 + index;
+        if (in8bit(piece)) adamw8bit(p, { value, grad, m: state['m8']!, v: state['v8']!, mMax: state['m_max']!, vMax: state['v_max']!, maps, stepState }, adamwArgs(shape), number);
+        else adamw(p, { value, grad, m: state['m']!, v: state['v']!, stepState }, adamwArgs(shape), number);
+      }
+    });
+  },
+};

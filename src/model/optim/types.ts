@@ -1,0 +1,56 @@
+import type { ElementType, Tensor } from '../../gpu/tensor.js';
+import type { Program } from '../../gpu/program.js';
+
+/** A trained tensor, or a piece of one (rows of a vocabulary table), as an optimiser must know it to say what it keeps. */
+export interface PieceShape {
+  /** [rows, width], or [n]. */
+  shape: number[];
+  /** Of the whole tensor. */
+  elements: number;
+  /** Which piece: 0 for a tensor in one. */
+  index: number;
+  /** Token or position embeddings. */
+  embedding: boolean;
+}
+
+/** A tensor an optimiser keeps beside a piece; zero at the start. */
+export interface StateSpec {
+  name: string;
+  shape: number[];
+  type: ElementType;
+}
+
+export interface TrainedPiece extends PieceShape {
+  value: Tensor;
+  grad: Tensor;
+  state: Record<string, Tensor>;
+}
+
+/** A trained tensor with its pieces. */
+export interface TrainedTensor {
+  name: string;
+  shape: number[];
+  pieces: TrainedPiece[];
+}
+
+/** Numbers fixed for a run. */
+export interface OptimiserSettings {
+  /** sgd_momentum */
+  momentum: number;
+}
+
+/**
+ * An optimiser: a file of this folder, listed in `index.ts`. Per-step numbers are dynamic scalars of the replay: lr, beta1, beta2, oneMinusBeta1, oneMinusBeta2,
+ * adamEpsilon, weightDecay, stepKey. `stepState` is what step_state.update left: clip coefficient, skip flag, t.
+ */
+export interface Optimiser {
+  name: string;
+  about: string;
+  /** Where it comes from. */
+  source: string;
+  state(piece: PieceShape, o: OptimiserSettings): StateSpec[];
+  /** Bytes of scratch for tensors of these pieces, each list one tensor's. */
+  scratch?(tensors: PieceShape[][]): number;
+  /** Records the update of all tensors. */
+  record(p: Program, tensors: TrainedTensor[], stepState: Tensor, o: OptimiserSettings): void;
+}

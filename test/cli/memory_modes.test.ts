@@ -1,0 +1,55 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { SafetensorsFile } from '../../src/model/files/safetensors.js';
+import { edpo, tinyFolder, tinyPairs } from '../helpers/cli.js';
+
+const dir = mkdtempSync(join(tmpdir(), 'edpo-modes-'));
+t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+const hex = (path: string): string => readFileSync(path).toString('hex');
+// Matrices of 64 x 64 are just large enough for 8-bit moments.
+const model = await tinyFolder(join(dir, 'model'), 1, { hidden_size: 64, num_attention_heads: 8, num_key_value_heads: 8, head_dim: 8 });
+const data = tinyPairs(join(dir, 'train.jsonl'), 24);
+const args = (out: string, ...more: string[]): string[] => ['train', '--model_name_or_path', model, '--data_files', data, '--loss_type', 'epsilon_dpo', '--total_batch_size', '4', '--num_train_epochs', '1', '--learning_rate', '1e-3',
+  '--token_budget', '128', '--logging_steps', '1', '--save_steps', '3', '--report_html', 'false', '--output_dir', out, ...more];
+
+/** Six steps, then again from the checkpoint after three: the same bytes. Returns the state after six. */
+function resumes(t: Test, name: string, ...more: string[]): { state: string[] } {
+  const out = join(dir, name);
+  const whole = edpo(args(out, ...more));
+  t.equal(whole.code, 0, whole.err);
+  const files = ['checkpoint-6/edpo_state.safetensors', 'model.safetensors', 'pairs.ndjson'].filter((f) => existsSync(join(out, f)));
+  const want = files.map((f) => hex(join(out, f)));
+  const again = edpo(args(out, ...more, '--resume_from_checkpoint', join(out, 'checkpoint-3')));
+  t.equal(again.code, 0, again.err);
+  files.forEach((f, i) => t.equal(hex(join(out, f)), want[i], `${name}: ${f} after a resume`));
+  const file = SafetensorsFile.open(join(out, 'checkpoint-6', 'edpo_state.safetensors'), undefined, true);
+  const state = [...file.tensors.keys()];
+  file.close();
+  return { state };
+}
+
+t.test('every optimiser resumes to the same bytes, and keeps what it says', async (t) => {
+  const first = 'model.layers.0.self_attn.q_proj.weight';
+  const kinds = (state: string[], name: string): string[] => state.filter((k) => k.endsWith(`.${name}`)).map((k) => k.slice(0, k.indexOf('.')));
+  const eight = resumes(t, 'adamw_8bit', '--optim', 'adamw_bnb_8bit', '--weight_decay', '0.01');
+  t.same(kinds(eight.state, first), ['value', 'm8', 'm_max', 'v8', 'v_max']);
+  t.same(kinds(eight.state, 'model.embed_tokens.weight'), ['value', 'm', 'v'], 'embeddings keep f32 moments');
+  const factored = resumes(t, 'adafactor', '--optim', 'adafactor');
+  t.same(kinds(factored.state, first), ['value', 'row', 'column']);
+  const sgd = resumes(t, 'sgd', '--optim', 'sgd', '--sgd_momentum', '0.9', '--learning_rate', '0.05');
+  t.same(kinds(sgd.state, first), ['value', 'buf']);
+  const other = edpo(args(join(dir, 'sgd'), '--optim', 'adafactor', '--resume'));
+  t.equal(other.code, 2);
+  t.match(other.err, /belongs to another run: .*optimiser was \["sgd",\{"momentum":0.9\}\], is \["adafactor"/);
+});
+
+t.test('keys of other optimisers are said', async (t) => {
+  const bad = edpo(args(join(dir, 'bad'), '--sgd_momentum', '0.9'));
+  t.equal(bad.code, 2);
+  t.match(bad.err, /sgd_momentum {2}belongs to optim: sgd, got optim: adamw_torch/);
+  const unknown = edpo(args(join(dir, 'bad'), '--optim', 'lion_8bit'));
+  t.equal(unknown.code, 2);
+  t.match(unknown.err, /optim .*adamw_torch.*adamw_8bit.*adafactor.*sgd/);
+});
