@@ -3,7 +3,7 @@ import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { emptyMark, type Answer, type AnswerFile } from '../model/judge/answers.js';
-import type { BenchmarkQuestion } from '../model/judge/questions.js';
+import { mtBenchTemperature, type BenchmarkQuestion } from '../model/judge/questions.js';
 import { openModel } from '../model/models.js';
 import { openInputs } from '../model/session.js';
 import type { Message } from '../model/text/template.js';
@@ -24,7 +24,7 @@ export const ndjson = (rows: unknown[]): string => rows.map((r) => `${JSON.strin
 
 /**
  * A model's own answers to a benchmark's questions, turn by turn; what `<name>.ndjson` (of later turns `<name>-turn2.ndjson`) holds is kept.
- * All turns are sampled at the configuration's temperature; MT-Bench's temperatures by category are not.
+ * All turns are sampled at the configuration's temperature, or with category_temperatures at MT-Bench's.
  */
 export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, folder: string, name: 'answers' | 'baseline', format: AnswerFile['format'], asked: Map<string, BenchmarkQuestion> | AnswerFile): Promise<AnswerFile> {
   // Another seed: a model against itself must not be a comparison of equal answers.
@@ -34,13 +34,16 @@ export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, f
   const questions: Array<Pick<Answer, 'id' | 'prompts' | 'category'>> = asked instanceof Map ? [...asked.values()] : asked.answers;
   if (questions.some((q) => q.prompts.length === 0)) throw new InputError(`${(asked as AnswerFile).path} holds answers without what was asked`, '--questions question.jsonl of the benchmark');
   const chosen = config.n_prompts > 0 ? questions.slice(0, config.n_prompts) : questions;
+  if (config.category_temperatures && format !== 'mt-bench') throw new InputError('category_temperatures are MT-Bench’s', '--temperature NUMBER');
+  const temperatures = chosen.map((q) => (config.category_temperatures ? mtBenchTemperature(q) : undefined));
   const outputs: string[][] = chosen.map(() => []);
   for (let turn = 0; chosen.some((q) => q.prompts.length > turn); turn++) {
     const prompts: PromptText[] = chosen.flatMap((q, index) => {
       if (q.prompts.length <= turn) return [];
       const before: Message[] = q.prompts.slice(0, turn).flatMap((p, t) => [{ role: 'user', content: p }, { role: 'assistant', content: outputs[index]![t]! }]);
       const prompt = turn === 0 ? q.prompts[0]! : [...before, { role: 'user', content: q.prompts[turn]! }];
-      return [{ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length) }];
+      const temperature = temperatures[index];
+      return [{ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length), ...(temperature === undefined ? {} : { temperature }) }];
     });
     const full: Sampling = { ...s, config, inputs, prompts };
     for (const [index, a] of await sampled(full, turn === 0 ? name : `${name}-turn${turn + 1}`, model, () => undefined)) outputs[index]!.push(a.output);

@@ -2,11 +2,12 @@ import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
+import { loadFrozen } from '../model/frozen.js';
 import { Engine, type ReferencePlan } from '../model/engine.js';
 import { writeAtomic, writeFailure } from '../model/files/atomic.js';
 import { lockFolder } from '../model/files/lock.js';
 import { ensureCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, useDtype } from '../model/session.js';
+import { documentsOf, hasEvalData, lossFor, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, useDtype } from '../model/session.js';
 import { evaluate } from '../model/train/evaluate.js';
 import { ledgerLine } from '../model/train/lines.js';
 import { noReferenceRows, type ReferenceSource } from '../model/train/types.js';
@@ -16,11 +17,11 @@ import { Progress } from './progress.js';
 /** `edpo eval`: a policy against a reference on preference pairs; pairs.ndjson and eval.json. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
-  const loss = lossOf(config);
-  const sides = loss.needs.branches;
+  const sides = lossOf(config).needs.branches;
   // A folder has a test split; a file is taken whole.
   const split = hasEvalData(config) ? 'eval' : 'train';
   const store = await openSplit(config, inputs, split, sides, io);
+  const loss = lossFor(config, store);
   const source = documentsOf(store);
   requireBudget(source, config.token_budget);
   const off = config.ref_mode === 'adapter_off';
@@ -32,12 +33,12 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
   try {
     const gpu = useDtype(await openDevice(config, io), config);
-    const policy = await loadWeights(gpu, inputs.policy, false, 'policy');
+    const policy = await loadFrozen(gpu, inputs.policy, 'policy', config, { io });
     const settings = settingsOf(config, true);
     let plan: ReferencePlan = { kind: 'none' };
     let rows: ReferenceSource = noReferenceRows;
     if (loss.needs.reference !== 'none') {
-      const reference = await loadWeights(gpu, inputs.reference, false, 'reference');
+      const reference = await loadFrozen(gpu, inputs.reference, 'reference', config, { io });
       if (config.ref_cache !== undefined && config.ref_mode === 'cache') {
         const cache = await ensureCache(config, inputs, store, split, loss, { gpu, io, reference: async () => reference, mayWrite: config.ref_model_name_or_path !== undefined });
         if (!cache.exactTies) io.warn('this cache comes from another adapter or other kernels: ties between policy and reference are not exact');

@@ -1,11 +1,12 @@
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { loadFrozen } from '../model/frozen.js';
 import { rows } from '../model/data/rows.js';
 import { Generator, type GenerationRequest } from '../model/generate/generator.js';
 import type { Parameters } from '../model/parameters.js';
 import { requirePositions } from '../model/position_limit.js';
-import { loadWeights, openDevice, openInputs, type Inputs } from '../model/session.js';
+import { openDevice, openInputs, type Inputs } from '../model/session.js';
 import { stopIds } from '../model/text/stop_ids.js';
 import type { Message } from '../model/text/template.js';
 import type { CliIo } from './io.js';
@@ -18,6 +19,8 @@ export interface PromptText {
   /** The dialogue that `prompt` shows as text, where the data have one. */
   turns?: Message[];
   ids: number[];
+  /** Instead of the configuration's. */
+  temperature?: number;
 }
 
 /** A prompt's ids: rendered with the chat template where there is one (a text is one user message), BOS once. */
@@ -43,7 +46,7 @@ export interface Answer {
 
 /** Samples answers to prompts with the model on the GPU; `stopped` is asked now and then. With `reference` the model is realigned by the configuration's λ. */
 export async function sampleAnswers(gpu: Gpu, weights: Parameters, prompts: PromptText[], config: RunConfig, inputs: Inputs, done: (answer: Answer) => void, stopped?: () => boolean, reference?: Parameters): Promise<void> {
-  const requests: GenerationRequest[] = prompts.map(({ index, ids }) => ({ index, prompt: ids }));
+  const requests: GenerationRequest[] = prompts.map(({ index, ids, temperature }) => ({ index, prompt: ids, ...(temperature === undefined ? {} : { temperature }) }));
   const { slots, length, rows: passRows } = generatorSizes(prompts, config);
   requirePositions(weights.spec, length, 'the longest prompt with max_new_tokens has', `a smaller --max_new_tokens (${config.max_new_tokens}) or --max_prompt_length`);
   const generator = await new Generator(gpu, weights, slots, length, passRows, reference && { reference, lambda: config.realign! }).ready();
@@ -75,8 +78,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   }
   const prompts = given.map((prompt, index) => ({ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length) }));
   const gpu = await openDevice(config, io);
-  const policy = await loadWeights(gpu, inputs.policy, false, 'policy');
-  const reference = config.realign === undefined ? undefined : await loadWeights(gpu, inputs.reference, false, 'reference');
+  const policy = await loadFrozen(gpu, inputs.policy, 'policy', config, { io });
+  const reference = config.realign === undefined ? undefined : await loadFrozen(gpu, inputs.reference, 'reference', config, { io });
   const progress = new Progress(io, 'generate', prompts.length);
   const answers: string[] = [];
   let count = 0;

@@ -1,9 +1,24 @@
 import type { RunConfig } from '../config/keys.js';
 import { auditLines, auditTokens } from '../model/data/audit.js';
 import { documentsOf, openInputs, openSplit } from '../model/session.js';
+import type { Tokenizer } from '../model/text/tokenizer.js';
 import type { CliIo } from './io.js';
 
 const SHOWN = 3;
+
+/**
+ * What each token adds to a text: decoders of the SentencePiece kind drop the space at a text's beginning, so a token is read after another one.
+ * Bytes that are no character alone show as U+FFFD.
+ */
+function piecesOf(tokenizer: Pick<Tokenizer, 'decode'>, ids: Uint32Array): Array<[number, string]> {
+  const first = ids.find((id) => tokenizer.decode([id]) !== '');
+  if (first === undefined) return Array.from(ids, (id) => [id, tokenizer.decode([id])]);
+  const before = tokenizer.decode([first]);
+  return Array.from(ids, (id) => {
+    const both = tokenizer.decode([first, id]);
+    return [id, both.startsWith(before) ? both.slice(before.length) : tokenizer.decode([id])];
+  });
+}
 
 /** `edpo inspect`: the first rows as the trainer sees them, token by token, then all rows: lengths, what stands out, what became of them. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
@@ -12,7 +27,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const { tokenizer } = inputs;
   for (let i = 0; i < Math.min(store.count, config.max_train_samples || SHOWN); i++) {
     const d = store.get(i);
-    const show = (ids: Uint32Array): Array<[number, string]> => Array.from(ids, (id) => [id, tokenizer.decode([id])]);
+    const show = (ids: Uint32Array): Array<[number, string]> => piecesOf(tokenizer, ids);
     const sides = { prompt: show(d.prompt), chosen: show(d.responses[0]!), rejected: show(d.responses[1]!) };
     if (!io.json) {
       io.out(`row ${d.id}`);

@@ -17,6 +17,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (existsSync(dir) && readdirSync(dir).length > 0) throw new InputError(`${dir} is not empty`, 'another --output_dir');
   const rounded = config.save_dtype === 'auto' ? folder.dtype : undefined;
   if (rounded && rounded !== 'F32') io.say(`note: written in ${rounded === 'BF16' ? 'bfloat16' : 'float16'} as the base is, which rounds the sum; --save_dtype float32 keeps it`);
+  if (adapter.folder.storage !== undefined) io.say(`note: the adapter was trained on a base with ${adapter.folder.storage}; it is merged into the base’s own weights, as is usual with QLoRA, so the merged model is not quite what was trained`);
   const specs = new Map(parameterSpecs(folder.spec).map((p) => [p.name, p]));
   const progress = new Progress(io, 'merge', specs.size);
   let count = 0;

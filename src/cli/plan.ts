@@ -41,7 +41,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const longest = Math.max(...sizes.map((s) => s.rows));
   const padded = paddedRows(store, loss.needs.branches);
   const needs = loss.needs.reference;
-  const memory = trainingMemory(inputs.policy.spec, loss, config, lora, Math.max(config.token_budget, longest));
+  const memory = trainingMemory(inputs.policy.spec, loss, config, lora, Math.max(config.token_budget, longest), (p) => inputs.policy.formatOf(p));
   const cache = needs === 'none' ? 0 : scored * 12 + (needs === 'hidden' ? scored * inputs.reference.spec.D * (config.ref_cache_dtype === 'float16' ? 2 : 4) : 0);
   const micro = longest > config.token_budget ? undefined : planMicroBatches(sizes.slice(0, plan.batch), { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }).length;
   // The table is the command's result: on stdout, unless that is to be JSON.
@@ -55,6 +55,6 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (cache > 0) say(`reference cache on disk: about ${bytesText(cache)}`);
   if (io.json) io.out(JSON.stringify({ steps: plan.totalSteps, documents: store.count, rows, scored_rows: scored, padded_rows: padded, longest, memory: memory.parts, memory_bytes: memory.total, cache_bytes: cache }));
   store.close();
-  requireMemory(inputs.policy.spec, loss, config, memory, longest, lora);
+  requireMemory(inputs.policy.spec, loss, config, memory, longest, lora, (p) => inputs.policy.formatOf(p));
   return 0;
 }

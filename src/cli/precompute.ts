@@ -1,11 +1,12 @@
 import type { RunConfig } from '../config/keys.js';
 import { EdpoError, InputError } from '../errors.js';
+import { loadFrozen } from '../model/frozen.js';
 import { lockFolder } from '../model/files/lock.js';
 import { parseShard, tablePath } from '../model/cache/files.js';
 import { mergeShards, shardedSplits } from '../model/cache/merge.js';
 import type { Parameters } from '../model/parameters.js';
 import { announceCache, cacheBytes, cacheFolder, cacheHeader, fillCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, useDtype } from '../model/session.js';
+import { documentsOf, hasEvalData, lossOf, openDevice, openInputs, openSplit, requireBudget, useDtype } from '../model/session.js';
 import type { CliIo } from './io.js';
 
 /** `edpo precompute-ref`: fills (or completes, or merges) the reference cache of every split there is data for. */
@@ -37,7 +38,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     announceCache(dir, [...stores].reduce((n, [split, store]) => n + cacheBytes(store, headers.get(split)!, shard), 0), io);
     let reference: Parameters | undefined;
     for (const [split, store] of stores) {
-      reference ??= await loadWeights(gpu, inputs.reference, false, 'reference');
+      reference ??= await loadFrozen(gpu, inputs.reference, 'reference', config, { io });
       const whole = await fillCache(dir, headers.get(split)!, store, reference, { gpu, budget: config.token_budget, shard, io, stop: () => interrupted });
       if (!whole) throw new EdpoError(`interrupted; ${tablePath(dir, split, shard)} keeps what is done`, { exitCode: 130, hint: 'the same command goes on from there' });
       io.out(JSON.stringify({ split, file: tablePath(dir, split, shard), pairs: store.count }));

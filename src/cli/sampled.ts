@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import type { RunConfig } from '../config/keys.js';
 import { EdpoError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { loadFrozen } from '../model/frozen.js';
 import type { ModelFolder } from '../model/files/hf_folder.js';
 import { openKeptLines, type KeptLine } from '../model/judge/kept_lines.js';
-import { loadWeights, type Inputs } from '../model/session.js';
+import { type Inputs } from '../model/session.js';
 import { sampleAnswers, type Answer, type PromptText } from './generate.js';
 import type { CliIo } from './io.js';
 import { Progress } from './progress.js';
@@ -22,7 +23,7 @@ export interface Sampling {
 }
 
 /** What an answer depends on besides model and prompt. */
-export const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.temperature, top_p: c.top_p, top_k: c.top_k, max_new_tokens: c.max_new_tokens, seed, ...(c.realign === undefined ? {} : { realign: c.realign }) });
+export const samplingOf = (c: RunConfig, seed = c.seed): object => ({ temperature: c.category_temperatures ? 'by category' : c.temperature, top_p: c.top_p, top_k: c.top_k, max_new_tokens: c.max_new_tokens, seed, ...(c.realign === undefined ? {} : { realign: c.realign }) });
 
 export const interruption = (dir: string): EdpoError => new EdpoError(`interrupted; answers and verdicts so far are in ${dir}`, { exitCode: 130, hint: 'the same command goes on with the rest' });
 
@@ -45,8 +46,8 @@ export async function sampled(s: Sampling, name: string, folder: ModelFolder, ea
   const left = prompts.filter((p) => !answers.has(p.index));
   if (left.length > 0) {
     const gpu = await s.device();
-    const weights = await loadWeights(gpu, folder, false, name);
-    const reference = aligned ? await loadWeights(gpu, s.inputs.reference, false, 'reference') : undefined;
+    const weights = await loadFrozen(gpu, folder, name, config, { io });
+    const reference = aligned ? await loadFrozen(gpu, s.inputs.reference, 'reference', config, { io }) : undefined;
     const progress = new Progress(io, name, prompts.length, answers.size);
     await sampleAnswers(gpu, weights, left, config, s.inputs, (answer) => {
       answers.set(answer.index, answer);

@@ -9,12 +9,14 @@ import { writeAtomic } from '../model/files/atomic.js';
 import { lockFolder } from '../model/files/lock.js';
 import { modelCard, runManifest } from '../model/files/run_files.js';
 import { dropoutOf, loadPolicy, loraMemory, loraOf, sharesBase, writeTrained } from '../model/lora_run.js';
+import { frozenName, loadFrozen, referenceStorage } from '../model/frozen.js';
 import { describeMemory } from '../model/memory.js';
 import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, headName, loadWeights, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, useDtype } from '../model/session.js';
+import { documentsOf, hasEvalData, headName, lossFor, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, useDtype } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
 import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
+import type { Parameters } from '../model/parameters.js';
 import { optimisers } from '../model/optim/index.js';
 import { optimiserSettings } from '../model/optim/settings.js';
 import { stepPlan } from '../model/train/plan.js';
@@ -28,7 +30,7 @@ import type { CliIo } from './io.js';
 /** `edpo train` and `edpo sft`. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
-  const loss = lossOf(config);
+  const { branches } = lossOf(config).needs;
   const lora = loraOf(config, inputs, io);
   const dir = config.output_dir!;
   const resume = config.resume_from_checkpoint;
@@ -38,17 +40,18 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   }
   const wantsEval = config.eval_strategy !== 'no';
   if (wantsEval && !hasEvalData(config)) throw new InputError(`eval_strategy is ${config.eval_strategy}, but there are no evaluation data`, '--eval_data_files FILE, or a dataset_name that is a folder with a test split');
-  const train = await openSplit(config, inputs, 'train', loss.needs.branches, io);
-  const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', loss.needs.branches, io) : undefined;
+  const train = await openSplit(config, inputs, 'train', branches, io);
+  const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', branches, io) : undefined;
+  const loss = lossFor(config, train, evalStore);
   const source = documentsOf(train);
   requireBudget(source, config.token_budget);
   if (evalStore) requireBudget(documentsOf(evalStore), config.token_budget);
 
   const plan = stepPlan(config, train.count);
   const needs = loss.needs.reference;
-  const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora));
+  const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora), config.token_budget, (p) => inputs.policy.formatOf(p));
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
-  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: train.count }, (_, i) => source.rows(i))), loraMemory(config, inputs, lora));
+  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: train.count }, (_, i) => source.rows(i))), loraMemory(config, inputs, lora), (p) => inputs.policy.formatOf(p));
 
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
   let trainer: Trainer | undefined;
@@ -63,11 +66,11 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     if (!from) for (const c of listCheckpoints(dir)) rmSync(c.path, { recursive: true });
     writeAtomic(join(dir, 'config.yaml'), resolvedYaml(config));
     const gpu = useDtype(await openDevice(config, io), config);
-    const { policy, base } = await loadPolicy(gpu, inputs, lora, config);
+    const { policy, base } = await loadPolicy(gpu, inputs, lora, config, io);
     // A LoRA run's reference is its own frozen base: no second model.
     const shared = sharesBase(inputs, lora);
     const write = (to: string): Promise<void> => writeTrained(to, config, inputs, lora, policy);
-    const whole = async (): ReturnType<typeof loadWeights> => (shared ? base : loadWeights(gpu, inputs.reference, false, 'reference'));
+    const whole = async (): Promise<Parameters> => (shared ? base : loadFrozen(gpu, inputs.reference, 'reference', config, { io, ...referenceStorage(config) }));
 
     let reference: ReferencePlan = { kind: 'none' };
     let trainRows: ReferenceSource = noReferenceRows;
@@ -91,7 +94,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
         throw new InputError(`this reference cache comes from another adapter or other kernels (${differ.join(', ')}), so ties between policy and reference are not exact`, differ.includes('arithmetic') ? 'the dtype the cache was made with, or make it anew (another --ref_cache)' : '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
       }
       if (differ.includes('arithmetic')) io.warn('this reference cache was made in another dtype: policy and reference differ by rounding even where they are equal');
-      const head = needs !== 'hidden' ? undefined : shared ? base : await loadWeights(gpu, inputs.reference, false, 'reference head', [headName(inputs.reference)]);
+      const head = needs !== 'hidden' ? undefined : shared ? base : await loadFrozen(gpu, inputs.reference, 'reference head', config, { only: [headName(inputs.reference)] });
       reference = { kind: 'cache', ...(head ? { head } : {}), rounded: cache.rounded };
     }
     const settings = settingsOf(config);
@@ -107,6 +110,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype,
       optimiser: [config.optim, optimiserSettings(config)],
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
+      ...(lora ? frozenName(config, inputs.policy.base) : {}),
       ...(train.weightsHash ? { weights: train.weightsHash } : {}),
       ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
     };

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { loadFrozen } from '../model/frozen.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import { lockFolder } from '../model/files/lock.js';
 import { isHubId } from '../model/hub/index.js';
@@ -15,7 +16,7 @@ import { sampleKl, type SampleKl } from '../model/judge/sample_kl.js';
 import type { Judge, Question, Verdict } from '../model/judge/types.js';
 import { winRateReport } from '../model/judge/report.js';
 import { openModel } from '../model/models.js';
-import { loadWeights, openDevice, openInputs } from '../model/session.js';
+import { openDevice, openInputs } from '../model/session.js';
 import { benchmark, isBenchmark } from './benchmark.js';
 import type { Answer, PromptText } from './generate.js';
 import type { CliIo } from './io.js';
@@ -30,6 +31,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.estimate && !config.judge?.startsWith('openai:')) throw new InputError(`estimate is about judges that cost money (openai:MODEL), got judge: ${config.judge ?? '(none)'}`, 'leave --estimate out');
   if (config.judge_order === 'hashed' && !config.judge?.startsWith('openai:')) throw new InputError('judge_order hashed is AlpacaEval’s and needs judge: openai:MODEL', '--judge_order both');
   if (isBenchmark(config)) return benchmark(config, io);
+  if (config.category_temperatures) throw new InputError('category_temperatures are MT-Bench’s; a preference data set has no categories', '--temperature NUMBER');
   // Sampling and judging may both ask for it at once.
   let opening: Promise<Gpu> | undefined;
   const device = (): Promise<Gpu> => (opening ??= openDevice(config, io));
@@ -144,8 +146,8 @@ async function klOfSamples(s: Sampling, answers: Map<number, Answer>): Promise<S
     return undefined;
   }
   const gpu = await s.device();
-  const policy = await loadWeights(gpu, s.inputs.policy, false, 'policy');
-  const reference = await loadWeights(gpu, s.inputs.reference, false, 'reference');
+  const policy = await loadFrozen(gpu, s.inputs.policy, 'policy', s.config);
+  const reference = await loadFrozen(gpu, s.inputs.reference, 'reference', s.config);
   const samples = s.prompts.map((p) => ({ id: p.index, prompt: p.ids, answer: answers.get(p.index)!.ids }));
   return sampleKl(gpu, policy, reference, samples, s.config.token_budget, s.config.realign);
 }

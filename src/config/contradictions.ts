@@ -36,6 +36,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (c.total_batch_size !== undefined && (given.has('per_device_train_batch_size') || given.has('gradient_accumulation_steps')) && product !== c.total_batch_size) {
     add(['total_batch_size', 'per_device_train_batch_size', 'gradient_accumulation_steps'], `is ${c.total_batch_size}, but per_device_train_batch_size × gradient_accumulation_steps is ${product}; give one of the two`);
   }
+  if (c.dtype === 'mixed_f16' && (c.load_in_4bit || c.load_in_8bit)) add(['dtype', 'load_in_4bit', 'load_in_8bit'], 'mixed_f16 keeps an f16 copy of every matrix, which load_in_4bit and load_in_8bit are there to save; give one of them');
   if (c.dtype === 'mixed_f16' && (purpose === 'generate' || purpose === 'eval-winrate')) notes.push('dtype: mixed_f16 is for training and scoring; generation computes in float32');
   if (c.criterion === 'deadzone' && c.criterion_deadzone === 0) add(['criterion_deadzone', 'criterion'], 'criterion: deadzone needs criterion_deadzone > 0 (nats), got 0');
   if (c.criterion !== 'deadzone' && c.criterion_deadzone > 0) add(['criterion_deadzone', 'criterion'], `criterion_deadzone has a meaning only with criterion: deadzone, got criterion: ${c.criterion}`);
@@ -105,6 +106,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (c.ref_mode !== 'cache' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push(`ref_cache: not used (ref_mode is ${c.ref_mode})`);
   optimiser(c, given, add, notes);
   lora(c, given, purpose, add, notes);
+  storage(c, given, purpose, add, notes);
   if (c.shard) {
     const [i, n] = c.shard.split('/').map(Number) as [number, number];
     if (!(n > 0 && i < n)) add(['shard'], `expected i/n with i from 0 to n - 1, got ${c.shard}`);
@@ -139,6 +141,15 @@ function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<k
   if (c.ref_mode !== 'adapter_off') return;
   if (c.ref_model_name_or_path !== undefined) add(['ref_mode', 'ref_model_name_or_path'], 'adapter_off takes the policy’s base as the reference, and ref_model_name_or_path names another one; give one of the two');
   if (!c.use_peft && trains) add(['ref_mode', 'use_peft'], 'adapter_off is for LoRA (use_peft: true); live runs a reference of its own');
+}
+
+/** How frozen weights are kept: what is trained in full is not among them. */
+function storage(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
+  const trains = purpose === 'train' || purpose === 'sft' || purpose === 'plan' || purpose === 'config';
+  if (c.load_in_4bit && c.load_in_8bit) add(['load_in_8bit', 'load_in_4bit'], 'load_in_4bit and load_in_8bit are both true; keep one');
+  for (const key of ['load_in_4bit', 'load_in_8bit'] as const) if (c[key] && trains && !c.use_peft) add([key, 'use_peft'], `needs use_peft: true (${key === 'load_in_4bit' ? 'QLoRA' : 'LoRA on an 8-bit base'}): quantised weights stay as they are, only adapters on them are trained`);
+  if ((c.base_dtype === 'float16' || c.base_dtype === 'bfloat16') && trains && !c.use_peft) add(['base_dtype', 'use_peft'], `is how frozen weights are kept, and without use_peft: true all are trained in float32, got ${c.base_dtype}`);
+  if (c.use_bnb_nested_quant && !c.load_in_4bit) notes.push('use_bnb_nested_quant: not used (only has an effect with load_in_4bit)');
 }
 
 /** Could there be evaluation data? A single data file has no test split. */

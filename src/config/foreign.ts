@@ -5,6 +5,7 @@ export const ALIASES: Record<string, string> = {
   pref_loss: 'loss_type', pref_beta: 'beta', rl_beta: 'beta', dpo_beta: 'beta', dpo_label_smoothing: 'label_smoothing', sft_weight: 'rpo_alpha',
   cutoff_len: 'max_length', sequence_len: 'max_length', max_seq_length: 'max_length', micro_batch_size: 'per_device_train_batch_size',
   num_epochs: 'num_train_epochs', n_epochs: 'num_train_epochs', lr: 'learning_rate', lr_scheduler: 'lr_scheduler_type', lr_schedule: 'lr_scheduler_type', optimizer: 'optim',
+  bnb_4bit_use_double_quant: 'use_bnb_nested_quant', double_quantization: 'use_bnb_nested_quant', quantization_type: 'bnb_4bit_quant_type',
   lora_rank: 'lora_r', lora_target: 'lora_target_modules',
   evaluation_strategy: 'eval_strategy', train_split: 'dataset_train_split', eval_split: 'dataset_test_split', name: 'dataset_name',
 };
@@ -34,7 +35,7 @@ export const IGNORED: Record<string, string> = {
   max_completion_length: 'max_length bounds prompt + response', max_target_length: 'max_length bounds prompt + response', generate_during_eval: 'edpo eval-winrate samples', model_init_kwargs: 'edpo reads config.json', ref_model_init_kwargs: 'edpo reads config.json', torch_compile: 'there is no PyTorch here',
   benchmarks: 'edpo runs no benchmarks', callbacks: 'edpo has no callbacks', force_use_ref_model: 'ref_model_name_or_path decides', is_encoder_decoder: 'edpo reads config.json', ignore_bias_buffers: 'there is no PyTorch here', torch_empty_cache_steps: 'there is no PyTorch here', torch_compile_backend: 'there is no PyTorch here', torch_compile_mode: 'there is no PyTorch here',
   lora_task_type: 'adapters are those of a language model (CAUSAL_LM)',
-  bnb_4bit_quant_type: 'only has an effect with load_in_4bit', use_bnb_nested_quant: 'only has an effect with load_in_4bit',
+  bnb_4bit_compute_dtype: 'arithmetic is float32', bnb_4bit_quant_storage: 'packing is edpo’s own', llm_int8_threshold: 'activations are not quantised, so no outliers are kept apart', llm_int8_has_fp16_weight: 'frozen weights are kept once',
 };
 
 /**
@@ -43,8 +44,8 @@ export const IGNORED: Record<string, string> = {
  */
 export const UNAVAILABLE: Record<string, { why: string; neutral?: unknown[] }> = {
   use_dora: { why: 'DoRA is not available; LoRA is' },
-  load_in_4bit: { why: 'quantised weights are not available yet' },
-  load_in_8bit: { why: 'quantised weights are not available yet' },
+  quantization_bit: { why: 'say load_in_4bit: true or load_in_8bit: true' },
+  llm_int8_skip_modules: { why: 'the matrices of all layers are quantised, embeddings and head never' },
   reference_free: { why: 'a method without a reference has a loss_type of its own; see loss_type' },
   neftune_noise_alpha: { why: 'noise on embeddings is not available' },
   label_smoothing_factor: { why: 'this is transformers’ smoothing of token labels; DPO’s is label_smoothing' },
@@ -77,8 +78,9 @@ export const VALUE_ALIASES: Record<string, Record<string, { as: string; why: str
 
 /** Values that other trainers know and edpo does not (yet): refused with the reason instead of a bare list of values. */
 export const REFUSED_VALUES: Record<string, Record<string, string>> = {
+  bnb_4bit_quant_type: { fp4: 'is not available; nf4 keeps more of the weights in as many bits' },
   truncation_mode: { keep_end: 'is refused: prompts always keep their end (max_prompt_length); say what happens to a row over max_length: drop, keep_start or error' },
-  adapter: { lora: 'names no GPU: here adapter chooses the graphics adapter; LoRA is use_peft: true', qlora: 'names no GPU: here adapter chooses the graphics adapter; LoRA is use_peft: true, and quantised weights are not available' },
+  adapter: { lora: 'names no GPU: here adapter chooses the graphics adapter; LoRA is use_peft: true', qlora: 'names no GPU: here adapter chooses the graphics adapter; LoRA is use_peft: true, QLoRA with load_in_4bit: true' },
 };
 
 /** Trackers that `report_to` names elsewhere: edpo talks to no service. */

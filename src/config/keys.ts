@@ -26,6 +26,8 @@ export interface KeyMeta {
 
 const TRAINING: Command[] = ['train', 'sft', 'plan'];
 const MODEL: Command[] = COMMANDS.filter((c) => c !== 'merge');
+/** Commands that hold frozen weights. */
+const FROZEN: Command[] = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'generate', 'plan'];
 const LORA: Command[] = ['train', 'sft', 'plan'];
 const PAIRS: Command[] = ['train', 'precompute-ref', 'eval', 'plan'];
 const DATA: Command[] = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'inspect'];
@@ -61,6 +63,11 @@ export const shape = {
   disable_dropout: key('disable_dropout', 'model', ['train', 'plan'], z.boolean().default(true), 'no dropout in preference training (lora_dropout), as TRL’s DPO has it; sft takes lora_dropout as it is'),
   use_rslora: key('use_rslora', 'model', LORA, z.boolean().default(false), 'scale adapters by α/√r'),
   lora_modules_to_save: key('lora_modules_to_save', 'model', LORA, list.optional(), 'modules trained in full beside the adapters, matched by the ends of their paths as in PEFT (lm_head, embed_tokens, norm)'),
+  base_dtype: key('base_dtype', 'model', FROZEN, z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'how weights that are not trained are kept on the GPU (a LoRA run’s base, a reference, a model that is only run); auto: as the files have them; the arithmetic is float32'),
+  load_in_4bit: key('load_in_4bit', 'model', FROZEN, z.boolean().default(false), 'QLoRA: the frozen matrices of the layers in 4 bits (NF4, as bitsandbytes packs them); embeddings and head as base_dtype says'),
+  load_in_8bit: key('load_in_8bit', 'model', FROZEN, z.boolean().default(false), 'the frozen matrices of the layers in 8 bits, a scale per row (as LLM.int8() stores them)'),
+  bnb_4bit_quant_type: key('bnb_4bit_quant_type', 'model', FROZEN, z.enum(['nf4']).default('nf4'), 'load_in_4bit: the 4-bit values'),
+  use_bnb_nested_quant: key('use_bnb_nested_quant', 'model', FROZEN, z.boolean().default(false), 'load_in_4bit: double quantisation, the blocks’ scales in 8 bits: 4.13 bits a weight instead of 4.5'),
   dtype: key('dtype', 'model', MODEL, z.enum(['float32', 'mixed_f16']).default('float32'), 'arithmetic of the run; mixed_f16: products with weights take f16 operands and sum in f32 (tensor cores), all else stays f32 (docs/mixed-precision.md)'),
 
   dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, a folder with files named by split, or a hub id (ORG/NAME or ORG/NAME@REVISION)'),
@@ -71,7 +78,7 @@ export const shape = {
   eval_data_files: key('eval_data_files', 'data', ['train', 'sft', 'precompute-ref', 'plan'], list.optional(), 'evaluation files; the test split of dataset_name where absent'),
   dataset_train_split: key('dataset_train_split', 'data', DATA, text.default('train'), 'beginning of the training files’ names'),
   dataset_test_split: key('dataset_test_split', 'data', DATA, text.default('test'), 'beginning of the evaluation files’ names'),
-  dataset_format: key('dataset_format', 'data', DATA, z.enum(DATASET_FORMATS).default('auto'), 'hf: prompt/chosen/rejected in all TRL’s shapes; hh: Anthropic-HH dialogues; tokenized: prompt_ids, chosen_ids, rejected_ids (sdpo: chosen_weights, rejected_weights too); auto: by the first row'),
+  dataset_format: key('dataset_format', 'data', DATA, z.enum(DATASET_FORMATS).default('auto'), 'hf: prompt/chosen/rejected in all TRL’s shapes; hh: Anthropic-HH dialogues; tokenized: prompt_ids, chosen_ids, rejected_ids (sdpo: chosen_weights, rejected_weights too); list: prompt, responses, scores (rrhf); auto: by the first row'),
   tokenization: key('tokenization', 'data', DATA, z.enum(TOKENIZATIONS).default('edpo'), 'edpo: BOS once, EOS not doubled; trl-0.13: as the official code (EOS always appended)'),
   max_length: key('max_length', 'data', DATA, count.default(1024), 'tokens of prompt + one response; 0: no limit'),
   max_prompt_length: key('max_prompt_length', 'data', [...DATA, 'generate'], count.default(512), 'tokens of the prompt, whose end is kept; 0: no limit'),
@@ -95,6 +102,7 @@ export const shape = {
   cpo_alpha: key('cpo_alpha', 'method', PAIRS, z.number().min(0).default(1), 'cpo, cpo_simpo: weight of the NLL of chosen responses'),
   slic_delta: key('slic_delta', 'method', PAIRS, z.number().positive().default(1), 'slic_hf: margin δ of the hinge, nats'),
   slic_lambda: key('slic_lambda', 'method', PAIRS, z.number().min(0).default(0.1), 'slic_hf: weight λ of the likelihood of the chosen response'),
+  rrhf_length_penalty: key('rrhf_length_penalty', 'method', PAIRS, z.number().min(0).default(1), 'rrhf: exponent η of the token count that a log-prob is divided by'),
   rrhf_lambda: key('rrhf_lambda', 'method', PAIRS, z.number().min(0).default(1), 'rrhf: weight λ of the likelihood of the chosen response'),
   length_average: key('length_average', 'method', PAIRS, z.boolean().default(false), 'means over a response’s tokens in place of sums of log-ratios (sigmoid becomes sigmoid_norm; β is then of another size)'),
   ld_alpha: key('ld_alpha', 'method', PAIRS, z.number().min(0).max(1).optional(), 'LD-DPO: what a token after the length that both responses have counts; 1 or absent: as much as any'),
@@ -190,6 +198,7 @@ export const shape = {
   n_prompts: key('n_prompts', 'generation', SAMPLING, count.default(0), 'use the first prompts only; 0: all'),
   max_new_tokens: key('max_new_tokens', 'generation', SAMPLING, z.int().positive().default(1024), 'tokens at most'),
   temperature: key('temperature', 'generation', SAMPLING, z.number().min(0).default(1), '0: greedy'),
+  category_temperatures: key('category_temperatures', 'generation', ['eval-winrate'], z.boolean().default(false), 'MT-Bench: each question at its category’s temperature (FastChat’s: writing and roleplay 0.7, stem and humanities 0.1, the others 0) instead of temperature'),
   realign: key('realign', 'generation', ['generate', 'eval', 'eval-winrate'], z.number().min(0).optional(), 'λ: runs the policy with logits λ f + (1 − λ) r, policy and reference together; previews training at β/λ'),
   top_p: key('top_p', 'generation', SAMPLING, z.number().gt(0).max(1).default(1), 'smallest set of tokens with this probability'),
   top_k: key('top_k', 'generation', SAMPLING, count.default(0), 'most likely tokens only; 0: all'),

@@ -1,6 +1,7 @@
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { betaUpdate } from '../gpu/ops/beta_update.js';
+import { documentListLoss } from '../gpu/ops/document_list_loss.js';
 import { documentLoss, PAIR_COLUMNS } from '../gpu/ops/document_loss.js';
 import { gradNorm, PARTIAL_SLOTS, stepState } from '../gpu/ops/grad_norm.js';
 import { Head, HEAD_TILE, type HeadMode } from '../gpu/ops/head.js';
@@ -100,6 +101,8 @@ export class Engine {
   /** [Q, 8], columns TERMS, where the loss has such terms; [S, 2], weights of log-prob and KL of each scored row, where it has them. */
   readonly seqTerms: Tensor | undefined;
   readonly tokenWeights: Tensor | undefined;
+  /** Of lists of responses: the first sequence of each document [P+1], and the score of each response [Q]. */
+  private readonly lists: { docStart: Tensor; scores: Tensor } | undefined;
   readonly coef: Tensor;
   readonly pairs: Tensor;
   readonly betaState: Tensor;
@@ -132,6 +135,7 @@ export class Engine {
     this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters);
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
     const { needs } = loss;
+    if (needs.list) this.lists = { docStart: new Tensor(gpu, 'doc_start', [P.capacity + 1], 'u32'), scores: new Tensor(gpu, 'scores', [Q]) };
     if (hasTerms(needs)) this.seqTerms = new Tensor(gpu, 'seq_terms', [Q, TERMS.length]);
     if (wantsLive(needs) && reference.kind !== 'live') throw new InputError(`${loss.name} weights tokens by the reference’s states, which no cache holds`, '--ref_mode live');
     if (needs.tokenWeights) this.tokenWeights = new Tensor(gpu, 'token_weights', [S, 2]);
@@ -182,7 +186,8 @@ export class Engine {
     }));
     seqSum(f, { stats: this.head.stats, seqStart: this.batch.seqStart, seqStats: this.seqStats });
     if (this.seqTerms) seqSum(f, { stats: this.head.terms!, seqStart: this.batch.seqStart, seqStats: this.seqTerms });
-    documentLoss(
+    if (this.lists) documentListLoss(f, { seqStats: this.seqStats, seqStart: this.batch.seqStart, ...this.lists, coef: this.coef, pairs: this.pairs }, { loss, settings });
+    else documentLoss(
       f,
       {
         seqStats: this.seqStats, seqTerms: this.seqTerms, seqStart: this.batch.seqStart, betaState: this.betaState,
@@ -213,7 +218,7 @@ export class Engine {
     const { spec } = parameters;
     const rows = this.axes.N.capacity;
     if (longFrom(spec, rows) !== longFrom(this.options.policy.spec, rows)) throw new InputError('policy and reference turn long documents by other rotary angles from different lengths on', '--ref_mode cache');
-    const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference');
+    const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference', parameters.adapters);
     const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, softCap: spec.logitSoftCap, ...(this.options.tile ? { tile: this.options.tile } : {}) });
     const mask = this.options.loss.needs.tokenWeights?.from === 'mapo' ? { afterLayer: mapoMask(gpu, this.axes, this.batch, spec.L, this.tokenWeights!) } : {};
     forward(p, { spec, parameters, batch: this.batch, acts, ...mask });
@@ -267,6 +272,10 @@ export class Engine {
     if (reference) {
       this.refLogps!.write(reference.logps);
       if (reference.hidden && this.refHidden) this.refHidden.write(reference.hidden);
+    }
+    if (this.lists) {
+      this.lists.docStart.write(Uint32Array.from([0, ...documents.map((_, i) => documents.slice(0, i + 1).reduce((n, d) => n + d.branches.length, 0))]));
+      this.lists.scores.write(Float32Array.from(documents.flatMap((d) => d.scores!)));
     }
     const weights = loss.needs.tokenWeights;
     if (weights?.from === 'data' || weights?.from === 'length') this.tokenWeights!.write(tokenWeights(documents, weights));

@@ -38,6 +38,9 @@ function matrixOf({ stored, prefix, names }: ModelSpec, parameter: string): stri
 /** The parameters that may carry an adapter: every matrix inside a layer. */
 const matrices = (spec: ModelSpec): ParameterSpec[] => parameterSpecs(spec).filter((p) => p.shape.length === 2 && !p.table && p.name !== spec.names.positions && p.name.endsWith(WEIGHT));
 
+/** Is this parameter, or the fused matrix it is a part of, among an adapter's targets? */
+export const isTarget = (spec: ModelSpec, targets: string[], parameter: string): boolean => targets.includes(matrixOf(spec, parameter));
+
 /** The matrices that may carry an adapter, [O, I]: every one inside a layer; what the checkpoint has fused is one matrix. */
 export function adaptable(spec: ModelSpec): ParameterSpec[] {
   const list = new Map<string, ParameterSpec>();

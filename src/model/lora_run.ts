@@ -2,6 +2,7 @@ import type { CliIo } from '../cli/io.js';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { frozenName, loadFrozen, noteStorage } from './frozen.js';
 import { parameterCount, parameterSpecs, type ModelSpec } from './families/spec.js';
 import { writeAdapterFolder } from './files/adapter_writer.js';
 import { writeModelFolder } from './files/hf_folder.js';
@@ -41,21 +42,29 @@ export const loraMemory = (config: RunConfig, inputs: Inputs, lora: LoraSettings
   lora && { rank: lora.r, dropout: dropoutOf(config) > 0, parameters: adapterCount(inputs.policy.spec, lora), list: adapterParameters(inputs.policy.spec, lora).list, shared: sharesBase(inputs, lora) };
 
 /** The policy to train and its weights without adapters: the same model where all weights are trained. */
-export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: LoraSettings | undefined, config: RunConfig): Promise<{ policy: Parameters; base: Parameters }> {
-  const base = await loadWeights(gpu, folder.base, lora === undefined, 'policy');
-  if (!lora) return { policy: base, base };
+export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: LoraSettings | undefined, config: RunConfig, io: CliIo): Promise<{ policy: Parameters; base: Parameters }> {
+  if (!lora) {
+    const policy = await loadWeights(gpu, folder, 'policy');
+    return { policy, base: policy };
+  }
+  noteStorage(config, folder, io);
+  const base = await loadFrozen(gpu, folder.base, 'policy', config, { io });
   const adapters = new Adapters(gpu, folder.spec, lora, true, dropoutOf(config));
   const from = folder.adapter?.folder;
   const { spec } = folder;
-  // What is trained in full begins as the base has it.
-  const own = new Map(parameterSpecs(spec).map((p) => [savedOf(spec, lora, p.name), p]));
-  await adapters.load((weight, side, shape) => from?.read(weight, side) ?? (side === 'saved' ? folder.base.readF32(own.get(weight)!) : initialAdapter(spec, weight, side, shape, config.seed)));
+  // What is trained in full begins as the base is kept.
+  const own = new Map<string, Float32Array>();
+  for (const { name } of from ? [] : parameterSpecs(spec)) {
+    const saved = savedOf(spec, lora, name);
+    if (saved !== undefined) own.set(saved, await base.read(name));
+  }
+  await adapters.load((weight, side, shape) => from?.read(weight, side) ?? (side === 'saved' ? own.get(weight)! : initialAdapter(spec, weight, side, shape, config.seed)));
   gpu.check();
   return { policy: base.with(adapters), base };
 }
 
 /** Writes what a run has trained into a folder: a whole model, or an adapter. */
 export function writeTrained(dir: string, config: RunConfig, { policy: model, baseName }: Inputs, lora: LoraSettings | undefined, policy: Parameters): Promise<void> {
-  if (lora) return writeAdapterFolder(dir, { model, baseName, settings: lora, dropout: dropoutOf(config), dtype: config.save_dtype, read: (name) => policy.adapters!.read(name) });
+  if (lora) return writeAdapterFolder(dir, { model, baseName, settings: lora, dropout: dropoutOf(config), dtype: config.save_dtype, ...frozenName(config, model.base), read: (name) => policy.adapters!.read(name) });
   return writeModelFolder(dir, { base: model, dtype: config.save_dtype, read: (name) => policy.read(name) });
 }

@@ -3,9 +3,10 @@ import type { MatrixTile } from '../gpu/matrices.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
 import { packedBytes } from '../gpu/ops/matmul_matrix.js';
 import type { KeepMode } from './activations.js';
-import { parameterCount, type ModelSpec } from './families/spec.js';
+import { parameterCount, parameterSpecs, type ModelSpec } from './families/spec.js';
 import { layerMatrices, scratchSizes } from './operands.js';
 import { longFrom, rotaryRows, rotaryWidth } from './rotary.js';
+import { IN_F32, storageBytes, type Storage } from './storage.js';
 
 /** Bytes on the GPU by what they are for, before anything is allocated. */
 export interface MemoryPlan {
@@ -23,6 +24,8 @@ export interface MemoryOptions {
   /** Floats per scored row for a loss's terms and token weights. */
   terms?: number | undefined;
   tile?: number;
+  /** How the frozen weights of a LoRA run are kept, and those of a reference (and its head); f32 where absent. */
+  storage?: { base: Storage; reference: Storage } | undefined;
   /** Bytes the optimiser keeps; those of AdamW in f32 where absent. */
   optimiser?: number | undefined;
   /** Only adapters are trained: their rank, how many numbers they hold, and whether elements of their inputs fall. */
@@ -41,8 +44,9 @@ function copies({ D, H, G, C, F, V, L, names }: ModelSpec, tile: MatrixTile, lay
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
-export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0, tile, optimiser, lora, sharedReference, mixed }: MemoryOptions): MemoryPlan {
+export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0, tile, optimiser, lora, sharedReference, storage, mixed }: MemoryOptions): MemoryPlan {
   const { D, H, G, C, F, V, L } = spec;
+  const specs = parameterSpecs(spec);
   const P = parameterCount(spec);
   const trained = lora?.parameters ?? P;
   const width = Math.min(tile ?? HEAD_TILE, V);
@@ -57,7 +61,7 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0,
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   const parts: Record<string, number> = {
-    'weights': P * 4,
+    'weights': lora && storage ? storageBytes(specs, storage.base) : P * 4,
     ...(lora ? { 'adapters': lora.parameters * 4 } : {}),
     ...(keep === 'forward' ? {} : { 'gradients': trained * 4, 'optimiser state': optimiser ?? trained * 8 }),
     'activations': (activations(keep) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
@@ -65,8 +69,8 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0,
     'head': head * 4,
     'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)),
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
-    ...(reference === 'head' && !sharedReference ? { 'reference head': V * D * 4 } : {}),
-    ...(reference === 'live' ? { 'reference model': ((sharedReference ? 0 : P) + activations('forward') + N * (12 + width + 4)) * 4 } : {}),
+    ...(reference === 'head' && !sharedReference ? { 'reference head': storageBytes([{ name: spec.tied ? spec.names.embed : spec.names.head, shape: [V, D], table: true }], storage?.reference ?? IN_F32) } : {}),
+    ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward') + N * (12 + width + 4)) * 4 } : {}),
     ...(mixed ? { 'f16 operands': mixedBytes() } : {}),
   };
   function mixedBytes(): number {

@@ -1,9 +1,8 @@
 import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { OperandStore, type ScratchSize } from '../gpu/operand_store.js';
-import { packedBytes } from '../gpu/ops/matmul_matrix.js';
+import { hasCopy, packedBytes } from '../gpu/ops/matmul_matrix.js';
 import { LOSS_SCALE, updateOperandScales, weightBounds } from '../gpu/ops/operand_scales.js';
-import { PackedTensor } from '../gpu/packed.js';
 import { Program } from '../gpu/program.js';
 import { debugRead, debugReadU32 } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
@@ -103,9 +102,9 @@ export class Operands {
       this.inputs.push({ ...of, slot: next, parameters });
       return next++;
     };
-    const f32 = (name: string): boolean => parameters.has(name) && !(parameters.piece(name).value instanceof PackedTensor);
+    const copied = (name: string): boolean => parameters.has(name) && hasCopy(parameters.piece(name).value);
     for (const w of names.layers) {
-      if (![w.q, w.k, w.v, w.o, w.up, w.down].every(f32)) continue;
+      if (![w.q, w.k, w.v, w.o, w.up, w.down].every(copied)) continue;
       const norm1 = { gain: w.norm1, bias: w.norm1Bias };
       const norm2 = { gain: w.norm2, bias: w.norm2Bias };
       const h = input({ norm: norm1 });
@@ -121,7 +120,7 @@ export class Operands {
     }
     const head = spec.tied ? names.embed : names.head;
     // A reference's head alone comes without the norm: its states are cached ones, of the same scale as the policy's.
-    if (f32(head)) {
+    if (copied(head)) {
       const last = { gain: names.norm, bias: names.normBias };
       const shared = parameters.has(names.norm) ? undefined : this.sites.find((s) => s.name === head)?.input;
       site(head, shared ?? input(parameters.has(names.norm) ? { norm: last } : {}), undefined);

@@ -1,8 +1,11 @@
 import type { Gpu } from '../gpu/device.js';
 import { debugRead } from '../gpu/readback.js';
+import { bytesOf, PackedTensor } from '../gpu/packed.js';
 import { Tensor } from '../gpu/tensor.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import type { Adapters } from './lora.js';
+import { fillTensor, readTensor } from './packing/packed.js';
+import { IN_F32, type Storage } from './storage.js';
 
 /** What a trained value has beside it; absent for a frozen model. What an optimiser keeps is in `optim/state.ts`. */
 export interface Moments {
@@ -39,6 +42,8 @@ export class Parameters {
     label = 'policy',
     /** The tensors: the model's, some of them (a frozen head, say), or its adapters'. */
     specs: ParameterSpec[] = parameterSpecs(spec),
+    /** How frozen weights are kept; trained ones are f32. */
+    storage: Storage = IN_F32,
   ) {
     this.list = specs.map((p) => {
       const width = p.shape.length === 2 ? p.shape[1]! : 1;
@@ -46,7 +51,9 @@ export class Parameters {
       const pieces = split.map(({ first, rows }, i) => {
         const shape = p.shape.length === 2 ? [rows, width] : [rows];
         const name = split.length > 1 ? `${label}.${p.name}#${i}` : `${label}.${p.name}`;
-        const value = new Tensor(gpu, name, shape);
+        // A split never depends on the format, so that tiles of a vocabulary are the same in all.
+        const format = shape.length === 2 ? storage(p) : 'f32';
+        const value = format === 'f32' ? new Tensor(gpu, name, shape) : new PackedTensor(gpu, name, [rows, width], format);
         if (!trainable) return { first, value, moments: undefined };
         const grad = new Tensor(gpu, `d ${name}`, shape);
         clearNow(grad);
@@ -93,9 +100,7 @@ export class Parameters {
   async load(read: (p: ParameterSpec, first: number, rows: number) => Float32Array | Promise<Float32Array>): Promise<void> {
     for (const parameter of this.list) {
       for (const piece of parameter.pieces) {
-        piece.value.write(await read(parameter, piece.first, piece.value.shape[0] as number));
-        // Let Dawn drain its staging memory between tensors.
-        await this.gpu.device.queue.onSubmittedWorkDone();
+        await fillTensor(piece.value, parameter.name, (first, rows) => read(parameter, piece.first + first, rows), '--base_dtype bfloat16');
       }
     }
   }
@@ -106,13 +111,13 @@ export class Parameters {
     const out = new Float32Array(parameter.shape.reduce((a, b) => a * b, 1));
     const width = parameter.shape.length === 2 ? parameter.shape[1]! : 1;
     for (const piece of parameter.pieces) {
-      out.set(await debugRead(kind === 'value' ? piece.value : piece.moments!.grad), piece.first * width);
+      out.set(await (kind === 'value' ? readTensor(piece.value) : debugRead(piece.moments!.grad)), piece.first * width);
     }
     return out;
   }
 
   get bytes(): number {
-    return this.pieces.reduce((n, p) => n + p.value.bytes * (p.moments ? 2 : 1), 0);
+    return this.pieces.reduce((n, p) => n + bytesOf(p.value) * (p.moments ? 2 : 1), 0);
   }
 
   destroy(): void {

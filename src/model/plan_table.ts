@@ -22,6 +22,7 @@ export const SETUPS: Setup[] = [
   { name: 'full', keys: { use_peft: false } },
   { name: 'full, 8-bit AdamW', keys: { use_peft: false, optim: 'adamw_8bit' } },
   { name: 'LoRA', keys: { use_peft: true } },
+  { name: 'QLoRA', keys: { use_peft: true, load_in_4bit: true, use_bnb_nested_quant: true } },
 ];
 
 /** What one setup takes at one budget, and the smallest card that holds it. */
@@ -50,7 +51,7 @@ export function planTable(spec: ModelSpec, config: RunConfig, setups = SETUPS, b
   const loss = lossOf(config);
   const cards = cardsOf(config);
   return setups.flatMap(({ name, keys }) => [true, false].flatMap((checkpointing) => budgets.map((rows): PlanRow => {
-    const c = { ...config, ...keys, gradient_checkpointing: checkpointing, token_budget: rows };
+    const c = { ...config, load_in_4bit: false, load_in_8bit: false, ...keys, gradient_checkpointing: checkpointing, token_budget: rows };
     const memory = trainingMemory(spec, loss, c, loraOf(spec, c));
     return { setup: name, keys, rows, checkpointing, memory, card: cards.find((gb) => memory.total <= gb * 1e9) };
   })));

@@ -14,6 +14,7 @@ import { CacheReader } from './cache/reader.js';
 import { CacheWriter } from './cache/writer.js';
 import type { TokenStore } from './data/store.js';
 import { encode } from './files/float_formats.js';
+import { frozenName } from './frozen.js';
 import type { ReferenceRows } from './engine.js';
 import type { LossDefinition } from './losses/types.js';
 import type { Parameters } from './parameters.js';
@@ -45,7 +46,7 @@ export function cacheHeader(config: RunConfig, inputs: Inputs, store: TokenStore
   return {
     format: 'edpo-ref-cache', version: 1, split, pairs: store.count, weights: inputs.reference.weightsHash(), tokenizer: inputs.tokenizer.hash, template: templateHash(inputs.template), data: store.hash,
     max_length: config.max_length, max_prompt_length: config.max_prompt_length, truncation_mode: config.truncation_mode, tokenization: config.tokenization,
-    stores: hidden ? 'hidden' : 'logps', hidden_dtype: hidden ? config.ref_cache_dtype : null, width: inputs.reference.spec.D, kernels: kernelFields(gpu),
+    stores: hidden ? 'hidden' : 'logps', hidden_dtype: hidden ? config.ref_cache_dtype : null, width: inputs.reference.spec.D, ...frozenName(config, inputs.reference), kernels: kernelFields(gpu),
   };
 }
 

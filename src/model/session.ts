@@ -7,7 +7,6 @@ import type { CliIo } from '../cli/io.js';
 import { describeReport, TokenStore } from './data/store.js';
 import type { BaseName } from './files/adapter_folder.js';
 import type { ModelFolder } from './files/hf_folder.js';
-import { parameterSpecs } from './families/spec.js';
 import { localDataset } from './hub/index.js';
 import { composeLoss } from './losses/modifiers/compose.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
@@ -49,6 +48,7 @@ export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train
     files: await localDataset(choice, config, io), format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
     maxLength: config.max_length, maxPromptLength: config.max_prompt_length, truncation: config.truncation_mode, badRows: config.bad_rows,
     vocabSize: inputs.policy.spec.V, maxSamples: split === 'train' ? config.max_train_samples : config.max_eval_samples, keepText,
+    lists: sides === 2 && lossOf(config).list !== undefined,
     weighted: sides === 2 && lossOf(config).needs.tokenWeights?.from === 'data',
   });
   for (let i = 0; i < store.count; i++) requirePositions(inputs.policy.spec, store.promptLengths[i]! + Math.max(...store.responseLengths[i]!), `${split}: row ${store.ids[i]!} has`, `--max_length ${inputs.policy.spec.maxPositions}`);
@@ -62,12 +62,13 @@ export { hasEvaluationKeys as hasEvalData } from '../config/contradictions.js';
 export const documentsOf = (store: TokenStore): DocumentSource => ({
   count: store.count,
   id: (i) => store.ids[i]!,
+  ...(store.lists ? { sequences: (i: number) => store.responseLengths[i]!.length } : {}),
   rows: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, store.promptLengths[i]!),
   tokens: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, 0),
   chosenTokens: (i) => store.responseLengths[i]![0]!,
   document: (i) => {
     const { id, prompt, responses, weights } = store.get(i);
-    return { id, prompt, branches: responses, ...(weights ? { weights } : {}) };
+    return { id, prompt, branches: responses, ...(weights ? { weights } : {}), ...(store.lists ? { scores: store.scores[i]! } : {}) };
   },
 });
 
@@ -99,15 +100,24 @@ export function useDtype(gpu: Gpu, config: RunConfig): Gpu {
 /** Name of the table the head projects with: the embedding where tied. */
 export const headName = (folder: ModelFolder): string => (folder.spec.tied ? folder.spec.names.embed : folder.spec.names.head);
 
-/** Weights of a folder on the GPU, or only some of them. */
-export async function loadWeights(gpu: Gpu, folder: ModelFolder, trainable: boolean, label: string, only?: string[]): Promise<Parameters> {
-  const parameters = new Parameters(gpu, folder.spec, trainable, label, parameterSpecs(folder.spec).filter((p) => !only || only.includes(p.name)));
+/** Weights of a folder on the GPU, to be trained. What is not trained: `loadFrozen`. */
+export async function loadWeights(gpu: Gpu, folder: ModelFolder, label: string): Promise<Parameters> {
+  const parameters = new Parameters(gpu, folder.spec, true, label);
   await parameters.load((p, first, rows) => folder.readF32(p, first, rows));
   gpu.check();
   return parameters;
 }
 
 export const lossOf = (config: RunConfig): LossDefinition => composeLoss(config);
+
+/** The loss for these data: its form for lists where they are lists. */
+export function lossFor(config: RunConfig, ...stores: Array<TokenStore | undefined>): LossDefinition {
+  const loss = lossOf(config);
+  const given = stores.filter((s) => s !== undefined);
+  if (given.every((s) => !s.lists)) return loss;
+  if (given.some((s) => !s.lists)) throw new InputError('training data and evaluation data are not of one kind: lists of responses here, pairs there');
+  return { ...loss, formula: loss.list!.formula, needs: { ...loss.needs, list: true } };
+}
 
 export const settingsOf = (c: RunConfig, criterionColumns = false): LossSettings => ({
   beta: c.beta, epsilonCheck: c.epsilon_check ?? c.epsilon, epsilonSize: c.epsilon_size ?? c.epsilon, criterion: c.criterion, deadzone: c.criterion_deadzone,

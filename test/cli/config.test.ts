@@ -56,9 +56,9 @@ t.test('broken YAML names its line', async (t) => {
 });
 
 t.test('several problems are printed at once, by line', async (t) => {
-  const r = edpo('config', yaml('beta: -1\nlearning_rat: 1\nload_in_4bit: true\nlr_scheduler_type: cosin\n'), '--seed', 'x');
+  const r = edpo('config', yaml('beta: -1\nlearning_rat: 1\nuse_dora: true\nlr_scheduler_type: cosin\n'), '--seed', 'x');
   refuses(t, r, /has 5 problems/);
-  t.match(r.stderr, /beta .*line 1\n.*learning_rat .*line 2\n.*load_in_4bit .*not available yet.*line 3\n.*lr_scheduler_type .*did you mean cosine\?.*line 4\n.*seed .*--seed\n/);
+  t.match(r.stderr, /beta .*line 1\n.*learning_rat .*line 2\n.*use_dora .*not available.*line 3\n.*lr_scheduler_type .*did you mean cosine\?.*line 4\n.*seed .*--seed\n/);
 });
 
 t.test('a TRL file runs, with a note per foreign key', async (t) => {

@@ -5,6 +5,7 @@ import t from 'tap';
 import type { TokenAudit } from '../../src/model/data/audit.js';
 import { lengthHistogram } from '../../src/model/data/audit.js';
 import { edpo, tinyFolder, tinyPairs } from '../helpers/cli.js';
+import { realTest, sharedData } from '../helpers/shared.js';
 import { PUBLISHED } from '../model/published_configs.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-inspect-'));
@@ -44,6 +45,19 @@ t.test('what stands out: doubled and missing BOS and EOS, copies, longer sides, 
   t.match(text.out, /prompts: half within \d+ tokens/);
   t.match(text.out, /found: /);
   t.match(text.out, /a padded trainer would run \d+ \(\d\.\d\d times as many\)/);
+});
+
+realTest('tokens are shown with their spaces: joined they are the text, in a SentencePiece and in a byte-level vocabulary', async (t) => {
+  const rows = put('spaces.jsonl', [{ prompt: 'once upon a time. lily  said:', chosen: ' a big  dog and a cat.', rejected: ' no' }]);
+  for (const folder of [sharedData('models', 'stories260K', 'hf'), model]) {
+    const r = edpo(['inspect', '--model_name_or_path', folder, '--dataset_name', rows, '--max_train_samples', '1', '--json']);
+    t.equal(r.code, 0, r.err);
+    const shown = JSON.parse(r.out.split('\n')[0]!) as Record<'prompt' | 'chosen', Array<[number, string]>>;
+    const text = (side: keyof typeof shown): string => shown[side].map(([, piece]) => piece).filter((p) => p !== '<s>' && p !== '</s>').join('');
+    // SentencePiece begins a text with a space of its own.
+    t.equal(text('prompt').trimStart(), 'once upon a time. lily  said:');
+    t.equal(text('chosen').trimStart(), 'a big  dog and a cat.');
+  }
 });
 
 t.test('a plan beyond gpu_memory is refused by plan and train, with the cheapest changes; what they promise holds', async (t) => {

@@ -118,8 +118,8 @@ t.test('what a command needs', async (t) => {
 });
 
 t.test('all problems at once, in the order of the lines, contradictions included', async (t) => {
-  const found = problemsOf('beta: -1\nlearning_rat: 1\ntotal_batch_size: 100\nper_device_train_batch_size: 16\nload_in_4bit: true\nseed: x\n', { epsilon: '2' });
-  t.same(found.map((p) => p.split(' ')[0]), ['beta', 'learning_rat', 'total_batch_size', 'load_in_4bit', 'seed', 'epsilon']);
+  const found = problemsOf('beta: -1\nlearning_rat: 1\ntotal_batch_size: 100\nper_device_train_batch_size: 16\nuse_dora: true\nseed: x\n', { epsilon: '2' });
+  t.same(found.map((p) => p.split(' ')[0]), ['beta', 'learning_rat', 'total_batch_size', 'use_dora', 'seed', 'epsilon']);
 });
 
 t.test('a baseline run on an ε-DPO file says which keys it leaves', async (t) => {
@@ -153,9 +153,21 @@ t.test('nothing changes silently', async (t) => {
   t.same(problemsOf('lr: 1.0e-6\nlearning_rate: 1.0e-6\n'), ['learning_rate given twice, line 1 and here; keep one line 2']);
 });
 
+t.test('packed bases: TRL’s keys and their other names; what contradicts them', async (t) => {
+  const { config, notes } = load('use_peft: true\nload_in_4bit: true\nbnb_4bit_quant_type: nf4\nbnb_4bit_use_double_quant: true\nbnb_4bit_compute_dtype: bfloat16\n');
+  t.match(config, { load_in_4bit: true, bnb_4bit_quant_type: 'nf4', use_bnb_nested_quant: true, base_dtype: 'auto' });
+  t.match(notes.join('\n'), /bnb_4bit_use_double_quant: read as use_bnb_nested_quant[\s\S]*bnb_4bit_compute_dtype: not used \(arithmetic is float32\)/);
+  t.match(problemsOf('use_peft: true\nload_in_4bit: true\nload_in_8bit: true\n'), [/both true; keep one/]);
+  t.match(problemsOf('load_in_8bit: true\nbase_dtype: float16\n'), [/^load_in_8bit needs use_peft: true/, /^base_dtype is how frozen weights are kept.*got float16/]);
+  t.match(problemsOf('use_peft: true\nload_in_4bit: true\nbnb_4bit_quant_type: fp4\n'), [/^bnb_4bit_quant_type fp4 is not available; nf4/]);
+  t.match(problemsOf('quantization_bit: 4\n'), [/^quantization_bit say load_in_4bit/]);
+  t.same(load('use_bnb_nested_quant: true\n').notes, ['use_bnb_nested_quant: not used (only has an effect with load_in_4bit)']);
+  t.same(problemsOf('load_in_4bit: true\nmodel_name_or_path: m\nprompt: p\n', {}, 'generate'), [], 'a model that is only run needs no adapters');
+});
+
 t.test('effects edpo does not have are refused, their absence is noted', async (t) => {
   t.match(problemsOf('use_dora: true\nload_in_4bit: true\nref_mode: adapter_off\nneftune_noise_alpha: 5\n'), [
-    /^use_dora DoRA is not available.*line 1$/, /^load_in_4bit quantised.*line 2$/, /^ref_mode adapter_off is for LoRA \(use_peft: true\).*line 3$/, /^neftune_noise_alpha noise on embeddings.*line 4$/,
+    /^use_dora DoRA is not available.*line 1$/, /^load_in_4bit needs use_peft: true \(QLoRA\).*line 2$/, /^ref_mode adapter_off is for LoRA \(use_peft: true\).*line 3$/, /^neftune_noise_alpha noise on embeddings.*line 4$/,
   ]);
   t.match(problemsOf('loss_type: [sigmoid, ipo]\nloss_weights: [1]\n'), [/^loss_weights has 1 numbers for 2 losses/]);
   t.match(problemsOf('loss_type: simpo\nf_divergence_type: js_divergence\n'), [/^f_divergence_type js_divergence is defined for sigmoid, .*; not for simpo line 2$/]);

@@ -4,6 +4,7 @@ import type { ModelSpec } from '../../src/model/families/index.js';
 import { losses, type LossName } from '../../src/model/losses/index.js';
 import type { LossDefinition, LossSettings } from '../../src/model/losses/types.js';
 import { Parameters } from '../../src/model/parameters.js';
+import type { Storage } from '../../src/model/storage.js';
 
 export const settings = (over: Partial<LossSettings> = {}): LossSettings => ({
   beta: 0.1, epsilonCheck: 0.01, epsilonSize: 0.01, criterion: 'exact', deadzone: 0, betaUpdate: 'harmonic', betaMin: 0,
@@ -11,8 +12,8 @@ export const settings = (over: Partial<LossSettings> = {}): LossSettings => ({
 });
 
 /** Parameters filled from a record of f32 arrays. */
-export async function loadParameters(gpu: Gpu, spec: ModelSpec, weights: Record<string, Float32Array>, trainable: boolean, label?: string): Promise<Parameters> {
-  const parameters = new Parameters(gpu, spec, trainable, label);
+export async function loadParameters(gpu: Gpu, spec: ModelSpec, weights: Record<string, Float32Array>, trainable: boolean, label?: string, storage?: Storage): Promise<Parameters> {
+  const parameters = new Parameters(gpu, spec, trainable, label, undefined, storage);
   await parameters.load((p, first, rows) => {
     const width = p.shape.length === 2 ? p.shape[1]! : 1;
     return weights[p.name]!.subarray(first * width, (first + rows) * width);

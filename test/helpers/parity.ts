@@ -101,7 +101,7 @@ async function reloaded(gpu: Gpu, policy: Parameters, family: Family, files: Rec
     await writeModelFolder(copy, { base: ModelFolder.open(base), dtype: 'float32', read: (name) => policy.read(name), maxShardBytes: 16_000 });
     readFileSync(join(copy, 'model.safetensors.index.json'));
     const folder = ModelFolder.open(copy);
-    const again = await loadWeights(gpu, folder, false, 'reloaded');
+    const again = await loadWeights(gpu, folder, 'reloaded');
     folder.close();
     return again;
   } finally {

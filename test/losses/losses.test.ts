@@ -50,7 +50,7 @@ t.test('golden values of losses.md 2.9: u = 3, v = -1, n_w = 7, n_l = 11; withou
     ['cpo_simpo', { simpo_gamma: 1.375, label_smoothing: 0, cpo_alpha: 0 }, 2.5, 0.715302892, -0.182484299, 0.116126372],
     ['cpo', { cpo_alpha: 0, label_smoothing: 0 }, 0.1, 0.287335325, -0.024973989, 0.024973989],
     ['slic_hf', { slic_delta: 1, slic_lambda: 0.1 }, 0.1, 0.9, -0.1, 0],
-    ['rrhf', { rrhf_lambda: 1 }, 0.1, 9, -1, 0],
+    ['rrhf', { rrhf_lambda: 1, rrhf_length_penalty: 1 }, 0.1, 9, -1, 0],
   ];
   for (const [name, params, beta, value, gw, gl] of golden) {
     const loss: LossDefinition = losses[name];

@@ -6,9 +6,11 @@ import { STATS } from '../../src/gpu/ops/head_kernels.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import type { Engine } from '../../src/model/engine.js';
+import { decode16, encode16 } from '../../src/model/files/float_formats.js';
 import { ModelFolder } from '../../src/model/files/hf_folder.js';
 import { memoryPlan } from '../../src/model/memory.js';
 import type { Parameters } from '../../src/model/parameters.js';
+import { loadFrozen } from '../../src/model/frozen.js';
 import { loadWeights, useDtype } from '../../src/model/session.js';
 import { loadTokenizer } from '../../src/model/text/tokenizer.js';
 import type { RunConfig } from '../../src/config/keys.js';
@@ -74,8 +76,14 @@ if (typeof tile === 'string') {
     const engine = await inMixed(async () => makeEngine(gpu, await model(true), 'epsilon_dpo', { kind: 'live', parameters: await model(false, weights, 'reference') }));
     const all = await logps(engine, documents);
     t.ok(all.every((v, i) => Math.abs(v - f32[i]!) < 2e-2 && v !== f32[i]), `${Math.max(...all.map((v, i) => Math.abs(v - f32[i]!)))}`);
-    const { table } = await engine.microBatch(documents, undefined, 1, false)();
-    documents.forEach((_, i) => t.same(['delta_plus', 'delta_minus', 'epsilon_step'].map((key) => Math.abs(column(table, i, key as 'delta_plus'))), [0, 0, 0], 'a tie'));
+    // A reference that its files keep in 16 bits: the same copy, made from the same values.
+    const rounded = Object.fromEntries(Object.entries(weights).map(([name, w]) => [name, decode16(encode16(w, 'BF16'), 'BF16')]));
+    const packed = await inMixed(async () => makeEngine(gpu, await model(true, rounded), 'epsilon_dpo', { kind: 'live', parameters: await loadParameters(gpu, spec, rounded, false, 'reference', (p) => (p.shape.length === 2 ? 'bf16' : 'f32')) }));
+    for (const e of [engine, packed]) {
+      const { table } = await e.microBatch(documents, undefined, 1, false)();
+      documents.forEach((_, i) => t.same(['delta_plus', 'delta_minus', 'epsilon_step'].map((key) => Math.abs(column(table, i, key as 'delta_plus'))), [0, 0, 0], 'a tie'));
+    }
+    t.notOk(packed.dispatches(documents).some(({ label }) => /matmul\.[nt][nt]/.test(label)), 'no product is left in f32');
     const alone = (await Promise.all([documents[1]!].map((d) => logps(engine, [d])))).flat();
     const first = documents[0]!.branches.reduce((n, b) => n + b.length, 0);
     t.same(alone, all.slice(first, first + alone.length), 'alone and packed');
@@ -144,7 +152,7 @@ if (typeof tile === 'string') {
       ['One day, Lily', ' found a shiny stone.', ' sleep blue.'], ['The dog', ' ran fast to the tree.', ' tree fast to.'],
     ];
     const pairs = texts.map(([prompt, chosen, rejected], id) => ({ id, prompt: [1, ...ids(prompt)], branches: [ids(chosen), ids(rejected)] }));
-    const build = async (): Promise<Engine> => makeEngine(gpu, await loadWeights(gpu, folder, true, 'policy'), 'epsilon_dpo', { kind: 'live', parameters: await loadWeights(gpu, folder, false, 'reference') }, { rows: 160 });
+    const build = async (): Promise<Engine> => makeEngine(gpu, await loadWeights(gpu, folder, 'policy'), 'epsilon_dpo', { kind: 'live', parameters: await loadFrozen(gpu, folder, 'reference', { base_dtype: 'auto', load_in_4bit: false, load_in_8bit: false } as RunConfig) }, { rows: 160 });
     const f32 = await steps(await build(), pairs, 20);
     const mixed = await steps(await inMixed(build), pairs, 20);
     const off = Math.max(...f32.losses.map((l, i) => Math.abs(mixed.losses[i]! - l) / l));

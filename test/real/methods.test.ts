@@ -3,6 +3,8 @@ import { losses, LOSS_NAMES } from '../../src/model/losses/index.js';
 import { composeLoss } from '../../src/model/losses/modifiers/compose.js';
 import type { LossDefinition } from '../../src/model/losses/types.js';
 import { PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
+import { loadConfig } from '../../src/config/load.js';
+import { loadFrozen } from '../../src/model/frozen.js';
 import { loadWeights } from '../../src/model/session.js';
 import { loadTokenizer } from '../../src/model/text/tokenizer.js';
 import { makeEngine } from '../helpers/engine.js';
@@ -16,7 +18,7 @@ realTest('every method trains the real model for 50 steps with finite numbers an
   const gpu = await testGpu();
   const folder = ModelFolder.open(sharedData('models', 'stories260K', 'hf'));
   const tokenizer = await loadTokenizer(folder.path);
-  const reference = await loadWeights(gpu, folder, false, 'reference');
+  const reference = await loadFrozen(gpu, folder, 'reference', loadConfig({ flags: {}, command: 'config' }).config);
   const ids = (text: string): number[] => tokenizer.encode(text);
   const texts: Array<[string, string, string]> = [['Once upon a time', ' there was a big red car.', ' no dogs ran.'], ['The little girl', ' was sad today.', ' played with her friend Tim in the park.'], ['Tom saw', ' a bird.', ' the sun.']];
   const pairs = texts.map(([prompt, chosen, rejected], id) => ({ id, prompt: [1, ...ids(prompt)], branches: [ids(chosen), ids(rejected)] }));
@@ -28,7 +30,7 @@ realTest('every method trains the real model for 50 steps with finite numbers an
     const documents = pairs.map((d) => ({ ...d, branches: d.branches.slice(0, loss.needs.branches), weights: d.branches.map((b) => b.map((_, i) => 1 + (i % 2))) }));
     const rows = documents.reduce((n, d) => n + d.prompt.length + d.branches.reduce((m, b) => m + b.length, 0), 0);
     t.ok(rows <= 128, `${rows} rows`);
-    const policy = await loadWeights(gpu, folder, true, name);
+    const policy = await loadWeights(gpu, folder, name);
     const params = { ...Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value])), ...(loss.needs.klGradient && name === 'mi_dpo' ? { mi_kl: 1 } : {}) };
     const engine = await makeEngine(gpu, policy, loss, loss.needs.reference === 'none' ? { kind: 'none' } : { kind: 'live', parameters: reference }, { rows: 128, over: { beta: BETA[name] ?? 0.1, params } });
     const chosen = documents.reduce((n, d) => n + d.branches[0]!.length, 0);

@@ -7,6 +7,8 @@ export interface Document {
   branches: ArrayLike<number>[];
   /** A weight for every token of each branch (data with token weights). */
   weights?: ArrayLike<number>[];
+  /** A score for each branch (lists of responses), the best first. */
+  scores?: number[];
 }
 
 /** Capacities of a micro-batch: token rows, and sequences (branches). */

@@ -19,6 +19,8 @@ export interface CacheHeader {
   stores: 'logps' | 'hidden';
   hidden_dtype: 'float32' | 'float16' | null;
   width: number;
+  /** How the reference's weights were kept, where that changed them (4-bit matrices, say). */
+  storage?: string;
   /** What decides the last bits of a forward pass. */
   kernels: KernelFields;
 }
@@ -35,13 +37,13 @@ export interface KernelFields {
 /** Fields in which two headers differ, kernel fields apart. */
 export function headerDifferences(got: CacheHeader, want: CacheHeader): { fields: string[]; kernels: string[] } {
   const differ = (a: object, b: object, skip: string[]): string[] =>
-    Object.keys(b).filter((k) => !skip.includes(k) && JSON.stringify((a as Record<string, unknown>)[k]) !== JSON.stringify((b as Record<string, unknown>)[k]));
+    [...new Set([...Object.keys(b), ...Object.keys(a)])].filter((k) => !skip.includes(k) && JSON.stringify((a as Record<string, unknown>)[k]) !== JSON.stringify((b as Record<string, unknown>)[k]));
   return { fields: differ(got, want, ['kernels']), kernels: differ(got.kernels ?? {}, want.kernels, []) };
 }
 
 const MEANING: Record<string, string> = {
   weights: 'the weights of another reference model', tokenizer: 'another tokenizer', template: 'another chat template', data: 'other data (or other truncation)',
-  pairs: 'another number of pairs', stores: 'other quantities', hidden_dtype: 'another format of hidden states',
+  pairs: 'another number of pairs', storage: 'weights kept in another format (load_in_4bit, load_in_8bit, base_dtype)', stores: 'other quantities', hidden_dtype: 'another format of hidden states',
 };
 
 /** Refuses a cache of something else, naming the field. A cache with hidden states serves methods that need less. */
@@ -57,4 +59,4 @@ export function requireSame(got: CacheHeader, want: CacheHeader, path: string): 
   }
   return { kernels };
 }
-const short = (v: unknown): string => (typeof v === 'string' && v.length > 24 ? `${v.slice(0, 12)}…` : JSON.stringify(v));
+const short = (v: unknown): string => (v === undefined ? 'as the files have them' : typeof v === 'string' && v.length > 24 ? `${v.slice(0, 12)}…` : JSON.stringify(v));

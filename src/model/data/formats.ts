@@ -1,9 +1,10 @@
 import { InputError } from '../../errors.js';
 import type { ChatTemplate, Message } from '../text/template.js';
 import { hhDialogue, hhSplit } from './hh.js';
+import { isList } from './lists.js';
 import type { Row } from './rows.js';
 
-export const DATASET_FORMATS = ['auto', 'hf', 'hh', 'tokenized'] as const;
+export const DATASET_FORMATS = ['auto', 'hf', 'hh', 'tokenized', 'list'] as const;
 export type DatasetFormat = (typeof DATASET_FORMATS)[number];
 
 /** One example before tokenisation: plain text, a chat, or ids taken as they are. `rejected` is absent in SFT data. */
@@ -21,6 +22,7 @@ const PROMPTS_DIFFER = 'prompts of the two sides differ';
 
 /** Finds the format from the first row. */
 export function detectFormat(row: Record<string, unknown>): Exclude<DatasetFormat, 'auto'> {
+  if (isList(row)) return 'list';
   if ('prompt_ids' in row || 'chosen_ids' in row) return 'tokenized';
   if (typeof row['chosen'] === 'string' && !('prompt' in row) && row['chosen'].startsWith('\n\nHuman:')) return 'hh';
   return 'hf';

@@ -7,9 +7,10 @@ import type { ChatTemplate } from '../text/template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { idsOf, same, unusable } from './check.js';
 import { detectFormat, readExample, type DatasetFormat, type Example } from './formats.js';
+import { listTokens, type ListTokens } from './lists.js';
 import { describeReport, RowCounts, SAME_WHEN_CUT, TOO_LONG, type DataReport } from './report.js';
 import { rows } from './rows.js';
-import type { Tokenization } from './tokenise.js';
+import type { Tokenization, TokenIds } from './tokenise.js';
 import { truncate, type TruncationMode } from './truncate.js';
 
 export { describeReport, type DataReport };
@@ -33,6 +34,8 @@ export interface StoreOptions {
   maxSamples: number;
   /** Weights per token are wanted too (methods with token weights). */
   weighted?: boolean;
+  /** Lists of responses with scores may stand in place of pairs. */
+  lists?: boolean;
   /** Keep texts too, for samples and reports. */
   keepText: boolean;
 }
@@ -62,6 +65,8 @@ export class TokenStore {
   private readonly digest = createHash('sha256');
   private readonly weightsDigest = createHash('sha256');
   private weighted = false;
+  /** Scores of each document's responses, where the data are lists. */
+  readonly scores: number[][] = [];
 
   private constructor(readonly sides: 1 | 2) {
     try {
@@ -108,9 +113,10 @@ export class TokenStore {
         report.rows++;
         format ??= detectFormat(row.value);
         report.format = format;
-        const example = readExample(row, format, o.sides, o.template, o.weighted);
-        const reason = 'refused' in example ? example.refused : unusable(example);
-        const tokens = reason === undefined ? idsOf(example as Example, o, row.where) : { refused: reason };
+        if (format === 'list' && !o.lists) throw new InputError(`${row.where}: a list of responses with scores, and the method does not rank lists`, '--loss_type rrhf');
+        const example = format === 'list' ? undefined : readExample(row, format, o.sides, o.template, o.weighted);
+        const reason = example === undefined ? undefined : 'refused' in example ? example.refused : unusable(example);
+        const tokens: TokenIds | ListTokens | { refused: string } = reason !== undefined ? { refused: reason } : example === undefined ? listTokens(row, o) : idsOf(example as Example, o, row.where);
         if ('refused' in tokens) {
           counts.drop(tokens.refused, id, row.where);
           continue;
@@ -127,7 +133,7 @@ export class TokenStore {
           counts.drop(TOO_LONG, id, row.where);
           continue;
         }
-        if (same(cut.ids)) {
+        if (example !== undefined && same(cut.ids)) {
           counts.drop(SAME_WHEN_CUT, id, row.where);
           continue;
         }
@@ -139,7 +145,12 @@ export class TokenStore {
         report.promptsCut += Number(cut.promptCut);
         report.responsesCut += Number(cut.responseCut);
         this.add(id, cut.ids.prompt, cut.ids.responses, weights);
-        if (o.keepText) this.texts.push(example as Example);
+        const { scores } = tokens as Partial<ListTokens>;
+        if (scores) {
+          this.scores.push(scores);
+          this.digest.update(Float64Array.from(scores));
+        }
+        if (o.keepText && example) this.texts.push(example as Example);
       }
     }
     this.flush();
@@ -192,6 +203,11 @@ export class TokenStore {
 
   get count(): number {
     return this.ids.length;
+  }
+
+  /** Are the documents lists of responses with scores? */
+  get lists(): boolean {
+    return this.scores.length > 0;
   }
 
   /** Ids of document i (position, not row number). */

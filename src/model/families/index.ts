@@ -7,11 +7,14 @@ import { llama } from './llama.js';
 import { mistral } from './mistral.js';
 import { phi3 } from './phi3.js';
 import { qwen2, qwen3 } from './qwen.js';
+import type { FloatFormat } from '../files/float_formats.js';
 import type { ModelSpec } from './spec.js';
 import { stablelm } from './stablelm.js';
 
 /** One entry per `model_type` of config.json; a family is one file. */
 const families: Record<string, (config: Record<string, unknown>) => ModelSpec> = { llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text: gemma3, phi3, gpt_neox: gptNeox, gpt2, stablelm };
+
+const STORED: Record<string, FloatFormat> = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' };
 
 /** Maps a config.json to what the kernels offer. Throws InputError naming the model type or the option edpo lacks. */
 export function modelSpec(config: Record<string, unknown>, where: string): ModelSpec {
@@ -24,7 +27,8 @@ export function modelSpec(config: Record<string, unknown>, where: string): Model
     );
   }
   try {
-    return family(config);
+    const storedFormat = STORED[String(config['torch_dtype'] ?? config['dtype'])];
+    return { ...family(config), ...(storedFormat ? { storedFormat } : {}) };
   } catch (error) {
     const problems =
       error instanceof z.ZodError

@@ -1,4 +1,5 @@
 import type { Gate } from '../../gpu/ops/swiglu.js';
+import type { FloatFormat } from '../files/float_formats.js';
 import type { Dims } from '../dims.js';
 
 /** One way of turning queries and keys by their positions (RoPE). */
@@ -69,6 +70,8 @@ export interface LayerNames {
 /** A model as the kernels see it: sizes, blocks and tensor names, read from config.json by its family. */
 export interface ModelSpec extends Dims {
   modelType: string;
+  /** What config.json says the weights are stored in; the files themselves decide where they are there. */
+  storedFormat?: FloatFormat;
   block: BlockSpec;
   /** Embeddings enter multiplied by this. */
   embedScale: number;

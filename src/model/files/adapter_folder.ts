@@ -11,6 +11,8 @@ export const ADAPTER_CONFIG = 'adapter_config.json';
 export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 /** Metadata of the weights file: SHA-256 of the base's weights (`ModelFolder.weightsHash`). */
 export const BASE_HASH = 'edpo_base_weights';
+/** Metadata: how the base was kept while the adapter was trained, where that changed its weights (`lossyName`). */
+export const BASE_STORAGE = 'edpo_base_storage';
 
 /** What of adapter_config.json asks for more than A and B on matrices; a value that asks for nothing is fine. */
 const UNAVAILABLE = ['use_dora', 'use_qalora', 'lora_bias', 'rank_pattern', 'alpha_pattern', 'layer_replication', 'trainable_token_indices', 'alora_invocation_tokens', 'target_parameters', 'arrow_config'];
@@ -88,6 +90,11 @@ export class AdapterFolder {
       throw new InputError(`the adapter ${this.path} was trained on other weights than those of ${where}: ${trained}, SHA-256 ${recorded.slice(0, 12)}…, these have ${hash().slice(0, 12)}…`, '--model_name_or_path BASE --adapter_name_or_path ADAPTER, with the base the adapter was trained on');
     }
     return settings;
+  }
+
+  /** How its base was kept in training; undefined where that changed nothing, or nobody says. */
+  get storage(): string | undefined {
+    return this.file.metadata[BASE_STORAGE];
   }
 
   /** Is the base proven by its hash? PEFT records a name alone. */

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ModelSpec } from '../families/index.js';
 import { adapterSpecs, loraTargets, moduleOf, savedTensors, type LoraSettings } from '../lora.js';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE_HASH, type BaseName } from './adapter_folder.js';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE_HASH, BASE_STORAGE, type BaseName } from './adapter_folder.js';
 import { copyAuxiliary, WRITTEN_DTYPES, type ModelFolder } from './hf_folder.js';
 import { writeSafetensors } from './safetensors.js';
 
@@ -30,6 +30,8 @@ export interface WriteAdapterOptions {
   baseName: BaseName;
   settings: LoraSettings;
   dropout: number;
+  /** How the base was kept, where that changed its weights. */
+  storage?: string | undefined;
   dtype: keyof typeof WRITTEN_DTYPES | 'auto';
   read(name: string): Promise<Float32Array>;
 }
@@ -49,7 +51,7 @@ export async function writeAdapterFolder(dir: string, o: WriteAdapterOptions): P
       return (await o.read(name)).subarray(first * width, (first + rows) * width);
     },
   }));
-  await writeSafetensors(join(dir, ADAPTER_WEIGHTS), tensors, { format: 'pt', [BASE_HASH]: o.model.base.weightsHash() });
+  await writeSafetensors(join(dir, ADAPTER_WEIGHTS), tensors, { format: 'pt', [BASE_HASH]: o.model.base.weightsHash(), ...(o.storage === undefined ? {} : { [BASE_STORAGE]: o.storage }) });
   const config = {
     alpha_pattern: {}, auto_mapping: null, base_model_name_or_path: o.baseName.name, bias: 'none', fan_in_fan_out: transposed, inference_mode: true, init_lora_weights: true, layers_pattern: null, layers_to_transform: null,
     lora_alpha: alpha, lora_dropout: o.dropout, modules_to_save: modulesToSave(spec, o.settings), peft_type: 'LORA', r, rank_pattern: {}, revision: o.baseName.revision ?? null, target_modules: targetModules(spec, targets), task_type: 'CAUSAL_LM',

@@ -100,6 +100,11 @@ export class ModelFolder extends WeightFiles {
     return new ModelFolder(path, config, adapt(modelSpec(config, where), config), beside);
   }
 
+  /** The format a parameter has in the files. */
+  formatOf(p: ParameterSpec): FloatFormat {
+    return this.dtypeOf(this.spec.stored?.[p.name]?.name ?? p.name)!;
+  }
+
   /** The format most weights are stored in. */
   get dtype(): FloatFormat {
     return this.files[0]!.tensors.values().next().value!.dtype as FloatFormat;

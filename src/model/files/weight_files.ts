@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { InputError, InputErrors } from '../../errors.js';
 import type { ParameterSpec } from '../families/spec.js';
 import { writeAtomic } from './atomic.js';
+import type { FloatFormat } from './float_formats.js';
 import { SafetensorsFile } from './safetensors.js';
 
 /** config.json of a model folder. Throws InputError where there is no such folder or file. */
@@ -43,6 +44,9 @@ export class WeightFiles {
 
   get names(): string[] {
     return [...this.where.keys()];
+  }
+  dtypeOf(name: string): FloatFormat | undefined {
+    return this.where.get(name)?.tensors.get(name)?.dtype as FloatFormat | undefined;
   }
   shapeOf(name: string): number[] | undefined {
     return this.where.get(name)?.tensors.get(name)?.shape;

@@ -18,6 +18,8 @@ export interface GenerationRequest {
   /** Key of the random numbers: the prompt's number in the data. */
   index: number;
   prompt: number[];
+  /** Instead of the run's. */
+  temperature?: number;
 }
 
 export interface Generation {
@@ -170,7 +172,7 @@ export class Generator {
       if (other) logits.forEach((f, m) => realigned(f, other[m]!, this.realign!.lambda));
       members.forEach((slot, m) => {
         const a = active[slot]!;
-        const token = sampleToken(logits[m]!, o, a.request.index, a.ids.length);
+        const token = sampleToken(logits[m]!, a.request.temperature === undefined ? o : { ...o, temperature: a.request.temperature }, a.request.index, a.ids.length);
         const stop = o.stopIds.has(token);
         if (!stop) a.ids.push(token);
         const full = a.ids.length >= o.maxNewTokens || a.request.prompt.length + a.ids.length >= this.length;

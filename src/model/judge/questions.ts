@@ -19,6 +19,17 @@ export function mtBenchCategory(id: string | number): string | undefined {
   return MT_BENCH_CATEGORIES[Math.floor((Number(id) - 81) / 10)];
 }
 
+/** Temperatures that FastChat samples MT-Bench's categories at. */
+const MT_BENCH_TEMPERATURES: Record<string, number> = { writing: 0.7, roleplay: 0.7, reasoning: 0, math: 0, coding: 0, extraction: 0, stem: 0.1, humanities: 0.1 };
+
+/** Temperature of an MT-Bench question. Throws InputError for a category that MT-Bench does not have. */
+export function mtBenchTemperature(q: { id?: string; category?: string }): number {
+  const category = q.category ?? mtBenchCategory(q.id ?? '');
+  const temperature = MT_BENCH_TEMPERATURES[category ?? ''];
+  if (temperature === undefined) throw new InputError(`category_temperatures: question ${q.id ?? '(no id)'} has ${category === undefined ? 'no category' : `the category ${category}`}; MT-Bench has ${MT_BENCH_CATEGORIES.join(', ')}`, 'leave category_temperatures out and say --temperature');
+  return temperature;
+}
+
 /** Reads question.jsonl of MT-Bench and Arena-Hard v0.1 ({question_id, category, turns}, turns as texts or {content}) or v2 ({uid, category, prompt}). */
 export async function readQuestions(path: string): Promise<Map<string, BenchmarkQuestion>> {
   const questions = new Map<string, BenchmarkQuestion>();

@@ -48,6 +48,8 @@ export interface LossNeeds {
   klGradient?: 'both' | 'rejected';
   /** A weight per scored row on log-probs and KL: columns of the data; 1 for the length both responses have and `ld_alpha` after it; or a mask of the live reference's states. */
   tokenWeights?: TokenWeights;
+  /** The data are lists of K responses with scores (`LossDefinition.list`). */
+  list?: boolean;
   /** Σ_j π(j)² of every scored row (WPO). */
   sharpness?: boolean;
   /** Entropy of the reference at every scored row (`reference: hidden`). */
@@ -61,6 +63,23 @@ export const wantsLive = (n: LossNeeds): boolean => n.tokenWeights?.from === 'ma
 
 /** Does the head add up more than log-probs and KLs for it? */
 export const hasTerms = (n: LossNeeds): boolean => n.tokenWeights !== undefined || n.sharpness === true || n.refEntropy === true;
+
+/** One response of a list, the best first: its summed log-prob, tokens, and score in the data. */
+export interface ListBranch {
+  logp: number;
+  tokens: number;
+  score: number;
+}
+
+/** A method's form for lists of K responses. */
+export interface ListForm {
+  formula: string;
+  value(list: ListBranch[], p: Record<string, number>): number;
+  /** ∂ℓ/∂logp of each response. */
+  gradients(list: ListBranch[], p: Record<string, number>): number[];
+  /** `fn list_loss(first: u32, K: u32) -> f32` and `fn list_c(i: u32, first: u32, K: u32) -> f32` over `list_side(q)` and `scores[q]`, q = first .. first + K - 1. */
+  wgsl: string;
+}
 
 /** One method, whole in one file: the folder is the registry. */
 export interface LossDefinition {
@@ -81,6 +100,8 @@ export interface LossDefinition {
   gradients(d: DocumentScalars, p: Record<string, number>): DocumentGradients;
   /** The implicit reward of one response, where it is not β (log π − log ρ); in WGSL an expression of the Side `s` and `beta`. */
   reward?: { value(logp: number, refLogp: number, tokens: number, beta: number): number; wgsl: string };
+  /** Its form for lists of K responses, where it has one. */
+  list?: ListForm;
   /** Exponents of its scores are held at a largest one; how many pairs meet it is logged. */
   holdsScores?: boolean;
   /** WGSL functions that the body calls. */

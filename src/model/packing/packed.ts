@@ -68,6 +68,9 @@ export function unpack(format: PackedFormat, words: Uint32Array, elements: numbe
   return unpackNf4(words, scales!, codes, elements);
 }
 
+/** Reads a matrix or vector back as f32, whatever it is kept in. */
+export const readTensor = (t: Tensor): Promise<Float32Array> => (t instanceof PackedTensor ? readPacked(t) : debugRead(t));
+
 /** Reads a packed matrix back as f32. */
 export async function readPacked(t: PackedTensor): Promise<Float32Array> {
   const [O, I] = t.shape as [number, number];

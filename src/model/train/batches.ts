@@ -37,7 +37,7 @@ export async function submitDocuments(
 ): Promise<() => Promise<PairTables>> {
   const branches = engine.options.loss.needs.branches;
   const capacity: BatchCapacity = engine.options.capacity;
-  const plan = planMicroBatches(positions.map((i) => ({ rows: source.rows(i), sequences: branches, id: source.id(i) })), capacity);
+  const plan = planMicroBatches(positions.map((i) => ({ rows: source.rows(i), sequences: source.sequences?.(i) ?? branches, id: source.id(i) })), capacity);
   const pending: Array<{ members: number[]; read: () => Promise<MicroResult>; result?: MicroResult }> = [];
   for (const members of plan) {
     const picked = members.map((m) => positions[m]!);

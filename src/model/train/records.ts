@@ -26,7 +26,7 @@ function record(d: Document, row: Float32Array, step: number, loss: LossDefiniti
     ref_logps_rejected: when(ref, 'ref_logps_rejected'),
     tokens_prompt: d.prompt.length,
     tokens_chosen: d.branches[0]!.length,
-    tokens_rejected: pair ? d.branches[1]!.length : null,
+    tokens_rejected: pair ? d.branches.at(-1)!.length : null,
     margin: when(ref, 'margin'),
     logratio: when(pair, 'logratio'),
     delta_plus: when(hidden, 'delta_plus'),

@@ -141,7 +141,7 @@ export class Trainer {
       for (const r of records) ledger.append(ledgerLine(r));
       state.sinceLog.push(...records);
     }
-    const tokens = records.reduce((n, r) => n + r.tokens_prompt + r.tokens_chosen + (r.tokens_rejected ?? 0), 0);
+    const tokens = tables.documents.reduce((n, d) => n + d.prompt.length + d.branches.reduce((m, b) => m + b.length, 0), 0);
     state.step = step + 1;
     state.numTokens += tokens;
     state.betaBefore = state.beta;

@@ -10,6 +10,8 @@ export interface DocumentSource {
   tokens(i: number): number;
   /** Tokens of the first (chosen) branch. */
   chosenTokens(i: number): number;
+  /** Branches of a document, where they are not all as many. */
+  sequences?(i: number): number;
   /** Row number in the data. */
   id(i: number): number;
   document(i: number): Document;

@@ -107,7 +107,13 @@ function modified(name: LossName, c: Composition): LossDefinition {
   if (c.f_divergence_type !== 'reverse_kl') loss = divergence(loss, c.f_divergence_type, c.f_alpha_divergence_coef);
   if (c.length_average) loss = lengthAverage(loss);
   if (c.ld_alpha !== undefined && c.ld_alpha !== 1) loss = lengthDesensitised(loss, c.ld_alpha);
-  return c.use_weighting ? weightedByPolicy(loss) : loss;
+  if (c.use_weighting) loss = weightedByPolicy(loss);
+  if (loss.list && loss !== losses[name]) {
+    // A modifier is for pairs.
+    const { list: _, ...pairs } = loss;
+    return pairs;
+  }
+  return loss;
 }
 
 function mixture(parts: Part[], nll: number): LossDefinition {
