@@ -1,9 +1,10 @@
 """Every family round trip: a tiny model saved by transformers, trained by edpo for two steps, read back by transformers with equal logits and log-probs.
 
-    python scripts/check_families.py [FAMILY ...]
+    python scripts/check_families.py [--peft] [FAMILY ...]
 
 Runs `node bin/edpo.js` on the configurations of test/goldens/families.json and then check_transformers.py on what it wrote; exits 1 where one differs.
-Needs torch, transformers, tokenizers (checked with 2.15, 5.23, 0.23); edpo and its tests need none of them.
+With --peft edpo trains adapters on every matrix (and where the head is apart, that in full), and PEFT reads them.
+Needs torch, transformers, tokenizers, peft (checked with 2.15, 5.24, 0.23, 0.21); edpo and its tests need none of them.
 """
 import json
 import os
@@ -25,13 +26,15 @@ families = json.load(open(os.path.join(here, "../test/goldens/families.json")))[
 edpo = ["node", os.path.join(here, "../bin/edpo.js")]
 
 
-def tensors(folder):
-    with safe_open(os.path.join(folder, "model.safetensors"), "pt") as f:
+def tensors(folder, file="model.safetensors"):
+    with safe_open(os.path.join(folder, file), "pt") as f:
         return {k: (tuple(f.get_slice(k).get_shape()), f.get_tensor(k)) for k in f.keys()}
 
 
 failed = []
-for name in sys.argv[1:] or families:
+asked = sys.argv[1:]
+adapters = "--peft" in asked
+for name in [a for a in asked if a != "--peft"] or families:
     with tempfile.TemporaryDirectory() as folder:
         path = lambda *parts: os.path.join(folder, *parts)
         # JSON writes 6.0 as 6, and transformers insists on a float.
@@ -51,15 +54,21 @@ for name in sys.argv[1:] or families:
             f.writelines(json.dumps(row) + "\n" for row in rows)
         common = ["--dataset_name", path("rows.jsonl"), "--token_budget", "256"]
         run = lambda *args: subprocess.run(args, check=True, capture_output=True, text=True)
+        apart = "lm_head.weight" in tensors(path("model"))
+        lora = ["--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "all-linear", *(["--lora_modules_to_save", "lm_head"] if apart else [])] if adapters else []
         try:
-            run(*edpo, "train", "--model_name_or_path", path("model"), *common, "--output_dir", path("out"), "--loss_type", "sigmoid", "--beta", "0.1", "--learning_rate", "1e-3",
-                "--lr_scheduler_type", "constant", "--total_batch_size", "6", "--num_train_epochs", "1")
-            before, after = tensors(path("model")), tensors(path("out"))
-            assert {k: v[0] for k, v in before.items()} == {k: v[0] for k, v in after.items()}, "names and shapes"
-            moved = sum(not torch.equal(before[k][1], after[k][1]) for k in before)
+            run(*edpo, "train", "--model_name_or_path", path("model"), *common, "--output_dir", path("out"), "--loss_type", "sigmoid", "--beta", "0.1", "--learning_rate", "1e-2" if adapters else "1e-3",
+                "--lr_scheduler_type", "constant", "--total_batch_size", "6", "--num_train_epochs", "1", *lora)
+            if adapters:
+                made = tensors(path("out"), "adapter_model.safetensors")
+                shown = f"{len(made)} adapter tensors, {sum(bool(v[1].any()) for k, v in made.items() if 'lora_B' in k)} of B moved"
+            else:
+                before, after = tensors(path("model")), tensors(path("out"))
+                assert {k: v[0] for k, v in before.items()} == {k: v[0] for k, v in after.items()}, "names and shapes"
+                shown = f"{len(before)} tensors under their names, {sum(not torch.equal(before[k][1], after[k][1]) for k in before)} moved"
             run(*edpo, "precompute-ref", "--model_name_or_path", path("out"), *common, "--loss_type", "epsilon_dpo", "--ref_cache", path("cache"))
             said = run(sys.executable, os.path.join(here, "check_transformers.py"), path("out"), path("rows.jsonl"), path("cache")).stdout.strip()
-            print(f"{name}: {len(before)} tensors under their names, {moved} moved; {said}", flush=True)
+            print(f"{name}: {shown}; {said}", flush=True)
         except (AssertionError, subprocess.CalledProcessError) as error:
             failed.append(name)
             print(f"{name}: FAILED {error} {getattr(error, 'stderr', '')} {getattr(error, 'stdout', '')}", flush=True)

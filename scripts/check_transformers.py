@@ -4,8 +4,8 @@
     python scripts/check_transformers.py MODEL ROWS.jsonl CACHE
 
 ROWS.jsonl holds prompt_ids, chosen_ids, rejected_ids; CACHE is the reference cache with hidden states in f32 (docs/cache-format.md), made with
-MODEL as the reference. The logits compared are transformers' and the checkpoint's head applied to edpo's hidden states; the log-probs are the
-cache's own. Prints the largest differences; exits 1 above 1e-4. Needs torch and transformers (checked with 2.15 and 5.23); edpo and its tests
+MODEL as the reference. MODEL may be a LoRA adapter, which PEFT reads then. The logits compared are transformers' and the checkpoint's head applied to edpo's hidden states; the log-probs are the
+cache's own. Prints the largest differences; exits 1 above 1e-4. Needs torch and transformers (checked with 2.15 and 5.24; peft 0.21); edpo and its tests
 need neither.
 """
 import json
@@ -17,7 +17,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 folder, data, cache = sys.argv[1:4]
-model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+if os.path.exists(os.path.join(folder, "adapter_config.json")):
+    from peft import PeftConfig, PeftModel
+    base = AutoModelForCausalLM.from_pretrained(PeftConfig.from_pretrained(folder).base_model_name_or_path, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, folder).eval()
+else:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 head = model.get_output_embeddings().weight.detach().double()
 rows = [json.loads(line) for line in open(data)]
 lines = [json.loads(line) for line in open(os.path.join(cache, "ref.train.ndjson"))]

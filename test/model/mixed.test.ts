@@ -110,7 +110,7 @@ if (typeof tile === 'string') {
     const { policy } = engine.options;
     const gradients = 7 * spec.L + 1;
     const before = await policy.read(spec.names.layers[0]!.q);
-    engine.setState(0.1, undefined, { ...state, scales: state.scales.map((s, i) => (i >= state.scales.length - gradients ? 2 ** 60 : s)) });
+    engine.setOperands({ ...state, scales: state.scales.map((s, i) => (i >= state.scales.length - gradients ? 2 ** 60 : s)) });
     engine.microBatch(documents, undefined, 1 / 3, true);
     const skipped = await engine.optimise(OPTIMISE)();
     t.ok(skipped.skipped && skipped.lossScale === LOSS_SCALE.start / 2, JSON.stringify(skipped));
@@ -123,7 +123,8 @@ if (typeof tile === 'string') {
     const other = await build();
     const to = new Map([...other.optimiserState!.kept()].map(({ name, tensor }) => [name, tensor]));
     for (const { name, tensor } of engine.optimiserState!.kept()) to.get(name)!.write(await debugRead(tensor));
-    other.setState(kept.beta, kept.step, kept.operands);
+    other.setState(kept.beta, kept.step);
+    other.setOperands(kept.operands);
     await other.operands!.repack();
     t.same((await steps(other, documents, 2)).tables, (await steps(engine, documents, 2)).tables);
     t.same(await other.options.policy.read(spec.names.layers[0]!.down), await policy.read(spec.names.layers[0]!.down));

@@ -20,6 +20,8 @@ export interface TrainState {
   stepState: number[];
   /** Scales and loss scale of mixed precision. */
   operands?: OperandState;
+  /** What the method carries from step to step (running means); absent where it has nothing. */
+  methodState?: number[];
   numTokens: number;
   /** Bytes of ledger and log that belong to the steps done. */
   offsets: { ledger: number; log: number };
