@@ -194,6 +194,7 @@ export class Operands {
   restore(s: OperandState): void {
     this.store.scales.write(Float32Array.from(s.scales));
     this.running!.write(Float32Array.from(s.running));
+    this.store.peaks!.write(new Uint32Array(s.scales.length));
     this.store.lossScale!.write(Float32Array.from(s.lossScale));
   }
 
