@@ -23,19 +23,20 @@ function piecesOf(tokenizer: Pick<Tokenizer, 'decode'>, ids: Uint32Array): Array
 /** `edpo inspect`: the first rows as the trainer sees them, token by token, then all rows: lengths, what stands out, what became of them. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
-  const store = await openSplit(config, inputs, 'train', 2, io);
+  const store = await openSplit(config, inputs, 'train', 'labelled', io);
   const { tokenizer } = inputs;
   for (let i = 0; i < Math.min(store.count, config.max_train_samples || SHOWN); i++) {
     const d = store.get(i);
     const show = (ids: Uint32Array): Array<[number, string]> => piecesOf(tokenizer, ids);
-    const sides = { prompt: show(d.prompt), chosen: show(d.responses[0]!), rejected: show(d.responses[1]!) };
+    const desirable = store.labels?.[i];
+    const sides = { prompt: show(d.prompt), ...(desirable === undefined ? { chosen: show(d.responses[0]!), rejected: show(d.responses[1]!) } : { [desirable ? 'desirable' : 'undesirable']: show(d.responses[0]!) }) };
     if (!io.json) {
       io.out(`row ${d.id}`);
       // One token between two bars; control characters as JSON writes them.
-      for (const [side, tokens] of Object.entries(sides)) io.out(`  ${side.padEnd(9)}${String(tokens.length).padStart(6)} tokens  |${tokens.map(([, text]) => JSON.stringify(text).slice(1, -1)).join('|')}|${side === 'prompt' ? '' : '  scored'}`);
+      for (const [side, tokens] of Object.entries(sides)) io.out(`  ${side.padEnd(desirable === undefined ? 9 : 12)}${String(tokens.length).padStart(6)} tokens  |${tokens.map(([, text]) => JSON.stringify(text).slice(1, -1)).join('|')}|${side === 'prompt' ? '' : '  scored'}`);
       continue;
     }
-    io.out(JSON.stringify({ id: d.id, ...sides, scored: 'chosen and rejected' }));
+    io.out(JSON.stringify({ id: d.id, ...sides, scored: desirable === undefined ? 'chosen and rejected' : 'completion' }));
   }
   const source = documentsOf(store);
   const audit = auditTokens(store, tokenizer, (i) => source.rows(i));

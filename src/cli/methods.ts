@@ -6,7 +6,8 @@ const REFERENCE = { none: 'nothing', logps: 'two sums', hidden: 'hidden states' 
 /** Which TRL a method's semantics follow (losses.md 2.1): since 0.29, unless said otherwise. */
 const SEMANTICS: Record<string, string> = {
   epsilon_dpo: 'the official code and paper; see docs/epsilon-dpo-precision.md', sigmoid: 'TRL up to 0.28 (label_smoothing has an effect)', rrhf: 'the paper, for two responses', slic_hf: 'the paper',
-  r_dpo: 'the paper', cpo: 'TRL; the NLL is a mean over the tokens of the optimiser step', simpo: 'the official code', sft: 'transformers', tdpo1: 'the official code', tdpo2: 'the official code',
+  orpo: 'TRL; the NLL is a mean over the tokens of the optimiser step', beta_dpo: 'the official code, over group_size; evaluation moves nothing', kto: 'TRL, over group_size; mismatched pairs by the order of the data',
+  bco: 'TRL’s BCO trainer, over group_size', aot: 'TRL since 0.29, over group_size', aot_unpaired: 'TRL since 0.29, over group_size', apo_zero_unpaired: 'TRL’s KTO trainer', r_dpo: 'the paper', cpo: 'TRL; the NLL is a mean over the tokens of the optimiser step', simpo: 'the official code', sft: 'transformers', tdpo1: 'the official code', tdpo2: 'the official code',
 };
 
 /** `edpo methods`: every loss with its paper, formula, needs and parameters. */

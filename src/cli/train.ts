@@ -13,7 +13,7 @@ import { frozenName, loadFrozen, referenceStorage } from '../model/frozen.js';
 import { describeMemory } from '../model/memory.js';
 import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, headName, lossFor, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
+import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
 import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import type { Parameters } from '../model/parameters.js';
@@ -30,7 +30,6 @@ import type { CliIo } from './io.js';
 /** `edpo train` and `edpo sft`. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
-  const { branches } = lossOf(config).needs;
   const lora = loraOf(config, inputs, io);
   const dir = config.output_dir!;
   const resume = config.resume_from_checkpoint;
@@ -40,18 +39,22 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   }
   const wantsEval = config.eval_strategy !== 'no';
   if (wantsEval && !hasEvalData(config)) throw new InputError(`eval_strategy is ${config.eval_strategy}, but there are no evaluation data`, '--eval_data_files FILE, or a dataset_name that is a folder with a test split');
-  const train = await openSplit(config, inputs, 'train', branches, io);
-  const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', branches, io) : undefined;
+  const sides = sidesOf(lossOf(config));
+  const train = await openSplit(config, inputs, 'train', sides, io);
+  const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', sides, io) : undefined;
   const loss = lossFor(config, train, evalStore);
-  const source = documentsOf(train);
+  requireBothKinds(train, loss, config, io);
+  const room = mismatchRoom(config, inputs.policy);
+  const source = documentsOf(train, loss, room);
+  const evalSource = evalStore && documentsOf(evalStore, loss, room);
   requireBudget(source, config.token_budget);
-  if (evalStore) requireBudget(documentsOf(evalStore), config.token_budget);
+  if (evalSource) requireBudget(evalSource, config.token_budget);
 
-  const plan = stepPlan(config, train.count);
+  const plan = stepPlan(config, source.count);
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora), config.token_budget, (p) => inputs.policy.formatOf(p));
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
-  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: train.count }, (_, i) => source.rows(i))), loraMemory(config, inputs, lora), (p) => inputs.policy.formatOf(p));
+  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: source.count }, (_, i) => longestRows(source, i))), loraMemory(config, inputs, lora), (p) => inputs.policy.formatOf(p));
 
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
   let trainer: Trainer | undefined;
@@ -97,16 +100,17 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     const settings = settingsOf(config);
     const engine = await new Engine({
       gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
-      capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) },
+      capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }, groupSize: groupSizeOf(config),
     }).ready();
 
     const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps).ready() : undefined;
     const identity = {
-      loss: loss.name, data: train.hash, documents: train.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
+      loss: loss.name, data: train.hash, documents: source.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
       optimiser: [config.optim, optimiserSettings(config)],
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
+      ...(loss.group ? { group: groupSizeOf(config) } : {}),
       ...(lora ? frozenName(config, inputs.policy.base) : {}),
       ...(train.weightsHash ? { weights: train.weightsHash } : {}),
       ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
@@ -120,13 +124,15 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       restoreWeights(from, engine.optimiserState!, sync?.reference);
       io.say(`resuming after step ${state.step} of ${plan.totalSteps} from ${from}`);
     }
-    engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined);
+    engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined, state.methodState);
     const ledger = new AppendLog(join(dir, 'pairs.ndjson'), state.offsets.ledger);
     const log = new AppendLog(join(dir, 'trainer_log.jsonl'), state.offsets.log);
     const report = config.report_html ? new LiveReport(dir, (text) => io.warn(text)) : undefined;
     const sinks = openSinks(config.report_to, dir, { step: state.step, resumed: from !== undefined }, report ? [report] : []);
     const save = async (s: TrainState): Promise<void> => {
       s.stepState = [...(await engine.readStepState())];
+      const method = await engine.readMethodState();
+      if (method) s.methodState = [...method];
       ledger.sync();
       log.sync();
       sinks.sync();
@@ -136,7 +142,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     };
     trainer = new Trainer({
       config, io, engine, plan, sync, train: source, trainReference: trainRows, state, ledger, log, sinks, save,
-      evaluation: evalStore ? { source: documentsOf(evalStore), reference: evalRows } : undefined,
+      evaluation: evalSource ? { source: evalSource, reference: evalRows } : undefined,
       columns: { reference: needs !== 'none', hidden: needs === 'hidden' },
     });
     if (interrupted) trainer.interrupt();

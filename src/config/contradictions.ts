@@ -1,3 +1,4 @@
+import { totalBatch } from './load.js';
 import { losses } from '../model/losses/index.js';
 import { composeLoss, compositionProblem, lossNames } from '../model/losses/modifiers/compose.js';
 import { wantsLive, type LossDefinition } from '../model/losses/types.js';
@@ -49,7 +50,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   const composing = (['loss_type', 'loss_weights', 'rpo_alpha', 'f_divergence_type', 'f_alpha_divergence_coef', 'length_average', 'ld_alpha', 'use_weighting'] as const).some((k) => bad.has(k));
   const misfit = composing ? undefined : compositionProblem(c);
-  if (misfit && purpose !== 'sft') add([misfit.key as keyof RunConfig, 'loss_type'], misfit.what);
+  if (misfit && purpose !== 'sft' && !(purpose === 'precompute-ref' && lossNames(c).length > 1)) add([misfit.key as keyof RunConfig, 'loss_type'], misfit.what);
   const loss: LossDefinition | undefined = composing || misfit ? undefined : composeLoss(c);
   const chosen = lossNames(c).join(', ');
   if (given.has('f_alpha_divergence_coef') && c.f_divergence_type !== 'alpha_divergence' && c.f_alpha_divergence_coef !== defaultOf('f_alpha_divergence_coef')) add(['f_alpha_divergence_coef', 'f_divergence_type'], `belongs to f_divergence_type: alpha_divergence, got ${c.f_divergence_type}`);
@@ -61,6 +62,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     if (given.has('loss_type') && key !== 'label_smoothing') add([key], `belongs to loss_type ${owners}, got loss_type: ${chosen}`);
     else notes.push(`${key}: not used (belongs to loss_type ${owners}, the run has ${chosen})`);
   }
+  if (loss) group(c, loss, given, chosen, add, notes);
   if (lossNames(c).includes('exo_pair') && c.label_smoothing === 0) add(['label_smoothing', 'loss_type'], 'exo_pair needs label_smoothing > 0 (the paper: 0.001), got 0');
   if (c.loss_type === 'sft' && purpose === 'train') add(['loss_type'], 'sft is the command edpo sft');
   if (given.has('loss_type') && c.loss_type !== 'sft' && purpose === 'sft') notes.push(`loss_type: not used (edpo sft always trains with sft, got ${chosen})`);
@@ -112,6 +114,18 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   if (purpose !== 'config') problems.push(...needs(c, given, bad, purpose));
   return { problems, notes };
+}
+
+/** Statistics over groups of documents: how many belong together. */
+function group(c: RunConfig, loss: LossDefinition, given: Places, chosen: string, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
+  const batch = totalBatch(c);
+  if (!loss.group) {
+    if (given.has('group_size')) notes.push(`group_size: not used (${chosen} has no statistics over a group)`);
+    return;
+  }
+  if (c.group_size !== undefined && c.group_size > batch) return add(['group_size', 'total_batch_size', 'per_device_train_batch_size'], `is ${c.group_size}, and an optimiser step has ${batch} documents; a group lies within a step`);
+  const members = c.group_size ?? batch;
+  if (members < loss.group.least) add([c.group_size !== undefined ? 'group_size' : 'total_batch_size', 'per_device_train_batch_size', 'loss_type'], `${chosen} has nothing to compare in a group of ${members}; it needs ${loss.group.least} at least (group_size, total_batch_size)`);
 }
 
 /** Keys that one optimiser reads and another does not. */

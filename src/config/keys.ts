@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { LOSS_NAMES } from '../model/losses/index.js';
+import { losses, LOSS_NAMES } from '../model/losses/index.js';
+import type { LossDefinition } from '../model/losses/types.js';
 import { DIVERGENCE_TYPES } from '../model/losses/modifiers/divergence.js';
 import { LINKS } from '../model/losses/rainbowpo.js';
 import { DATASET_FORMATS } from '../model/data/formats.js';
@@ -47,7 +48,7 @@ const sinks = z.union([z.enum(SINKS), z.array(z.enum(SINKS))]).transform((v) => 
 const steps = z.number().min(0).refine((v) => v < 1 || Number.isInteger(v), 'expected a whole number of steps or a share in (0, 1)');
 
 /** Every key, flat, in TRL's names where TRL has one and with TRL's defaults for those (design 9). */
-export const shape = {
+const written = {
   model_name_or_path: key('model_name_or_path', 'model', [...COMMANDS], text.optional(), 'policy: a folder with config.json, *.safetensors, tokenizer.json, or a LoRA adapter’s; or a hub id, ORG/NAME or ORG/NAME@REVISION'),
   model_revision: key('model_revision', 'model', [...COMMANDS], text.optional(), 'branch, tag or commit of a model_name_or_path from the hub; main where absent'),
   adapter_name_or_path: key('adapter_name_or_path', 'model', [...COMMANDS], text.optional(), 'folder or hub id of a LoRA adapter on model_name_or_path; for one whose own adapter_config.json names its base, model_name_or_path alone does'),
@@ -104,6 +105,12 @@ export const shape = {
   slic_lambda: key('slic_lambda', 'method', PAIRS, z.number().min(0).default(0.1), 'slic_hf: weight λ of the likelihood of the chosen response'),
   rrhf_length_penalty: key('rrhf_length_penalty', 'method', PAIRS, z.number().min(0).default(1), 'rrhf: exponent η of the token count that a log-prob is divided by'),
   rrhf_lambda: key('rrhf_lambda', 'method', PAIRS, z.number().min(0).default(1), 'rrhf: weight λ of the likelihood of the chosen response'),
+  group_size: key('group_size', 'method', PAIRS, z.int().positive().optional(), 'aot, aot_unpaired, beta_dpo, kto, bco: documents whose statistics belong together, in the order of the step; an optimiser step’s where absent'),
+  desirable_weight: key('desirable_weight', 'method', PAIRS, z.number().positive().default(1), 'kto: weight λ_D of desirable responses'),
+  undesirable_weight: key('undesirable_weight', 'method', PAIRS, z.number().positive().default(1), 'kto: weight λ_U of undesirable responses'),
+  beta_dpo_alpha: key('beta_dpo_alpha', 'method', PAIRS, z.number().min(0).default(0.6), 'beta_dpo: how much β follows the margins of a group'),
+  beta_dpo_filter: key('beta_dpo_filter', 'method', PAIRS, z.number().min(0).lt(1).default(0.2), 'beta_dpo: share of the pairs of a group that the filter leaves out'),
+  beta_dpo_momentum: key('beta_dpo_momentum', 'method', PAIRS, z.number().min(0).lt(1).default(0.9), 'beta_dpo: momentum of the running mean and deviation of margins'),
   length_average: key('length_average', 'method', PAIRS, z.boolean().default(false), 'means over a response’s tokens in place of sums of log-ratios (sigmoid becomes sigmoid_norm; β is then of another size)'),
   ld_alpha: key('ld_alpha', 'method', PAIRS, z.number().min(0).max(1).optional(), 'LD-DPO: what a token after the length that both responses have counts; 1 or absent: as much as any'),
   use_weighting: key('use_weighting', 'method', PAIRS, z.boolean().default(false), 'WPO: each pair’s loss times the weight of its responses under the policy'),
@@ -208,6 +215,12 @@ export const shape = {
   gpu_memory: key('gpu_memory', 'device', ['train', 'sft', 'plan'], z.number().positive().optional(), 'GB (1e9 bytes) the run may take on the GPU; a larger plan is refused before anything is allocated, with the cheapest changes'),
   adapter: key('adapter', 'device', MODEL, text.default('auto'), 'auto, software, swiftshader, or part of an adapter’s name'),
 } as const;
+
+/** Keys of the numbers that losses read and `known` has no entry for: adding a loss is adding its file. */
+export const lossKeys = (list: LossDefinition[], known: object): Record<string, z.ZodType> =>
+  Object.fromEntries(list.flatMap((l) => Object.entries(l.params).filter(([name]) => !(name in known)).map(([name, p]) => [name, key(name, 'method', PAIRS, z.number().default(p.default), `${l.name}: ${p.about}`)])));
+
+export const shape = { ...written, ...lossKeys(Object.values(losses), written) } as typeof written;
 
 export const schema = z.strictObject(shape);
 /** A validated configuration; frozen. */

@@ -76,6 +76,14 @@ t.test('shares of all steps are allowed where steps are', async (t) => {
 t.test('contradictions', async (t) => {
   const cases: Array<[string, RegExp]> = [
     ['total_batch_size: 100\nper_device_train_batch_size: 16\n', /^total_batch_size is 100, but per_device_train_batch_size × gradient_accumulation_steps is 16; give one of the two line 1$/],
+    ['loss_type: beta_dpo\ntotal_batch_size: 1\n', /^total_batch_size beta_dpo has nothing to compare in a group of 1; it needs 2 at least \(group_size, total_batch_size\) line 2$/],
+    ['loss_type: aot\ngroup_size: 1\n', /^group_size aot has nothing to compare in a group of 1/],
+    ['loss_type: aot\ngroup_size: 9\n', /^group_size is 9, and an optimiser step has 8 documents; a group lies within a step line 2$/],
+    ['loss_type: [kto, sigmoid]\n', /^loss_type kto is of single responses, so it cannot be part of a mixture/],
+    ['loss_type: [aot, sigmoid]\n', /^loss_type aot has statistics over a group, so it cannot/],
+    ['loss_type: orpo\nrpo_alpha: 1\n', /^rpo_alpha orpo has an NLL term of its own line 2$/],
+    ['loss_type: kto\nrpo_alpha: 1\n', /^rpo_alpha is the weight of the chosen response’s likelihood, and kto has single responses/],
+    ['loss_type: sigmoid\ndesirable_weight: 2\n', /^desirable_weight belongs to loss_type kto, got loss_type: sigmoid line 2$/],
     ['loss_type: epsilon_dpo\ncriterion: deadzone\n', /^criterion criterion: deadzone needs criterion_deadzone > 0 \(nats\), got 0 line 2$/],
     ['loss_type: epsilon_dpo\ncriterion_deadzone: 0.001\n', /only with criterion: deadzone, got criterion: exact line 2$/],
     ['epsilon: 0.02\n', /^epsilon belongs to loss_type: epsilon_dpo; loss_type was not given and is sigmoid by default line 1$/],

@@ -18,6 +18,8 @@ export interface CacheHeader {
   /** logps: label log-probs alone; hidden: final-norm states of the scored rows too. */
   stores: 'logps' | 'hidden';
   hidden_dtype: 'float32' | 'float16' | null;
+  /** Log-probs of mismatched pairs too (KTO); absent where not. */
+  mismatched?: true;
   width: number;
   /** How the reference's weights were kept, where that changed them (4-bit matrices, say). */
   storage?: string;
@@ -43,7 +45,7 @@ export function headerDifferences(got: CacheHeader, want: CacheHeader): { fields
 
 const MEANING: Record<string, string> = {
   weights: 'the weights of another reference model', tokenizer: 'another tokenizer', template: 'another chat template', data: 'other data (or other truncation)',
-  pairs: 'another number of pairs', storage: 'weights kept in another format (load_in_4bit, load_in_8bit, base_dtype)', stores: 'other quantities', hidden_dtype: 'another format of hidden states',
+  pairs: 'another number of pairs', storage: 'weights kept in another format (load_in_4bit, load_in_8bit, base_dtype)', stores: 'other quantities', hidden_dtype: 'another format of hidden states', mismatched: 'no mismatched pairs, which kto needs',
 };
 
 /** Refuses a cache of something else, naming the field. A cache with hidden states serves methods that need less. */

@@ -17,6 +17,8 @@ export interface TrainState {
   beta: number;
   /** The GPU's step_state: the optimiser's t and its bias corrections among it. */
   stepState: number[];
+  /** What the method carries from step to step (running means); absent where it has nothing. */
+  methodState?: number[];
   numTokens: number;
   /** Bytes of ledger and log that belong to the steps done. */
   offsets: { ledger: number; log: number };

@@ -111,8 +111,8 @@ export class Trainer {
     const started = Date.now();
     const positions = this.positions(step);
     engine.stepKey = stepKey(config.seed, step);
-    const scale = stepScale(train, positions, engine.options.loss.needs.normalise);
-    const read = await submitDocuments(engine, train, trainReference, positions, { ...scale, train: true });
+    const scale = stepScale(train, positions, engine.options.loss.needs);
+    const read = await submitDocuments(engine, train, trainReference, positions, { ...scale, train: true, draw: [config.seed, step] });
     const record = engine.optimise({
       lr: rateAt(plan, step), beta1: config.adam_beta1, beta2: config.adam_beta2, epsilon: config.adam_epsilon, maxGradNorm: config.max_grad_norm, weightDecay: config.weight_decay,
     });
@@ -136,7 +136,9 @@ export class Trainer {
       for (const r of records) ledger.append(ledgerLine(r));
       state.sinceLog.push(...records);
     }
-    const tokens = tables.documents.reduce((n, d) => n + d.prompt.length + d.branches.reduce((m, b) => m + b.length, 0), 0);
+    // A mismatched response behind the document's own is nothing to learn from.
+    const own = engine.options.loss.group?.of === 'mismatched' ? engine.options.loss.needs.branches : undefined;
+    const tokens = tables.documents.reduce((n, d) => n + d.prompt.length + d.branches.slice(0, own).reduce((m, b) => m + b.length, 0), 0);
     state.step = step + 1;
     state.numTokens += tokens;
     state.betaBefore = state.beta;
@@ -145,7 +147,7 @@ export class Trainer {
     this.sinceLogTokens += tokens;
     this.sinceLogMs += Date.now() - started;
     if ((step + 1) % plan.loggingSteps === 0 || step === 0 || step + 1 === plan.totalSteps) this.writeLog(step);
-    const last = summarise(records, engine.options.loss.needs.normalise);
+    const last = summarise(records, engine.options.loss);
     this.progress.update(step + 1, `loss ${last['loss']?.toFixed(4) ?? '-'}${last['rewards/accuracies'] !== undefined ? `  acc ${last['rewards/accuracies'].toFixed(2)}` : ''}${engine.options.loss.adaptiveBeta ? `  β ${result.beta.toPrecision(4)}` : ''}`);
     state.offsets.ledger = ledger.bytes;
   }
@@ -153,7 +155,7 @@ export class Trainer {
   /** One line per interval: means over its pairs. Fields of wall-clock time are the last ones and are not part of what a resume repeats. */
   private writeLog(step: number): void {
     const { state, plan, engine } = this.p;
-    const metrics = summarise(state.sinceLog, engine.options.loss.needs.normalise);
+    const metrics = summarise(state.sinceLog, engine.options.loss);
     const pairs = state.sinceLog.length;
     const line: Record<string, number> = { step: step + 1, epoch: (step + 1) / plan.stepsPerEpoch, ...metrics, grad_norm: state.gradNorm, learning_rate: rateAt(plan, step), num_tokens: state.numTokens };
     if (engine.options.loss.needs.branches === 2) line['kl/beta'] = state.betaBefore;
