@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { resolvedYaml } from '../config/load.js';
-import type { RunConfig } from '../config/keys.js';
+import { AUTO_BUDGET, type RunConfig } from '../config/keys.js';
 import { EdpoError, InputError } from '../errors.js';
+import { chooseBudget, dryRun } from '../model/auto_budget.js';
 import { Engine, type ReferencePlan } from '../model/engine.js';
 import type { TokenStore } from '../model/data/store.js';
 import { writeAtomic } from '../model/files/atomic.js';
@@ -15,7 +16,7 @@ import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
 import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
-import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
+import { checkpointBudget, findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import type { Parameters } from '../model/parameters.js';
 import { optimisers } from '../model/optim/index.js';
 import { optimiserSettings } from '../model/optim/settings.js';
@@ -28,7 +29,8 @@ import { LiveReport } from '../report/live.js';
 import type { CliIo } from './io.js';
 
 /** `edpo train` and `edpo sft`. */
-export async function run(config: RunConfig, io: CliIo): Promise<number> {
+export async function run(asked: RunConfig, io: CliIo): Promise<number> {
+  let config = asked;
   const inputs = await openInputs(config, io);
   const lora = loraOf(config, inputs, io);
   const dir = config.output_dir!;
@@ -47,10 +49,13 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const room = mismatchRoom(config, inputs.policy);
   const source = documentsOf(train, loss, room);
   const evalSource = evalStore && documentsOf(evalStore, loss, room);
+  const plan = stepPlan(config, source.count);
+  const auto = config.token_budget === AUTO_BUDGET;
+  const opened = auto ? await openDevice(config, io) : undefined;
+  if (auto) config = { ...config, token_budget: from ? checkpointBudget(from) : chooseBudget(opened!, config, inputs, loss, loraMemory(config, inputs, lora), [source, ...(evalSource ? [evalSource] : [])], plan.batch, io) };
   requireBudget(source, config.token_budget);
   if (evalSource) requireBudget(evalSource, config.token_budget);
 
-  const plan = stepPlan(config, source.count);
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora), config.token_budget, (p) => inputs.policy.formatOf(p));
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
@@ -67,8 +72,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   try {
     removePartials(dir);
     if (!from) for (const c of listCheckpoints(dir)) rmSync(c.path, { recursive: true });
-    writeAtomic(join(dir, 'config.yaml'), resolvedYaml(config));
-    const gpu = await openDevice(config, io);
+    writeAtomic(join(dir, 'config.yaml'), resolvedYaml(asked));
+    const gpu = opened ?? (await openDevice(config, io));
     const { policy, base } = await loadPolicy(gpu, inputs, lora, config, io);
     // A LoRA run's reference is its own frozen base: no second model.
     const shared = sharesBase(inputs, lora);
@@ -99,7 +104,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     }
     const settings = settingsOf(config);
     const engine = await new Engine({
-      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
+      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing && (config.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : true), activations: config.activation_dtype, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
       capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }, groupSize: groupSizeOf(config),
     }).ready();
 
@@ -108,7 +113,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       loss: loss.name, data: train.hash, documents: source.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
-      optimiser: [config.optim, optimiserSettings(config)],
+      optimiser: [config.optim, optimiserSettings(config)], activations: config.activation_dtype,
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
       ...(loss.group ? { group: groupSizeOf(config) } : {}),
       ...(lora ? frozenName(config, inputs.policy.base) : {}),
@@ -124,6 +129,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       restoreWeights(from, engine.optimiserState!, sync?.reference);
       io.say(`resuming after step ${state.step} of ${plan.totalSteps} from ${from}`);
     }
+    if (auto) io.say(`dry step on the ${await dryRun(engine, source, trainRows, plan.batch)} longest documents`);
     engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined, state.methodState);
     const ledger = new AppendLog(join(dir, 'pairs.ndjson'), state.offsets.ledger);
     const log = new AppendLog(join(dir, 'trainer_log.jsonl'), state.offsets.log);

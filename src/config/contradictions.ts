@@ -4,7 +4,7 @@ import { composeLoss, compositionProblem, lossNames } from '../model/losses/modi
 import { wantsLive, type LossDefinition } from '../model/losses/types.js';
 import { isEnvironment } from './environment.js';
 import { defaultOf } from './expect.js';
-import { META, type Command, type KeyName, type RunConfig } from './keys.js';
+import { AUTO_BUDGET, META, type Command, type KeyName, type RunConfig } from './keys.js';
 import type { Problem } from './problems.js';
 
 /** Keys that only ε-DPO reads. */
@@ -105,6 +105,10 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   if (c.ref_mode !== 'cache' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push(`ref_cache: not used (ref_mode is ${c.ref_mode})`);
   optimiser(c, given, add, notes);
+  if (c.token_budget === AUTO_BUDGET && !trains && purpose !== 'config' && !(purpose === 'plan' && c.gpu_memory !== undefined)) add(['token_budget'], purpose === 'plan' ? 'auto needs gpu_memory here, where there is no GPU to ask' : `auto is for train and sft; give edpo ${purpose} a number of rows (--token_budget 2048)`);
+  if (c.token_budget === 1) add(['token_budget'], 'must be 2 at least, or auto');
+  if (!c.gradient_checkpointing && c.gradient_checkpointing_granularity !== 'layer') add(['gradient_checkpointing_granularity', 'gradient_checkpointing'], 'says what gradient_checkpointing makes again: set gradient_checkpointing: true');
+  if (c.gradient_checkpointing && c.gradient_checkpointing_granularity === 'layer' && c.activation_dtype !== 'float32') notes.push('activation_dtype: not used (gradient_checkpointing keeps the residual stream alone; gradient_checkpointing_granularity: mlp keeps more)');
   lora(c, given, purpose, add, notes);
   storage(c, given, purpose, add, notes);
   if (c.shard) {

@@ -34,6 +34,9 @@ const PAIRS: Command[] = ['train', 'precompute-ref', 'eval', 'plan'];
 const DATA: Command[] = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'inspect'];
 const SAMPLING: Command[] = ['generate', 'eval-winrate'];
 
+/** token_budget auto. */
+export const AUTO_BUDGET = 0;
+
 export const META: Record<string, KeyMeta> = {};
 function key<T extends z.ZodType>(name: string, group: Group, commands: Command[], type: T, about: string): T {
   META[name] = { about, group, commands };
@@ -160,6 +163,8 @@ const written = {
   gradient_accumulation_steps: key('gradient_accumulation_steps', 'optimiser', TRAINING, z.int().positive().default(1), 'see per_device_train_batch_size'),
   total_batch_size: key('total_batch_size', 'optimiser', TRAINING, z.int().positive().optional(), 'pairs of an optimiser step, instead of the product of the two'),
   gradient_checkpointing: key('gradient_checkpointing', 'optimiser', TRAINING, z.boolean().default(false), 'keep only each layer’s input and make the rest again in the backward pass'),
+  gradient_checkpointing_granularity: key('gradient_checkpointing_granularity', 'optimiser', TRAINING, z.enum(['layer', 'mlp']).default('layer'), 'gradient_checkpointing: make all of a layer again, or only its MLP, which holds most of it and takes less time'),
+  activation_dtype: key('activation_dtype', 'optimiser', TRAINING, z.enum(['float32', 'float16', 'bfloat16']).default('float32'), 'format of what is kept for the backward pass (operands of products, never the residual stream); the loss does not see it, gradients do: by up to 2e-3 and 1.6e-2 of their norm'),
 
   output_dir: key('output_dir', 'run', ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'merge'], text.optional(), 'folder of everything the command writes'),
   run_name: key('run_name', 'run', ['train', 'sft'], text.optional(), 'name in the model card and manifest'),
@@ -211,7 +216,7 @@ const written = {
   top_k: key('top_k', 'generation', SAMPLING, count.default(0), 'most likely tokens only; 0: all'),
   batch_size: key('batch_size', 'generation', SAMPLING, z.int().positive().default(16), 'answers made at a time; never changes them'),
 
-  token_budget: key('token_budget', 'device', MODEL, z.int().min(2).default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients'),
+  token_budget: key('token_budget', 'device', MODEL, count.default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients; auto (0), in train and sft: the most that fits gpu_memory (a software adapter: free memory), tried on the longest documents first'),
   gpu_memory: key('gpu_memory', 'device', ['train', 'sft', 'plan'], z.number().positive().optional(), 'GB (1e9 bytes) the run may take on the GPU; a larger plan is refused before anything is allocated, with the cheapest changes'),
   adapter: key('adapter', 'device', MODEL, text.default('auto'), 'auto, software, swiftshader, or part of an adapter’s name'),
 } as const;

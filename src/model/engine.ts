@@ -13,7 +13,7 @@ import type { DispatchTime, Profiler } from '../gpu/profile.js';
 import { Program, scalar, type DispatchSizes, type StepValues } from '../gpu/program.js';
 import { debugRead, ReadbackRing } from '../gpu/readback.js';
 import { Dyn, Tensor } from '../gpu/tensor.js';
-import { Activations, BackwardScratch, type KeepMode } from './activations.js';
+import { Activations, BackwardScratch, type KeepFormat, type KeepMode } from './activations.js';
 import { pack, type BatchCapacity, type Document, type PackedBatch } from './batch/pack.js';
 import { batchAxes, BatchTensors, type BatchAxes } from './batch/tensors.js';
 import { rowKeys } from './batch/row_keys.js';
@@ -46,7 +46,10 @@ export interface EngineOptions {
   training: boolean;
   /** Most documents of a group, for losses with statistics over one; as many as a micro-batch's sequences where absent. */
   groupSize?: number;
-  gradientCheckpointing?: boolean;
+  /** What of a layer is made again in the backward pass: nothing, all of it, or its MLP. */
+  gradientCheckpointing?: boolean | 'mlp';
+  /** How what is kept lies between the passes; f32 where absent. */
+  activations?: KeepFormat | undefined;
   /** AdamW in f32 where absent. */
   optimiser?: Optimiser | undefined;
   optimiserSettings?: OptimiserSettings | undefined;
@@ -145,8 +148,8 @@ export class Engine {
     this.axes = batchAxes(capacity);
     const { S, Q, P } = this.axes;
     this.batch = new BatchTensors(gpu, this.axes, longFrom(spec, this.axes.N.capacity));
-    const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing ? 'checkpoint' : 'train';
-    this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters);
+    const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing === 'mlp' ? 'mlp' : options.gradientCheckpointing ? 'checkpoint' : 'train';
+    this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters, options.activations);
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
     const { needs } = loss;
     if (needs.list) this.lists = { docStart: new Tensor(gpu, 'doc_start', [P.capacity + 1], 'u32'), scores: new Tensor(gpu, 'scores', [Q]) };

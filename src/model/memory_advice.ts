@@ -9,7 +9,7 @@ import { optimiserBytes } from './optim/state.js';
 import { bytesText } from './reference.js';
 import { frozenStorage, IN_F32, type FrozenSource, type StorageKeys } from './storage.js';
 
-type Keys = Pick<RunConfig, 'token_budget' | 'gradient_checkpointing' | 'ref_mode' | 'ref_cache_dtype' | 'sync_ref_model' | 'optim' | 'sgd_momentum'> & StorageKeys;
+type Keys = Pick<RunConfig, 'token_budget' | 'gradient_checkpointing' | 'gradient_checkpointing_granularity' | 'activation_dtype' | 'ref_mode' | 'ref_cache_dtype' | 'sync_ref_model' | 'optim' | 'sgd_momentum'> & StorageKeys;
 
 /** Formats of the weights' files. */
 type Files = FrozenSource['formatOf'];
@@ -24,7 +24,7 @@ export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, l
   const needs = loss.needs.reference;
   const base = frozenStorage(c, { spec, formatOf: files });
   return memoryPlan({
-    spec, rows, keep: c.gradient_checkpointing ? 'checkpoint' : 'train',
+    spec, rows, keep: !c.gradient_checkpointing ? 'train' : c.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : 'checkpoint', format: c.activation_dtype,
     reference: needs === 'none' ? 'none' : c.ref_mode !== 'cache' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
     rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
     terms: hasTerms(loss.needs) ? 8 + (loss.needs.tokenWeights ? 2 : 0) + (loss.needs.sharpness ? 2 : 0) + (loss.needs.refEntropy ? 4 : 0) : 0,

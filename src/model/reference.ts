@@ -152,15 +152,17 @@ export async function ensureCache(
   let kernels: string[] = [];
   if (reader) kernels = requireSame(reader.header, want, join(dir, `ref.${split}.ndjson`)).kernels;
   if (!reader || reader.count < want.pairs) {
-    const bytes = cacheBytes(store, want);
+    // A partial cache is completed as it was begun, though this method may need less.
+    const fill: CacheHeader = reader ? { ...want, stores: reader.header.stores, hidden_dtype: reader.header.hidden_dtype, ...(reader.header.mismatched ? { mismatched: true } : {}) } : want;
+    const bytes = cacheBytes(store, fill);
     const command = `edpo precompute-ref --ref_cache ${dir} (with this run’s model and data options)`;
     if (!o.mayWrite) throw new InputError(`${dir} has ${reader ? `${reader.count} of ${want.pairs} pairs` : 'no cache'} for split ${split}`, command);
     if (bytes > UNASKED_BYTES && !config.allow_large_cache) throw new InputError(`the reference cache would take about ${bytesText(bytes)}; train makes none over 1 GB unasked`, `${command}; or --allow_large_cache true, --ref_cache_dtype float16, --ref_mode live`);
     if (reader) o.io.say(`the reference cache is partial (${reader.count} of ${want.pairs} pairs); completing it`);
-    requireBudget(cacheDocuments(store, want, mismatchRoom(config, inputs.policy)), config.token_budget);
+    requireBudget(cacheDocuments(store, fill, mismatchRoom(config, inputs.policy)), config.token_budget);
     announceCache(dir, bytes, o.io);
     reader?.close();
-    if (!(await fillCache(dir, want, store, await o.reference(), { gpu: o.gpu, budget: config.token_budget, room: mismatchRoom(config, inputs.policy), io: o.io, ...(o.stop ? { stop: o.stop } : {}) }))) {
+    if (!(await fillCache(dir, fill, store, await o.reference(), { gpu: o.gpu, budget: config.token_budget, room: mismatchRoom(config, inputs.policy), io: o.io, ...(o.stop ? { stop: o.stop } : {}) }))) {
       throw new EdpoError('interrupted while the reference cache was made; what is there is kept', { exitCode: 130, hint: 'the same command goes on from there' });
     }
     reader = CacheReader.open(dir, split)!;

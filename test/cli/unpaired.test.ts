@@ -56,9 +56,13 @@ t.test('pairs are split; one cache with mismatched pairs serves every method; a 
   t.equal(header.mismatched, true);
   t.equal(header.stores, 'hidden', 'and what epsilon_dpo needs');
   t.equal(first.mismatched_logps.length, 2);
+  // Half of it lost: a method that needs less completes it as it was begun.
+  const whole = readFileSync(join(cache, 'ref.train.ndjson'), 'utf8');
+  writeFileSync(join(cache, 'ref.train.ndjson'), whole.split('\n').slice(0, 8).map((l) => `${l}\n`).join(''));
   const args = (out: string, ...more: string[]): string[] => train(out, 'bco', pairs, '--ref_cache', cache, '--group_size', '4', '--save_strategy', 'steps', '--save_steps', '1', ...more);
   const r = edpo(args('bco'));
   t.equal(r.code, 0, r.err);
+  t.equal(readFileSync(join(cache, 'ref.train.ndjson'), 'utf8'), whole, 'to the same bytes');
   t.match(r.err, /12 pairs are split into 24 single responses, the chosen ones desirable, the rejected ones not \(bco is of single responses\)/);
   t.equal(lines(join(dir, 'bco', 'pairs.ndjson')).length, 24);
   const state = JSON.parse(readFileSync(join(dir, 'bco', 'checkpoint-4', 'edpo_state.json'), 'utf8')) as { methodState: number[] };

@@ -21,6 +21,7 @@ const at = (table: PlanRow[], setup: string, rows: number, checkpointing = true)
 
 t.test('the targets at 4,096 rows with per-layer checkpointing, by plan arithmetic at real sizes', async (t) => {
   const gemma = planTable(spec('google/gemma-2-2b-it'), config);
+  const llama = planTable(spec('meta-llama/Meta-Llama-3-8B-Instruct'), config);
   const under = (table: PlanRow[], setup: string, gb: number): void => {
     const { memory } = at(table, setup, 4096);
     t.ok(memory.total < gb * 1e9, `${setup}: ${(memory.total / 1e9).toFixed(2)} GB, allowed ${gb}`);
@@ -28,7 +29,6 @@ t.test('the targets at 4,096 rows with per-layer checkpointing, by plan arithmet
   };
   under(gemma, 'full', 48);
   under(gemma, 'full, 8-bit AdamW', 38);
-  const llama = planTable(spec('meta-llama/Meta-Llama-3-8B-Instruct'), config);
   under(llama, 'LoRA on a 16-bit base', 24);
   under(llama, 'QLoRA', 12);
 });

@@ -45,13 +45,16 @@ export function headerDifferences(got: CacheHeader, want: CacheHeader): { fields
 
 const MEANING: Record<string, string> = {
   weights: 'the weights of another reference model', tokenizer: 'another tokenizer', template: 'another chat template', data: 'other data (or other truncation)',
-  pairs: 'another number of pairs', storage: 'weights kept in another format (load_in_4bit, load_in_8bit, base_dtype)', stores: 'other quantities', hidden_dtype: 'another format of hidden states', mismatched: 'no mismatched pairs, which kto needs',
+  pairs: 'another number of pairs', storage: 'weights kept in another format (load_in_4bit, load_in_8bit, base_dtype)', stores: 'other quantities', hidden_dtype: 'another format of hidden states',
 };
 
-/** Refuses a cache of something else, naming the field. A cache with hidden states serves methods that need less. */
+/** Refuses a cache of something else, naming the field. A cache with hidden states or mismatched pairs serves methods that need less. */
 export function requireSame(got: CacheHeader, want: CacheHeader, path: string): { kernels: string[] } {
   const { fields, kernels } = headerDifferences(got, want);
-  const needed = fields.filter((f) => !((f === 'stores' || f === 'hidden_dtype') && got.stores === 'hidden' && want.stores === 'logps'));
+  const needed = fields.filter((f) => !((f === 'stores' || f === 'hidden_dtype') && got.stores === 'hidden' && want.stores === 'logps') && !(f === 'mismatched' && got.mismatched));
+  if (needed.length === 1 && needed[0] === 'mismatched') {
+    throw new EdpoError(`${path} has no log-probs of mismatched pairs, which kto needs`, { exitCode: 2, hint: 'another --ref_cache folder (edpo precompute-ref --loss_type epsilon_dpo,kto serves all methods), or --ref_mode live' });
+  }
   if (needed.length > 0) {
     const field = needed[0] as keyof CacheHeader;
     throw new EdpoError(

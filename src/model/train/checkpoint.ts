@@ -57,7 +57,8 @@ export function removePartials(outputDir: string): void {
 
 /** A GPU tensor as it lies there, read once and handed out by rows. */
 function asItLies(name: string, tensor: Tensor): TensorSource {
-  const shape = tensor.shape as number[];
+  // Packed tensors are shaped by what they hold.
+  const shape = tensor.type === 'f32' ? (tensor.shape as number[]) : [tensor.elements];
   const width = shape.slice(1).reduce((a, b) => a * b, 1);
   let held: Promise<Float32Array | Uint32Array> | undefined;
   return {
@@ -113,6 +114,9 @@ export function findCheckpoint(outputDir: string, choice: string | boolean): str
   if (!existsSync(join(path, 'edpo_state.json'))) throw new InputError(`${path} is no edpo checkpoint (no edpo_state.json)`, '--resume takes the last one of output_dir');
   return path;
 }
+
+/** The token budget a checkpoint's run chose. */
+export const checkpointBudget = (path: string): number => readState(path, {}).identity['tokenBudget'] as number;
 
 /** Reads the state and refuses one of another run, naming what differs. */
 export function readState(path: string, identity: Record<string, unknown>): TrainState {
