@@ -1,5 +1,6 @@
-import type { RunConfig } from '../config/keys.js';
+import { AUTO_BUDGET, type RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
+import { largestBudget, rowBounds } from '../model/auto_budget.js';
 import { parameterCount } from '../model/families/spec.js';
 import type { LossDefinition } from '../model/losses/types.js';
 import { paddedRows } from '../model/data/audit.js';
@@ -16,7 +17,7 @@ import type { CliIo } from './io.js';
 /** Ways to train a model and what fits which card, from its config.json alone. */
 async function modelPlan(config: RunConfig, io: CliIo): Promise<number> {
   const spec = await openConfig(config.model_name_or_path!, config, io);
-  const table = planTable(spec, config, SETUPS, [...new Set([...BUDGETS, config.token_budget])].sort((a, b) => a - b));
+  const table = planTable(spec, config, SETUPS, [...new Set([...BUDGETS, ...(config.token_budget === AUTO_BUDGET ? [] : [config.token_budget])])].sort((a, b) => a - b));
   if (io.json) io.out(JSON.stringify(planJson(spec, config, table)));
   else for (const line of planText(spec, config, table)) io.out(line);
   return 0;
@@ -41,6 +42,10 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const other = source.mismatchedTokens ? all.reduce((n, i) => n + source.mismatchedTokens!(i), 0) : 0;
   const scored = all.reduce((n, i) => n + source.tokens(i), 0) + other;
   const longest = Math.max(...all.map((i) => longestRows(source, i)));
+  if (config.token_budget === AUTO_BUDGET) {
+    const total = (n: number): number => trainingMemory(inputs.policy.spec, loss, config, lora, n).total;
+    config = { ...config, token_budget: largestBudget(total, rowBounds(source, plan.batch), config.gpu_memory! * 1e9, { bindingBytes: 2 ** 31, widest: Math.max(inputs.policy.spec.D, inputs.policy.spec.F) }) };
+  }
   const padded = paddedRows(store, loss.needs.unpaired ? store.sides : loss.needs.branches);
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, lora, Math.max(config.token_budget, longest), (p) => inputs.policy.formatOf(p));

@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { resolvedYaml } from '../config/load.js';
-import type { RunConfig } from '../config/keys.js';
+import { AUTO_BUDGET, type RunConfig } from '../config/keys.js';
 import { EdpoError, InputError } from '../errors.js';
+import { chooseBudget, dryRun } from '../model/auto_budget.js';
 import { Engine, type ReferencePlan } from '../model/engine.js';
 import type { TokenStore } from '../model/data/store.js';
 import { writeAtomic } from '../model/files/atomic.js';
@@ -13,9 +14,9 @@ import { frozenName, loadFrozen, referenceStorage } from '../model/frozen.js';
 import { describeMemory } from '../model/memory.js';
 import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
-import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf } from '../model/session.js';
+import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf, useDtype } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
-import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
+import { checkpointBudget, findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import type { Parameters } from '../model/parameters.js';
 import { optimisers } from '../model/optim/index.js';
 import { optimiserSettings } from '../model/optim/settings.js';
@@ -28,7 +29,8 @@ import { LiveReport } from '../report/live.js';
 import type { CliIo } from './io.js';
 
 /** `edpo train` and `edpo sft`. */
-export async function run(config: RunConfig, io: CliIo): Promise<number> {
+export async function run(asked: RunConfig, io: CliIo): Promise<number> {
+  let config = asked;
   const inputs = await openInputs(config, io);
   const lora = loraOf(config, inputs, io);
   const dir = config.output_dir!;
@@ -47,10 +49,13 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const room = mismatchRoom(config, inputs.policy);
   const source = documentsOf(train, loss, room);
   const evalSource = evalStore && documentsOf(evalStore, loss, room);
+  const plan = stepPlan(config, source.count);
+  const auto = config.token_budget === AUTO_BUDGET;
+  const opened = auto ? await openDevice(config, io) : undefined;
+  if (auto) config = { ...config, token_budget: from ? checkpointBudget(from) : chooseBudget(opened!, config, inputs, loss, loraMemory(config, inputs, lora), [source, ...(evalSource ? [evalSource] : [])], plan.batch, io) };
   requireBudget(source, config.token_budget);
   if (evalSource) requireBudget(evalSource, config.token_budget);
 
-  const plan = stepPlan(config, source.count);
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora), config.token_budget, (p) => inputs.policy.formatOf(p));
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
@@ -67,8 +72,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   try {
     removePartials(dir);
     if (!from) for (const c of listCheckpoints(dir)) rmSync(c.path, { recursive: true });
-    writeAtomic(join(dir, 'config.yaml'), resolvedYaml(config));
-    const gpu = await openDevice(config, io);
+    writeAtomic(join(dir, 'config.yaml'), resolvedYaml(asked));
+    const gpu = useDtype(opened ?? (await openDevice(config, io)), config);
     const { policy, base } = await loadPolicy(gpu, inputs, lora, config, io);
     // A LoRA run's reference is its own frozen base: no second model.
     const shared = sharesBase(inputs, lora);
@@ -86,29 +91,32 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       const cache = await open(train, 'train');
       trainRows = cache.source;
       let exact = cache.exactTies;
+      let differ = cache.kernels;
       if (evalStore) {
         const other = await open(evalStore, 'eval');
         evalRows = other.source;
         exact &&= other.exactTies;
+        differ = [...new Set([...differ, ...other.kernels])];
       }
       if (!exact && loss.adaptiveBeta && config.criterion === 'exact') {
-        throw new InputError('this reference cache comes from another adapter or other kernels, so ties between policy and reference are not exact', '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
+        throw new InputError(`this reference cache comes from another adapter or other kernels (${differ.join(', ')}), so ties between policy and reference are not exact`, differ.includes('arithmetic') ? 'the dtype the cache was made with, or make it anew (another --ref_cache)' : '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
       }
+      if (differ.includes('arithmetic')) io.warn('this reference cache was made in another dtype: policy and reference differ by rounding even where they are equal');
       const head = needs !== 'hidden' ? undefined : shared ? base : await loadFrozen(gpu, inputs.reference, 'reference head', config, { only: [headName(inputs.reference)] });
       reference = { kind: 'cache', ...(head ? { head } : {}), rounded: cache.rounded };
     }
     const settings = settingsOf(config);
     const engine = await new Engine({
-      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
+      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing && (config.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : true), activations: config.activation_dtype, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
       capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }, groupSize: groupSizeOf(config),
     }).ready();
 
-    const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps).ready() : undefined;
+    const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps, (p) => engine.operands?.pack(p, reference.parameters)).ready() : undefined;
     const identity = {
       loss: loss.name, data: train.hash, documents: source.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
-      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
-      optimiser: [config.optim, optimiserSettings(config)],
+      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype,
+      optimiser: [config.optim, optimiserSettings(config)], activations: config.activation_dtype,
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
       ...(loss.group ? { group: groupSizeOf(config) } : {}),
       ...(lora ? frozenName(config, inputs.policy.base) : {}),
@@ -124,7 +132,10 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       restoreWeights(from, engine.optimiserState!, sync?.reference);
       io.say(`resuming after step ${state.step} of ${plan.totalSteps} from ${from}`);
     }
+    if (auto) io.say(`dry step on the ${await dryRun(engine, source, trainRows, plan.batch)} longest documents`);
     engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined, state.methodState);
+    if (state.operands) engine.setOperands(state.operands);
+    if (from) await engine.operands?.repack();
     const ledger = new AppendLog(join(dir, 'pairs.ndjson'), state.offsets.ledger);
     const log = new AppendLog(join(dir, 'trainer_log.jsonl'), state.offsets.log);
     const report = config.report_html ? new LiveReport(dir, (text) => io.warn(text)) : undefined;
@@ -133,6 +144,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       s.stepState = [...(await engine.readStepState())];
       const method = await engine.readMethodState();
       if (method) s.methodState = [...method];
+      if (engine.operands) s.operands = await engine.operands.state();
       ledger.sync();
       log.sync();
       sinks.sync();

@@ -34,6 +34,9 @@ const PAIRS: Command[] = ['train', 'precompute-ref', 'eval', 'plan'];
 const DATA: Command[] = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'inspect'];
 const SAMPLING: Command[] = ['generate', 'eval-winrate'];
 
+/** token_budget auto. */
+export const AUTO_BUDGET = 0;
+
 export const META: Record<string, KeyMeta> = {};
 function key<T extends z.ZodType>(name: string, group: Group, commands: Command[], type: T, about: string): T {
   META[name] = { about, group, commands };
@@ -69,7 +72,7 @@ const written = {
   load_in_8bit: key('load_in_8bit', 'model', FROZEN, z.boolean().default(false), 'the frozen matrices of the layers in 8 bits, a scale per row (as LLM.int8() stores them)'),
   bnb_4bit_quant_type: key('bnb_4bit_quant_type', 'model', FROZEN, z.enum(['nf4']).default('nf4'), 'load_in_4bit: the 4-bit values'),
   use_bnb_nested_quant: key('use_bnb_nested_quant', 'model', FROZEN, z.boolean().default(false), 'load_in_4bit: double quantisation, the blocks’ scales in 8 bits: 4.13 bits a weight instead of 4.5'),
-  dtype: key('dtype', 'model', MODEL, z.enum(['float32']).default('float32'), 'arithmetic of the run'),
+  dtype: key('dtype', 'model', MODEL, z.enum(['float32', 'mixed_f16']).default('float32'), 'arithmetic of the run; mixed_f16: products with weights take f16 operands and sum in f32 (tensor cores), all else stays f32 (docs/mixed-precision.md)'),
 
   dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, a folder with files named by split, or a hub id (ORG/NAME or ORG/NAME@REVISION)'),
   dataset_revision: key('dataset_revision', 'data', DATA, text.optional(), 'branch, tag or commit of a dataset_name from the hub; main where absent'),
@@ -160,6 +163,8 @@ const written = {
   gradient_accumulation_steps: key('gradient_accumulation_steps', 'optimiser', TRAINING, z.int().positive().default(1), 'see per_device_train_batch_size'),
   total_batch_size: key('total_batch_size', 'optimiser', TRAINING, z.int().positive().optional(), 'pairs of an optimiser step, instead of the product of the two'),
   gradient_checkpointing: key('gradient_checkpointing', 'optimiser', TRAINING, z.boolean().default(false), 'keep only each layer’s input and make the rest again in the backward pass'),
+  gradient_checkpointing_granularity: key('gradient_checkpointing_granularity', 'optimiser', TRAINING, z.enum(['layer', 'mlp']).default('layer'), 'gradient_checkpointing: make all of a layer again, or only its MLP, which holds most of it and takes less time'),
+  activation_dtype: key('activation_dtype', 'optimiser', TRAINING, z.enum(['float32', 'float16', 'bfloat16']).default('float32'), 'format of what is kept for the backward pass (operands of products, never the residual stream); the loss does not see it, gradients do: by up to 2e-3 and 1.6e-2 of their norm'),
 
   output_dir: key('output_dir', 'run', ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'merge'], text.optional(), 'folder of everything the command writes'),
   run_name: key('run_name', 'run', ['train', 'sft'], text.optional(), 'name in the model card and manifest'),
@@ -211,7 +216,7 @@ const written = {
   top_k: key('top_k', 'generation', SAMPLING, count.default(0), 'most likely tokens only; 0: all'),
   batch_size: key('batch_size', 'generation', SAMPLING, z.int().positive().default(16), 'answers made at a time; never changes them'),
 
-  token_budget: key('token_budget', 'device', MODEL, z.int().min(2).default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients'),
+  token_budget: key('token_budget', 'device', MODEL, count.default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients; auto (0), in train and sft: the most that fits gpu_memory (a software adapter: free memory), tried on the longest documents first'),
   gpu_memory: key('gpu_memory', 'device', ['train', 'sft', 'plan'], z.number().positive().optional(), 'GB (1e9 bytes) the run may take on the GPU; a larger plan is refused before anything is allocated, with the cheapest changes'),
   adapter: key('adapter', 'device', MODEL, text.default('auto'), 'auto, software, swiftshader, or part of an adapter’s name'),
 } as const;

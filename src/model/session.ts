@@ -3,6 +3,7 @@ import type { RunConfig } from '../config/keys.js';
 import { totalBatch } from '../config/load.js';
 import { InputError } from '../errors.js';
 import { openGpu, type Gpu } from '../gpu/device.js';
+import { matrixTile } from '../gpu/matrices.js';
 import type { CliIo } from '../cli/io.js';
 import type { Sides } from './data/formats.js';
 import { describeReport, TokenStore } from './data/store.js';
@@ -102,6 +103,15 @@ export async function openDevice(config: RunConfig, io: CliIo): Promise<Gpu> {
   const gpu = await openGpu({ adapter: config.adapter });
   io.say(`adapter: ${gpu.name} (${gpu.kind})`);
   if (gpu.kind !== 'hardware') io.warn(`this is a software adapter on the processor: right, and slow${gpu.kind === 'embedded' ? ' (the embedded SwiftShader); edpo doctor says why no other answered' : ''}`);
+  return gpu;
+}
+
+/** Sets the arithmetic of a run. @throws InputError where the adapter cannot do `dtype: mixed_f16` */
+export function useDtype(gpu: Gpu, config: RunConfig): Gpu {
+  if (config.dtype !== 'mixed_f16') return gpu;
+  const tile = matrixTile(gpu);
+  if (typeof tile === 'string') throw new InputError(`dtype is mixed_f16, and this adapter (${gpu.name}) does not multiply f16 matrices: ${tile}`, '--dtype float32, or another --adapter');
+  gpu.mixed = tile;
   return gpu;
 }
 

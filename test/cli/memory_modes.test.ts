@@ -53,3 +53,25 @@ t.test('keys of other optimisers are said', async (t) => {
   t.equal(unknown.code, 2);
   t.match(unknown.err, /optim .*adamw_torch.*adamw_8bit.*adafactor.*sgd/);
 });
+
+t.test('token_budget auto: chosen from gpu_memory, tried on the longest documents, kept by the checkpoint; the dry step moves nothing', async (t) => {
+  const out = join(dir, 'auto');
+  const auto = ['--token_budget', 'auto', '--gpu_memory', '0.0017'];
+  const whole = edpo(args(out, ...auto));
+  t.equal(whole.code, 0, whole.err);
+  const budget = Number(/token_budget auto: (\d+) rows/.exec(whole.err)?.[1]);
+  t.ok(budget >= 64 && budget < 1000, whole.err);
+  t.match(whole.err, /dry step on the 4 longest documents/);
+  const [state, ledger] = ['checkpoint-6/edpo_state.safetensors', 'pairs.ndjson'].map((f) => hex(join(out, f)));
+  // Another limit now: the checkpoint's choice holds, or gradients would be summed in another order.
+  const again = edpo(args(out, '--token_budget', 'auto', '--gpu_memory', '0.01', '--resume_from_checkpoint', join(out, 'checkpoint-3')));
+  t.equal(again.code, 0, again.err);
+  t.same([hex(join(out, 'checkpoint-6/edpo_state.safetensors')), hex(join(out, 'pairs.ndjson'))], [state, ledger]);
+  // The same budget by number, without a dry step.
+  const given = join(dir, 'given');
+  t.equal(edpo(args(given, '--token_budget', String(budget))).code, 0);
+  t.equal(hex(join(given, 'checkpoint-6/edpo_state.safetensors')), state);
+  const small = edpo(args(join(dir, 'small'), '--token_budget', 'auto', '--gpu_memory', '0.0005'));
+  t.equal(small.code, 2);
+  t.match(small.err, /the plan takes .* on the GPU, gpu_memory is/);
+});

@@ -145,7 +145,8 @@ t.test('dtype of a TRL file is the storage of weights', async (t) => {
   t.equal(load('dtype: bfloat16\n', { dtype: 'float16' }).config.save_dtype, 'float16', 'as a flag too');
   t.equal(load('dtype: auto\n').config.save_dtype, 'auto');
   t.same(problemsOf('torch_dtype: bfloat16\nsave_dtype: float32\n'), ['save_dtype given twice, line 1 and here; keep one line 2']);
-  t.same(problemsOf('dtype: mixed_f16\n'), ['dtype mixed_f16 is not available yet; float32 line 1']);
+  t.equal(load('dtype: mixed_f16\nsave_dtype: bfloat16\n').config.dtype, 'mixed_f16');
+  t.match(problemsOf('dtype: float8\n')[0], /dtype.*float32.*mixed_f16/);
 });
 
 t.test('nothing changes silently', async (t) => {
