@@ -94,6 +94,15 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (loss && wantsLive(loss.needs) && (purpose === 'precompute-ref' || (c.ref_mode === 'cache' && (purpose !== 'eval' || c.ref_cache !== undefined)) && purpose !== 'sft')) {
     add(['ref_mode', 'loss_type'], `loss_type ${chosen} weights tokens by the reference’s states in every layer, which no cache holds: it needs ref_mode: live (or adapter_off)${purpose === 'precompute-ref' ? ', and nothing to precompute' : ''}`);
   }
+  if (loss?.needs.reference === 'none' && purpose === 'train') {
+    // A file may be shared by methods; a flag asks for a reference in this very run.
+    for (const name of ['ref_model_name_or_path', 'ref_mode'] as const) {
+      const where = given.get(name)?.where;
+      if (where === undefined || c[name] === defaultOf(name)) continue;
+      if (where.startsWith('--')) add([name], `asks for a reference, and loss_type ${chosen} has none; leave it out, or take a method that has one (sigmoid)`);
+      else notes.push(`${name}: not used (loss_type ${chosen} has no reference)`);
+    }
+  }
   if (c.sync_ref_model) {
     if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `moves the reference, and loss_type ${chosen} has none`);
     else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);

@@ -298,7 +298,8 @@ export class Engine {
   setState(beta: number, step?: Float32Array, method?: ArrayLike<number>): void {
     this.betaState.write(Float32Array.of(beta, 0, 0, 0));
     if (step) this.stepState.write(step);
-    if (method) this.setMethodState(method);
+    // Also where there is none given: a dry step has moved it.
+    this.setMethodState(method);
   }
 
   private setMethodState(from: ArrayLike<number> = Object.values(this.options.loss.group?.state ?? {})): void {

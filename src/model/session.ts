@@ -42,7 +42,7 @@ export async function openInputs(config: RunConfig, io: CliIo): Promise<Inputs> 
 }
 
 /** Reads, checks and tokenises one split; says what became of the rows. */
-export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', sides: Sides, io: CliIo, keepText = false): Promise<TokenStore> {
+export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', sides: Sides, io: CliIo, keepText = false, lists = sides === 2 && lossOf(config).list !== undefined): Promise<TokenStore> {
   const choice = split === 'train'
     ? { name: config.dataset_name, split: config.dataset_train_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.data_files ? { dataFiles: config.data_files } : {}) }
     : { name: config.dataset_name, split: config.dataset_test_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.eval_data_files ? { dataFiles: config.eval_data_files } : {}) };
@@ -50,7 +50,7 @@ export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train
     files: await localDataset(choice, config, io), format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
     maxLength: config.max_length, maxPromptLength: config.max_prompt_length, truncation: config.truncation_mode, badRows: config.bad_rows,
     vocabSize: inputs.policy.spec.V, maxSamples: split === 'train' ? config.max_train_samples : config.max_eval_samples, keepText,
-    lists: sides === 2 && lossOf(config).list !== undefined,
+    lists,
     weighted: sides === 2 && lossOf(config).needs.tokenWeights?.from === 'data',
   });
   for (let i = 0; i < store.count; i++) requirePositions(inputs.policy.spec, store.promptLengths[i]! + Math.max(...store.responseLengths[i]!), `${split}: row ${store.ids[i]!} has`, `--max_length ${inputs.policy.spec.maxPositions}`);

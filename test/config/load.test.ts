@@ -161,6 +161,19 @@ t.test('nothing changes silently', async (t) => {
   t.same(problemsOf('lr: 1.0e-6\nlearning_rate: 1.0e-6\n'), ['learning_rate given twice, line 1 and here; keep one line 2']);
 });
 
+t.test('methods without a reference, token weights and modifiers', async (t) => {
+  const train = 'model_name_or_path: m\ndataset_name: d.jsonl\noutput_dir: o\n';
+  t.match(problemsOf(`${train}loss_type: simpo\n`, { ref_model_name_or_path: 'r' }, 'train'), [/^ref_model_name_or_path asks for a reference, and loss_type simpo has none/]);
+  t.match(problemsOf(`${train}loss_type: simpo\n`, { ref_mode: 'live' }, 'train'), [/^ref_mode asks for a reference/]);
+  t.same(problemsOf(`${train}loss_type: simpo\nref_model_name_or_path: r\n`, {}, 'train'), [], 'in a file that methods share it is a note');
+  t.match(problemsOf(`${train}loss_type: sparsepo\n`, {}, 'train'), [/which no cache holds: it needs ref_mode: live/]);
+  t.same(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\n`, {}, 'train'), []);
+  t.match(problemsOf('loss_type: mi_dpo\nrainbow_eta: 0.2\n'), [/^rainbow_eta belongs to loss_type rainbowpo, got loss_type: mi_dpo/]);
+  t.match(problemsOf('loss_type: simpo\nmi_average: true\n'), [/^mi_average belongs to loss_type mi_dpo, got loss_type: simpo/]);
+  t.match(problemsOf('loss_type: [sdpo, sigmoid]\n'), [/sdpo gives tokens weights of its own/]);
+  t.match(problemsOf('loss_type: epsilon_dpo\nld_alpha: 0.5\n'), [/^ld_alpha is defined for/]);
+});
+
 t.test('packed bases: TRL’s keys and their other names; what contradicts them', async (t) => {
   const { config, notes } = load('use_peft: true\nload_in_4bit: true\nbnb_4bit_quant_type: nf4\nbnb_4bit_use_double_quant: true\nbnb_4bit_compute_dtype: bfloat16\n');
   t.match(config, { load_in_4bit: true, bnb_4bit_quant_type: 'nf4', use_bnb_nested_quant: true, base_dtype: 'auto' });
