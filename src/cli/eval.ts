@@ -7,7 +7,7 @@ import { Engine, type ReferencePlan } from '../model/engine.js';
 import { writeAtomic, writeFailure } from '../model/files/atomic.js';
 import { lockFolder } from '../model/files/lock.js';
 import { ensureCache } from '../model/reference.js';
-import { documentsOf, groupSizeOf, hasEvalData, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, sidesOf } from '../model/session.js';
+import { documentsOf, groupSizeOf, hasEvalData, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, sidesOf, useDtype } from '../model/session.js';
 import { evaluate } from '../model/train/evaluate.js';
 import { ledgerLine } from '../model/train/lines.js';
 import { noReferenceRows, type ReferenceSource } from '../model/train/types.js';
@@ -31,7 +31,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const dir = config.output_dir!;
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
   try {
-    const gpu = await openDevice(config, io);
+    const gpu = useDtype(await openDevice(config, io), config);
     const policy = await loadFrozen(gpu, inputs.policy, 'policy', config, { io });
     const settings = settingsOf(config, true);
     let plan: ReferencePlan = { kind: 'none' };

@@ -8,7 +8,7 @@ import { compositionProblem, lossNames } from '../model/losses/modifiers/compose
 import type { LossDefinition } from '../model/losses/types.js';
 import type { Parameters } from '../model/parameters.js';
 import { announceCache, cacheBytes, cacheDocuments, cacheFolder, cacheHeader, fillCache } from '../model/reference.js';
-import { hasEvalData, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBudget, sidesOf } from '../model/session.js';
+import { hasEvalData, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBudget, sidesOf, useDtype } from '../model/session.js';
 import type { CliIo } from './io.js';
 
 /** `edpo precompute-ref`: fills (or completes, or merges) the reference cache of every split there is data for. */
@@ -34,7 +34,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     io.say(`${signal}: finishing the micro-batches under way`);
   });
   try {
-    const gpu = await openDevice(config, io);
+    const gpu = useDtype(await openDevice(config, io), config);
     const room = mismatchRoom(config, inputs.policy);
     const headers = new Map([...stores].map(([split, store]) => [split, cacheHeader(config, inputs, store, split, loss, gpu)]));
     for (const [split, store] of stores) requireBudget(cacheDocuments(store, headers.get(split)!, room), config.token_budget);

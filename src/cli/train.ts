@@ -14,7 +14,7 @@ import { frozenName, loadFrozen, referenceStorage } from '../model/frozen.js';
 import { describeMemory } from '../model/memory.js';
 import { requireMemory, trainingMemory } from '../model/memory_advice.js';
 import { bytesText, ensureCache } from '../model/reference.js';
-import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf } from '../model/session.js';
+import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf, useDtype } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
 import { checkpointBudget, findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import type { Parameters } from '../model/parameters.js';
@@ -73,7 +73,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
     removePartials(dir);
     if (!from) for (const c of listCheckpoints(dir)) rmSync(c.path, { recursive: true });
     writeAtomic(join(dir, 'config.yaml'), resolvedYaml(asked));
-    const gpu = opened ?? (await openDevice(config, io));
+    const gpu = useDtype(opened ?? (await openDevice(config, io)), config);
     const { policy, base } = await loadPolicy(gpu, inputs, lora, config, io);
     // A LoRA run's reference is its own frozen base: no second model.
     const shared = sharesBase(inputs, lora);
@@ -91,14 +91,17 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
       const cache = await open(train, 'train');
       trainRows = cache.source;
       let exact = cache.exactTies;
+      let differ = cache.kernels;
       if (evalStore) {
         const other = await open(evalStore, 'eval');
         evalRows = other.source;
         exact &&= other.exactTies;
+        differ = [...new Set([...differ, ...other.kernels])];
       }
       if (!exact && loss.adaptiveBeta && config.criterion === 'exact') {
-        throw new InputError('this reference cache comes from another adapter or other kernels, so ties between policy and reference are not exact', '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
+        throw new InputError(`this reference cache comes from another adapter or other kernels (${differ.join(', ')}), so ties between policy and reference are not exact`, differ.includes('arithmetic') ? 'the dtype the cache was made with, or make it anew (another --ref_cache)' : '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
       }
+      if (differ.includes('arithmetic')) io.warn('this reference cache was made in another dtype: policy and reference differ by rounding even where they are equal');
       const head = needs !== 'hidden' ? undefined : shared ? base : await loadFrozen(gpu, inputs.reference, 'reference head', config, { only: [headName(inputs.reference)] });
       reference = { kind: 'cache', ...(head ? { head } : {}), rounded: cache.rounded };
     }
@@ -108,11 +111,11 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
       capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }, groupSize: groupSizeOf(config),
     }).ready();
 
-    const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps).ready() : undefined;
+    const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps, (p) => engine.operands?.pack(p, reference.parameters)).ready() : undefined;
     const identity = {
       loss: loss.name, data: train.hash, documents: source.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
-      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
+      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype,
       optimiser: [config.optim, optimiserSettings(config)], activations: config.activation_dtype,
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
       ...(loss.group ? { group: groupSizeOf(config) } : {}),
@@ -131,6 +134,8 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
     }
     if (auto) io.say(`dry step on the ${await dryRun(engine, source, trainRows, plan.batch)} longest documents`);
     engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined, state.methodState);
+    if (state.operands) engine.setOperands(state.operands);
+    if (from) await engine.operands?.repack();
     const ledger = new AppendLog(join(dir, 'pairs.ndjson'), state.offsets.ledger);
     const log = new AppendLog(join(dir, 'trainer_log.jsonl'), state.offsets.log);
     const report = config.report_html ? new LiveReport(dir, (text) => io.warn(text)) : undefined;
@@ -139,6 +144,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
       s.stepState = [...(await engine.readStepState())];
       const method = await engine.readMethodState();
       if (method) s.methodState = [...method];
+      if (engine.operands) s.operands = await engine.operands.state();
       ledger.sync();
       log.sync();
       sinks.sync();

@@ -37,6 +37,8 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (c.total_batch_size !== undefined && (given.has('per_device_train_batch_size') || given.has('gradient_accumulation_steps')) && product !== c.total_batch_size) {
     add(['total_batch_size', 'per_device_train_batch_size', 'gradient_accumulation_steps'], `is ${c.total_batch_size}, but per_device_train_batch_size × gradient_accumulation_steps is ${product}; give one of the two`);
   }
+  if (c.dtype === 'mixed_f16' && (c.load_in_4bit || c.load_in_8bit)) add(['dtype', 'load_in_4bit', 'load_in_8bit'], 'mixed_f16 keeps an f16 copy of every matrix, which load_in_4bit and load_in_8bit are there to save; give one of them');
+  if (c.dtype === 'mixed_f16' && (purpose === 'generate' || purpose === 'eval-winrate')) notes.push('dtype: mixed_f16 is for training and scoring; generation computes in float32');
   if (c.criterion === 'deadzone' && c.criterion_deadzone === 0) add(['criterion_deadzone', 'criterion'], 'criterion: deadzone needs criterion_deadzone > 0 (nats), got 0');
   if (c.criterion !== 'deadzone' && c.criterion_deadzone > 0) add(['criterion_deadzone', 'criterion'], `criterion_deadzone has a meaning only with criterion: deadzone, got criterion: ${c.criterion}`);
   if (c.beta_min > c.beta) add(['beta_min', 'beta'], `beta_min ${c.beta_min} is above beta ${c.beta}`);
@@ -92,6 +94,15 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (loss && wantsLive(loss.needs) && (purpose === 'precompute-ref' || (c.ref_mode === 'cache' && (purpose !== 'eval' || c.ref_cache !== undefined)) && purpose !== 'sft')) {
     add(['ref_mode', 'loss_type'], `loss_type ${chosen} weights tokens by the reference’s states in every layer, which no cache holds: it needs ref_mode: live (or adapter_off)${purpose === 'precompute-ref' ? ', and nothing to precompute' : ''}`);
   }
+  if (loss?.needs.reference === 'none' && purpose === 'train') {
+    // A file may be shared by methods; a flag asks for a reference in this very run.
+    for (const name of ['ref_model_name_or_path', 'ref_mode'] as const) {
+      const where = given.get(name)?.where;
+      if (where === undefined || c[name] === defaultOf(name)) continue;
+      if (where.startsWith('--')) add([name], `asks for a reference, and loss_type ${chosen} has none; leave it out, or take a method that has one (sigmoid)`);
+      else notes.push(`${name}: not used (loss_type ${chosen} has no reference)`);
+    }
+  }
   if (c.sync_ref_model) {
     if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `moves the reference, and loss_type ${chosen} has none`);
     else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);
@@ -140,13 +151,15 @@ function optimiser(c: RunConfig, given: Places, add: (keys: Array<keyof RunConfi
   if (unused.length > 0) notes.push(`${unused.join(', ')}: not used (optim is ${c.optim})`);
 }
 
+/** Does the configuration choose how to train? A plan without data shows a model with adapters and without. */
+const trainsBy = (c: RunConfig, purpose: Purpose): boolean =>
+  purpose === 'train' || purpose === 'sft' || purpose === 'config' || (purpose === 'plan' && (c.dataset_name !== undefined || c.data_files !== undefined));
+
 /** Keys that say something of adapters alone. */
 const LORA_KEYS = ['lora_r', 'lora_alpha', 'lora_target_modules', 'lora_dropout', 'use_rslora', 'lora_modules_to_save'] as const;
 
 function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
-  // A plan without data shows a model with adapters and without.
-  const table = purpose === 'plan' && c.dataset_name === undefined && c.data_files === undefined;
-  const trains = purpose === 'train' || purpose === 'sft' || (purpose === 'plan' && !table) || purpose === 'config';
+  const trains = trainsBy(c, purpose);
   if (c.use_peft) {
     if (given.has('lora_dropout') && c.lora_dropout > 0 && c.disable_dropout && purpose !== 'sft') notes.push('lora_dropout: not used (disable_dropout is true, as TRL’s DPO trainer has it too; --disable_dropout false)');
     if (c.sync_ref_model) add(['sync_ref_model', 'use_peft'], 'moves the reference’s weights, which adapters leave frozen; give one of the two');
@@ -161,7 +174,7 @@ function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<k
 
 /** How frozen weights are kept: what is trained in full is not among them. */
 function storage(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
-  const trains = purpose === 'train' || purpose === 'sft' || purpose === 'plan' || purpose === 'config';
+  const trains = trainsBy(c, purpose);
   if (c.load_in_4bit && c.load_in_8bit) add(['load_in_8bit', 'load_in_4bit'], 'load_in_4bit and load_in_8bit are both true; keep one');
   for (const key of ['load_in_4bit', 'load_in_8bit'] as const) if (c[key] && trains && !c.use_peft) add([key, 'use_peft'], `needs use_peft: true (${key === 'load_in_4bit' ? 'QLoRA' : 'LoRA on an 8-bit base'}): quantised weights stay as they are, only adapters on them are trained`);
   if ((c.base_dtype === 'float16' || c.base_dtype === 'bfloat16') && trains && !c.use_peft) add(['base_dtype', 'use_peft'], `is how frozen weights are kept, and without use_peft: true all are trained in float32, got ${c.base_dtype}`);

@@ -29,7 +29,7 @@ export function readValue(name: KeyName, given: unknown, label: string): Reading
     return fallback === undefined ? undefined : { name, value: fallback, notes: [`${label}: null is read as the default, ${JSON.stringify(fallback)}`] };
   }
   if (name === 'dtype' && typeof given === 'string' && STORAGE.includes(given)) {
-    return { name: 'save_dtype', value: given, notes: [`${label}: ${given} is taken as save_dtype (written weights); arithmetic is float32`] };
+    return { name: 'save_dtype', value: given, notes: [`${label}: ${given} is taken as save_dtype (written weights); arithmetic is float32 unless dtype says mixed_f16`] };
   }
   if (name === 'report_to') return readReportTo(given, label);
   if (name === 'token_budget' && given === 'auto') return { name, value: AUTO_BUDGET, notes };

@@ -5,7 +5,7 @@ import { documentListLoss } from '../gpu/ops/document_list_loss.js';
 import { documentLoss, isCoupled, PAIR_COLUMNS } from '../gpu/ops/document_loss.js';
 import { gradNorm, PARTIAL_SLOTS, stepState } from '../gpu/ops/grad_norm.js';
 import { groupGather, groupStats, methodCommit, type GroupTensors } from '../gpu/ops/group_stats.js';
-import { Head, type HeadMode } from '../gpu/ops/head.js';
+import { Head, HEAD_TILE, type HeadMode } from '../gpu/ops/head.js';
 import { TERMS } from '../gpu/ops/head_kernels.js';
 import { seqSum } from '../gpu/ops/seq_sum.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
@@ -20,6 +20,7 @@ import { rowKeys } from './batch/row_keys.js';
 import { tokenWeights } from './batch/token_weights.js';
 import { keyedUniform } from './data/order.js';
 import { hasTerms, wantsLive, type LossDefinition, type LossSettings } from './losses/types.js';
+import { Operands, type OperandState } from './operands.js';
 import { optimisers } from './optim/index.js';
 import { OptimiserState } from './optim/state.js';
 import type { Optimiser, OptimiserSettings } from './optim/types.js';
@@ -92,6 +93,8 @@ export interface StepRecord {
   t: number;
   /** β after the step. */
   beta: number;
+  /** In mixed precision, after the step. */
+  lossScale?: number;
 }
 
 /** Numbers of one optimiser step. */
@@ -127,6 +130,10 @@ export class Engine {
   readonly group: GroupTensors | undefined;
   readonly refLogps: Tensor | undefined;
   readonly refHidden: Tensor | undefined;
+  /** In mixed precision (`gpu.mixed`): the f16 side of every product with a weight. */
+  readonly operands: Operands | undefined;
+  /** Gradient scales have no history yet and are measured as they come. */
+  private measure = true;
   private readonly scratch: BackwardScratch | undefined;
   private readonly forwardProgram: Program;
   /** A loss over groups: a micro-batch's sums to the group's table, statistics of the table. */
@@ -191,17 +198,23 @@ export class Engine {
       ...(options.tile ? { tile: options.tile } : {}),
     });
 
+    if (gpu.mixed) {
+      const models = [policy, ...(reference.kind === 'live' || mode === 'hidden' ? [headParameters!] : [])];
+      const states = mode !== 'hidden' ? 0 : reference.kind === 'cache' && reference.rounded ? 2 : 1;
+      this.operands = new Operands(gpu, gpu.mixed, models, { rows: this.axes.N.capacity, headTile: options.tile ?? HEAD_TILE, states, training: options.training });
+    }
+    const store = this.operands?.store;
     const parts: TransformerParts = { spec, parameters: policy, batch: this.batch, acts: this.acts };
     this.forwardProgram = new Program(gpu, 'forward');
     const f = this.forwardProgram;
-    if (reference.kind === 'live') f.scope('reference', () => this.recordReference(f, reference.parameters));
-    forward(f, parts);
+    if (reference.kind === 'live') f.scope('reference', () => f.mixed(store, () => this.recordReference(f, reference.parameters)));
+    f.mixed(store, () => forward(f, parts));
     const headInputs = { hidden: this.acts.hidden, labels: this.batch.labels, tokenWeights: this.tokenWeights };
-    this.head.forward(f, {
+    f.mixed(store, () => this.head.forward(f, {
       ...headInputs,
       ...(this.refLogps ? { refLogps: this.refLogps } : {}),
       ...(this.refHidden ? { refHidden: this.refHidden } : {}),
-    });
+    }));
     seqSum(f, { stats: this.head.stats, seqStart: this.batch.seqStart, seqStats: this.seqStats });
     if (this.seqTerms) seqSum(f, { stats: this.head.terms!, seqStart: this.batch.seqStart, seqStats: this.seqTerms });
     const { group } = this;
@@ -224,14 +237,18 @@ export class Engine {
 
     if (options.training) {
       this.scratch = new BackwardScratch(gpu, spec, this.axes);
-      this.backwardProgram = new Program(gpu, 'backward');
-      this.head.backward(this.backwardProgram, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: this.scratch.dHidden, ...(this.refHidden ? { refHidden: this.refHidden } : {}) });
-      backward(this.backwardProgram, parts, this.scratch);
+      const scratch = this.scratch;
+      const b = new Program(gpu, 'backward');
+      this.backwardProgram = b;
+      b.mixed(store, () => {
+        this.head.backward(b, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: scratch.dHidden, ...(this.refHidden ? { refHidden: this.refHidden } : {}) });
+        backward(b, parts, scratch);
+      });
       this.optimiserState = new OptimiserState(gpu, policy.trained, options.optimiser ?? optimisers.adamw_torch, options.optimiserSettings ?? { momentum: 0 });
       this.optimiserProgram = this.recordOptimiser(new Program(gpu, 'optimiser'), this.optimiserState);
     }
     this.pairRing = new ReadbackRing(gpu, this.pairs.bytes, 4);
-    this.stateRing = new ReadbackRing(gpu, this.stepState.bytes + this.betaState.bytes, 3);
+    this.stateRing = new ReadbackRing(gpu, this.stepState.bytes + this.betaState.bytes + (this.operands?.lossScale?.bytes ?? 0), 3);
   }
 
   /** The reference's own forward on the same batch: its scored hidden states and its label log-probs. */
@@ -260,20 +277,29 @@ export class Engine {
     for (const piece of pieces) p.clear(piece.moments!.grad);
     betaUpdate(p, { betaState: this.betaState, stepCounts: this.stepCounts, stepState: this.stepState }, settings);
     if (this.group && this.options.loss.group) methodCommit(p, { stepState: this.stepState, group: this.group });
+    this.operands?.recordStep(p, this.stepState, policy);
     return p;
   }
 
   async ready(): Promise<this> {
     await Promise.all([this.forwardProgram, this.gatherProgram, this.statsProgram, this.lossProgram, this.backwardProgram, this.optimiserProgram].map((p) => p?.ready()));
+    await this.operands?.prepare();
     this.options.gpu.check();
     return this;
+  }
+
+  /** Puts the scales of mixed precision back (resume); `Operands.repack` makes the copies of the weights. */
+  setOperands(state: OperandState): void {
+    this.operands?.restore(state);
+    this.measure = false;
   }
 
   /** Sets β (start of a run, evaluation) and, on resume, what the optimiser counts and the method's state. */
   setState(beta: number, step?: Float32Array, method?: ArrayLike<number>): void {
     this.betaState.write(Float32Array.of(beta, 0, 0, 0));
     if (step) this.stepState.write(step);
-    if (method) this.setMethodState(method);
+    // Also where there is none given: a dry step has moved it.
+    this.setMethodState(method);
   }
 
   private setMethodState(from: ArrayLike<number> = Object.values(this.options.loss.group?.state ?? {})): void {
@@ -339,7 +365,7 @@ export class Engine {
     const weights = loss.needs.tokenWeights;
     if (weights?.from === 'data' || weights?.from === 'length') this.tokenWeights!.write(tokenWeights(documents, weights, loss.needs.scored === 'all'));
     this.group?.docInfo.write(Float32Array.from(documents.flatMap((d, i) => [part.places[i]!, d.desirable === false ? 0 : 1, part.uniforms[i]!, 0])));
-    const values: StepValues = { ...batch.values, invCount: o.invCount, perToken: o.perToken, training: train ? 1 : 0, ...this.groupValues(batch, part, o.first), ...this.dropoutValues(documents, train) };
+    const values: StepValues = { ...batch.values, invCount: o.invCount, perToken: o.perToken, training: train ? 1 : 0, measureScales: this.measure ? 1 : 0, ...this.groupValues(batch, part, o.first), ...this.dropoutValues(documents, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
     this.batch.upload(encoder, batch);
     this.forwardProgram.encode(encoder, values);
@@ -361,7 +387,7 @@ export class Engine {
   /** What a training micro-batch of these documents dispatches, forward and backward; nothing runs (tests, benchmarks). */
   dispatches(documents: Document[]): DispatchSizes[] {
     const batch = pack(documents, this.options.loss.needs.scored === 'all');
-    const all: StepValues = { ...batch.values, ...this.groupValues(batch, wholeGroup(documents), 0), invCount: 1, perToken: 0, training: 1, dropout: 0, dropoutKey: 0 };
+    const all: StepValues = { ...batch.values, ...this.groupValues(batch, wholeGroup(documents), 0), invCount: 1, perToken: 0, training: 1, measureScales: 0, dropout: 0, dropoutKey: 0 };
     return [this.forwardProgram, this.gatherProgram, this.statsProgram, this.lossProgram, this.backwardProgram].flatMap((p) => p?.dispatches(all) ?? []);
   }
 
@@ -370,13 +396,15 @@ export class Engine {
     const { gpu } = this.options;
     const encoder = gpu.device.createCommandEncoder({ label: 'optimiser step' });
     this.optimiserProgram!.encode(encoder, optimiserScalars(o, this.stepKey));
-    const read = this.stateRing.capture(encoder, [this.stepState, this.betaState]);
+    this.measure = false;
+    const { lossScale } = this.operands ?? {};
+    const read = this.stateRing.capture(encoder, [this.stepState, this.betaState, ...(lossScale ? [lossScale] : [])]);
     gpu.device.queue.submit([encoder.finish()]);
     const data = read();
     data.catch(() => undefined);
     return async () => {
       const s = new Float32Array(await data);
-      return { gradNorm: s[0]!, skipped: s[2] !== 0, t: s[3]!, beta: s[16]! };
+      return { gradNorm: s[0]!, skipped: s[2] !== 0, t: s[3]!, beta: s[16]!, ...(lossScale ? { lossScale: s[20]! } : {}) };
     };
   }
 
@@ -388,7 +416,7 @@ export class Engine {
     this.group?.docInfo.write(Float32Array.from(documents.flatMap((d, i) => [i, d.desirable === false ? 0 : 1, part.uniforms[i]!, 0])));
     const encoder = gpu.device.createCommandEncoder({ label: 'profiled step' });
     this.batch.upload(encoder, batch);
-    const values = { ...batch.values, ...this.groupValues(batch, part, 0), invCount, perToken: 0, training: 1, ...this.dropoutValues(documents, true), ...optimiserScalars(o, this.stepKey) };
+    const values = { ...batch.values, ...this.groupValues(batch, part, 0), invCount, perToken: 0, training: 1, measureScales: this.measure ? 1 : 0, ...this.dropoutValues(documents, true), ...optimiserScalars(o, this.stepKey) };
     for (const program of [this.forwardProgram, this.gatherProgram, this.statsProgram, this.lossProgram, this.backwardProgram!, this.optimiserProgram!]) program?.encode(encoder, values, profiler);
     const read = profiler.finish(encoder);
     gpu.device.queue.submit([encoder.finish()]);

@@ -1,8 +1,11 @@
 import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
+import type { MatrixTile } from '../gpu/matrices.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
+import { packedBytes } from '../gpu/ops/matmul_matrix.js';
 import { halfWords } from '../gpu/ops/pack_rows.js';
 import { keepsAttention, keepsMlp, type KeepFormat, type KeepMode } from './activations.js';
 import { parameterCount, parameterSpecs, type ModelSpec } from './families/spec.js';
+import { layerMatrices, scratchSizes } from './operands.js';
 import { longFrom, rotaryRows, rotaryWidth } from './rotary.js';
 import { IN_F32, storageBytes, type Storage } from './storage.js';
 
@@ -32,10 +35,19 @@ export interface MemoryOptions {
   lora?: { rank: number; parameters: number; dropout?: boolean } | undefined;
   /** The reference's weights are the policy's frozen ones. */
   sharedReference?: boolean | undefined;
+  /** Mixed precision, and the tile its operands are padded to. */
+  mixed?: MatrixTile | undefined;
+}
+
+/** f16 copies of a model's matrices, or of its head alone. */
+function copies({ D, H, G, C, F, V, L, names }: ModelSpec, tile: MatrixTile, layers: boolean): number {
+  const size = (rows: number, inner: number): number => packedBytes(rows, inner, tile);
+  const layer = size(H * C, D) + 2 * size(G * C, D) + size(D, H * C) + (names.layers[0]!.gate ? 2 : 1) * size(F, D) + size(D, F);
+  return size(V, D) + (layers ? L * layer : 0);
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
-export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, rounded, terms = 0, tile, optimiser, lora, sharedReference, storage }: MemoryOptions): MemoryPlan {
+export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, rounded, terms = 0, tile, optimiser, lora, sharedReference, storage, mixed }: MemoryOptions): MemoryPlan {
   const { D, H, G, C, F, V, L } = spec;
   const specs = parameterSpecs(spec);
   const P = parameterCount(spec);
@@ -71,7 +83,14 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
     ...(reference === 'head' && !sharedReference ? { 'reference head': storageBytes([{ name: spec.tied ? spec.names.embed : spec.names.head, shape: [V, D], table: true }], storage?.reference ?? IN_F32) } : {}),
     ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward') + N * (12 + width + 4)) * 4 } : {}),
+    ...(mixed ? { 'f16 operands': mixedBytes() } : {}),
   };
+  function mixedBytes(): number {
+    const models = copies(spec, mixed!, true) + (hidden && !sharedReference ? copies(spec, mixed!, reference === 'live') : 0) + (reference === 'live' && !hidden ? copies(spec, mixed!, true) : 0);
+    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!).reduce((n, s) => n + s.bytes * s.count, 0);
+    // Scales, maxima and peaks: a few words per matrix.
+    return models + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * layerMatrices(spec) + 1);
+  }
   return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
 }
 

@@ -5,6 +5,7 @@ import { Progress } from '../cli/progress.js';
 import type { RunConfig } from '../config/keys.js';
 import { EdpoError, InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { backEnd } from '../gpu/matrices.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
 import { planMicroBatches } from './batch/pack.js';
 import { shardRange, type Shard } from './cache/files.js';
@@ -28,8 +29,8 @@ export const UNASKED_BYTES = 1e9;
 export const kernelFields = (gpu: Gpu): KernelFields => ({
   adapter: `${gpu.info.vendor} ${gpu.info.architecture} ${gpu.info.device}`.trim(),
   driver: gpu.info.description,
-  back_end: `plain, ${gpu.toggles}`,
-  arithmetic: 'float32',
+  back_end: `${gpu.mixed ? backEnd(gpu.mixed) : 'plain'}, ${gpu.toggles}`,
+  arithmetic: gpu.mixed ? 'mixed_f16' : 'float32',
   head_tile: HEAD_TILE,
   table_split: gpu.limits.tableSplitBytes,
 });
@@ -145,7 +146,7 @@ export async function fillCache(dir: string, header: CacheHeader, store: TokenSt
 export async function ensureCache(
   config: RunConfig, inputs: Inputs, store: TokenStore, split: string, loss: LossDefinition,
   o: { gpu: Gpu; io: CliIo; reference: () => Promise<Parameters>; mayWrite: boolean; stop?: () => boolean },
-): Promise<{ source: CacheSource; exactTies: boolean; rounded: boolean }> {
+): Promise<{ source: CacheSource; exactTies: boolean; kernels: string[]; rounded: boolean }> {
   const dir = cacheFolder(config);
   const want = cacheHeader(config, inputs, store, split, loss, o.gpu);
   let reader = CacheReader.open(dir, split);
@@ -169,7 +170,7 @@ export async function ensureCache(
     kernels = [];
   }
   const hidden = loss.needs.reference === 'hidden';
-  return { source: new CacheSource(reader, hidden, isSplit(store, loss)), exactTies: kernels.length === 0, rounded: hidden && reader.header.hidden_dtype === 'float16' };
+  return { source: new CacheSource(reader, hidden, isSplit(store, loss)), exactTies: kernels.length === 0, kernels, rounded: hidden && reader.header.hidden_dtype === 'float16' };
 }
 
 export const cacheExists = (dir: string, split: string): boolean => existsSync(join(dir, `ref.${split}.ndjson`));

@@ -3,6 +3,7 @@ import type { RunConfig } from '../config/keys.js';
 import { totalBatch } from '../config/load.js';
 import { InputError } from '../errors.js';
 import { openGpu, type Gpu } from '../gpu/device.js';
+import { matrixTile } from '../gpu/matrices.js';
 import type { CliIo } from '../cli/io.js';
 import type { Sides } from './data/formats.js';
 import { describeReport, TokenStore } from './data/store.js';
@@ -41,7 +42,7 @@ export async function openInputs(config: RunConfig, io: CliIo): Promise<Inputs> 
 }
 
 /** Reads, checks and tokenises one split; says what became of the rows. */
-export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', sides: Sides, io: CliIo, keepText = false): Promise<TokenStore> {
+export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', sides: Sides, io: CliIo, keepText = false, lists = sides === 2 && lossOf(config).list !== undefined): Promise<TokenStore> {
   const choice = split === 'train'
     ? { name: config.dataset_name, split: config.dataset_train_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.data_files ? { dataFiles: config.data_files } : {}) }
     : { name: config.dataset_name, split: config.dataset_test_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.eval_data_files ? { dataFiles: config.eval_data_files } : {}) };
@@ -49,7 +50,7 @@ export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train
     files: await localDataset(choice, config, io), format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
     maxLength: config.max_length, maxPromptLength: config.max_prompt_length, truncation: config.truncation_mode, badRows: config.bad_rows,
     vocabSize: inputs.policy.spec.V, maxSamples: split === 'train' ? config.max_train_samples : config.max_eval_samples, keepText,
-    lists: sides === 2 && lossOf(config).list !== undefined,
+    lists,
     weighted: sides === 2 && lossOf(config).needs.tokenWeights?.from === 'data',
   });
   for (let i = 0; i < store.count; i++) requirePositions(inputs.policy.spec, store.promptLengths[i]! + Math.max(...store.responseLengths[i]!), `${split}: row ${store.ids[i]!} has`, `--max_length ${inputs.policy.spec.maxPositions}`);
@@ -102,6 +103,15 @@ export async function openDevice(config: RunConfig, io: CliIo): Promise<Gpu> {
   const gpu = await openGpu({ adapter: config.adapter });
   io.say(`adapter: ${gpu.name} (${gpu.kind})`);
   if (gpu.kind !== 'hardware') io.warn(`this is a software adapter on the processor: right, and slow${gpu.kind === 'embedded' ? ' (the embedded SwiftShader); edpo doctor says why no other answered' : ''}`);
+  return gpu;
+}
+
+/** Sets the arithmetic of a run. @throws InputError where the adapter cannot do `dtype: mixed_f16` */
+export function useDtype(gpu: Gpu, config: RunConfig): Gpu {
+  if (config.dtype !== 'mixed_f16') return gpu;
+  const tile = matrixTile(gpu);
+  if (typeof tile === 'string') throw new InputError(`dtype is mixed_f16, and this adapter (${gpu.name}) does not multiply f16 matrices: ${tile}`, '--dtype float32, or another --adapter');
+  gpu.mixed = tile;
   return gpu;
 }
 

@@ -145,7 +145,8 @@ t.test('dtype of a TRL file is the storage of weights', async (t) => {
   t.equal(load('dtype: bfloat16\n', { dtype: 'float16' }).config.save_dtype, 'float16', 'as a flag too');
   t.equal(load('dtype: auto\n').config.save_dtype, 'auto');
   t.same(problemsOf('torch_dtype: bfloat16\nsave_dtype: float32\n'), ['save_dtype given twice, line 1 and here; keep one line 2']);
-  t.same(problemsOf('dtype: mixed_f16\n'), ['dtype mixed_f16 is not available yet; float32 line 1']);
+  t.equal(load('dtype: mixed_f16\nsave_dtype: bfloat16\n').config.dtype, 'mixed_f16');
+  t.match(problemsOf('dtype: float8\n')[0], /dtype.*float32.*mixed_f16/);
 });
 
 t.test('nothing changes silently', async (t) => {
@@ -158,6 +159,19 @@ t.test('nothing changes silently', async (t) => {
   t.match(load('warmup_steps: 10\nwarmup_ratio: 0.1\n').notes, ['warmup_ratio: not used (warmup_steps 10 wins, as in transformers)']);
   t.match(load('overwrite_output_dir: true\n', { resume_from_checkpoint: 'last' }).notes, ['overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)']);
   t.same(problemsOf('lr: 1.0e-6\nlearning_rate: 1.0e-6\n'), ['learning_rate given twice, line 1 and here; keep one line 2']);
+});
+
+t.test('methods without a reference, token weights and modifiers', async (t) => {
+  const train = 'model_name_or_path: m\ndataset_name: d.jsonl\noutput_dir: o\n';
+  t.match(problemsOf(`${train}loss_type: simpo\n`, { ref_model_name_or_path: 'r' }, 'train'), [/^ref_model_name_or_path asks for a reference, and loss_type simpo has none/]);
+  t.match(problemsOf(`${train}loss_type: simpo\n`, { ref_mode: 'live' }, 'train'), [/^ref_mode asks for a reference/]);
+  t.same(problemsOf(`${train}loss_type: simpo\nref_model_name_or_path: r\n`, {}, 'train'), [], 'in a file that methods share it is a note');
+  t.match(problemsOf(`${train}loss_type: sparsepo\n`, {}, 'train'), [/which no cache holds: it needs ref_mode: live/]);
+  t.same(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\n`, {}, 'train'), []);
+  t.match(problemsOf('loss_type: mi_dpo\nrainbow_eta: 0.2\n'), [/^rainbow_eta belongs to loss_type rainbowpo, got loss_type: mi_dpo/]);
+  t.match(problemsOf('loss_type: simpo\nmi_average: true\n'), [/^mi_average belongs to loss_type mi_dpo, got loss_type: simpo/]);
+  t.match(problemsOf('loss_type: [sdpo, sigmoid]\n'), [/sdpo gives tokens weights of its own/]);
+  t.match(problemsOf('loss_type: epsilon_dpo\nld_alpha: 0.5\n'), [/^ld_alpha is defined for/]);
 });
 
 t.test('packed bases: TRL’s keys and their other names; what contradicts them', async (t) => {

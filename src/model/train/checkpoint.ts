@@ -7,6 +7,7 @@ import type { OptimiserState } from '../optim/state.js';
 import type { Parameters } from '../parameters.js';
 import { writeAtomic, writeFolderAtomic } from '../files/atomic.js';
 import { SafetensorsFile, writeSafetensors, type TensorSource } from '../files/safetensors.js';
+import type { OperandState } from '../operands.js';
 import type { PairRecord } from './ledger.js';
 
 /** Everything a resume needs beside weights and the optimiser's state. */
@@ -17,6 +18,8 @@ export interface TrainState {
   beta: number;
   /** The GPU's step_state: the optimiser's t and its bias corrections among it. */
   stepState: number[];
+  /** Scales and loss scale of mixed precision. */
+  operands?: OperandState;
   /** What the method carries from step to step (running means); absent where it has nothing. */
   methodState?: number[];
   numTokens: number;

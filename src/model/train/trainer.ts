@@ -2,6 +2,7 @@ import type { CliIo } from '../../cli/io.js';
 import { Progress } from '../../cli/progress.js';
 import type { RunConfig } from '../../config/keys.js';
 import { EdpoError } from '../../errors.js';
+import { LOSS_SCALE } from '../../gpu/ops/operand_scales.js';
 import { stepKey } from '../batch/row_keys.js';
 import { epochOrder } from '../data/order.js';
 import type { Engine, StepRecord } from '../engine.js';
@@ -55,6 +56,8 @@ export class Trainer {
   private sinceLogMs = 0;
   private sinceLogTokens = 0;
   private interrupted = false;
+  /** Of the last finished step, in mixed precision. */
+  private lossScale: number | undefined;
   private progress: Progress;
 
   constructor(private readonly p: TrainerParts) {
@@ -128,10 +131,12 @@ export class Trainer {
     if (result.skipped) {
       const broken = records.filter((r) => !Number.isFinite(r.loss)).map((r) => r.id);
       const what = `step ${step + 1}: ${broken.length > 0 ? `non-finite loss in pair ${broken.slice(0, 8).join(', ')}${broken.length > 8 ? ', …' : ''}` : 'non-finite gradient'}; weights, moments and β were not moved`;
-      if (config.on_nonfinite === 'stop') {
+      // An f16 operand ran over: the loss itself is finite, and the scale has been lowered for the next step.
+      const overflow = result.lossScale !== undefined && broken.length === 0 && result.lossScale > LOSS_SCALE.lowest;
+      if (config.on_nonfinite === 'stop' && !overflow) {
         throw new EdpoError(what, { hint: 'look at that pair with edpo inspect, lower --learning_rate, or go on with --on_nonfinite skip (and --resume)' });
       }
-      io.warn(what);
+      io.warn(overflow ? `${what} (an f16 operand ran over; the loss scale is ${result.lossScale} now)` : what);
     } else {
       for (const r of records) ledger.append(ledgerLine(r));
       state.sinceLog.push(...records);
@@ -144,6 +149,7 @@ export class Trainer {
     state.betaBefore = state.beta;
     state.beta = result.beta;
     state.gradNorm = result.gradNorm;
+    this.lossScale = result.lossScale;
     this.sinceLogTokens += tokens;
     this.sinceLogMs += Date.now() - started;
     if ((step + 1) % plan.loggingSteps === 0 || step === 0 || step + 1 === plan.totalSteps) this.writeLog(step);
@@ -159,6 +165,7 @@ export class Trainer {
     const pairs = state.sinceLog.length;
     const line: Record<string, number> = { step: step + 1, epoch: (step + 1) / plan.stepsPerEpoch, ...metrics, grad_norm: state.gradNorm, learning_rate: rateAt(plan, step), num_tokens: state.numTokens };
     if (engine.options.loss.needs.branches === 2) line['kl/beta'] = state.betaBefore;
+    if (this.lossScale !== undefined) line['loss_scale'] = this.lossScale;
     state.logHistory.push(line);
     const seconds = this.sinceLogMs / 1000;
     const timed = { ...line, tokens_per_second: this.sinceLogTokens / seconds, pairs_per_second: pairs / seconds, gpu_bytes: engine.options.gpu.bytesPeak, rss_bytes: process.memoryUsage.rss() };
