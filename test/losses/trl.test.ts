@@ -89,7 +89,7 @@ async function oneStep(c: Case): Promise<{ metrics: Record<string, number>; grad
   const documents = golden.documents[c.trainer]!.length;
   const flags = {
     model_name_or_path: policy, data_files: dataFile(dir, c.trainer), dataset_format: 'tokenized', total_batch_size: String(documents), max_steps: '1', token_budget: '256', output_dir: out, shuffle: 'false', logging_steps: '1',
-    save_strategy: 'no', report_html: 'false', save_dtype: 'float32', ...AS_GRADIENT, ...(sft ? {} : { ...keys, loss_type: loss_type!, ref_model_name_or_path: reference, ref_mode: 'live' }),
+    save_strategy: 'no', report_html: 'false', save_dtype: 'float32', ...AS_GRADIENT, ...(sft ? {} : { ...keys, loss_type: loss_type! }), ...(!sft && /^(DPO|KTO)/.test(c.trainer) ? { ref_model_name_or_path: reference, ref_mode: 'live' } : {}),
   };
   const { config } = loadConfig({ file: undefined, flags, env: process.env, command: sft ? 'sft' : 'train' });
   const io = { ...createIo({ quiet: true }), out: () => undefined };
