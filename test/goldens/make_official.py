@@ -119,12 +119,10 @@ def own(name, method, loss_type, reference=True, **settings):
 def main():
     followed = dict(beta=0.5, beta_dpo_alpha=0.6, beta_dpo_momentum=0.9)
     cases = [
-        own("SimPO", simpo, "simpo", False, beta=2.0, simpo_gamma=0.5),
         own("SimPO, label smoothing", simpo, "simpo", False, beta=2.5, simpo_gamma=0.25, label_smoothing=0.1),
         case("SimPO with its SFT term", simpo, dict(beta=2.0, simpo_gamma=1.0, sft=0.5), dict(loss_type="simpo,sft", loss_weights="1,0.5", beta=2.0, simpo_gamma=1.0), False),
         own("TDPO1", tdpo, "tdpo1", beta=0.5),
         case("TDPO2", tdpo, dict(beta=0.5, alpha=0.7), dict(loss_type="tdpo2", beta=0.5, tdpo_alpha=0.7)),
-        own("β-DPO without its filter", beta_dpo, "beta_dpo", beta_dpo_filter=0.0, **followed),
         own("β-DPO", beta_dpo, "beta_dpo", beta_dpo_filter=0.25, **followed),
         own("β-DPO, half of the pairs", beta_dpo, "beta_dpo", beta_dpo_filter=0.5, **followed),
         own("ε-DPO", epsilon_dpo, "epsilon_dpo", beta=1.0, epsilon=0.1),
