@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { hasData } from '../config/contradictions.js';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -26,7 +27,7 @@ import { lengthFiles } from './judgments.js';
 import { interruption } from './sampled.js';
 
 /** Are the questions a benchmark's, rather than a preference data set's? */
-export const isBenchmark = (c: RunConfig): boolean => c.dataset_name === undefined && c.data_files === undefined;
+export const isBenchmark = (c: RunConfig): boolean => !hasData(c);
 const isFile = (path: string): boolean => !isHubId(path) && existsSync(path) && statSync(path).isFile();
 
 /**

@@ -72,7 +72,7 @@ async function oneRun(grid: Grid, r: GridRun, edpo: Edpo): Promise<void> {
   const reference = r.config.ref_model_name_or_path ?? r.config.model_name_or_path!;
   const c = r.config;
   const data = (held: boolean): string[] => [
-    ...(held && c.eval_data_files ? ['--data_files', c.eval_data_files.join(',')] : c.dataset_name ? ['--dataset_name', c.dataset_name] : []),
+    ...(held && c.eval_data_files ? ['--data_files', c.eval_data_files.join(',')] : c.dataset_mixture ? ['--dataset_mixture', JSON.stringify(c.dataset_mixture)] : c.dataset_name ? ['--dataset_name', c.dataset_name] : []),
     ...(c.data_dir ? ['--data_dir', c.data_dir.join(',')] : []), ...(!held || c.eval_data_files || !c.data_files ? [] : ['--data_files', c.data_files.join(',')]),
     '--dataset_format', c.dataset_format, '--tokenization', c.tokenization, '--max_length', String(c.max_length), '--max_prompt_length', String(c.max_prompt_length), '--truncation_mode', c.truncation_mode, '--bad_rows', c.bad_rows,
     ...(c.chat_template ? ['--chat_template', c.chat_template] : []),

@@ -1,3 +1,4 @@
+import { hasData } from '../config/contradictions.js';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import { parameterCount } from '../model/families/spec.js';
@@ -28,7 +29,7 @@ async function modelPlan(config: RunConfig, io: CliIo): Promise<number> {
  */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.model_name_or_path === undefined) throw new InputError('model_name_or_path is required');
-  if (config.dataset_name === undefined && config.data_files === undefined) return modelPlan(config, io);
+  if (!hasData(config)) return modelPlan(config, io);
   const inputs = await openInputs(config, io);
   const loss = lossOf(config);
   const lora = loraMemory(config, inputs, loraOf(config, inputs, io));

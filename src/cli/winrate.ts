@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunConfig } from '../config/keys.js';
+import { mixedNames } from '../config/mixture.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { loadFrozen } from '../model/frozen.js';
@@ -63,7 +64,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     const report = summary(s, judge, answers, baseline, verdicts, kl);
     writeAtomic(join(dir, 'winrate.json'), `${JSON.stringify(report, null, 2)}\n`);
     const outputs = (of: (p: PromptText) => string, generator: string | undefined): string =>
-      `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: of(p), generator, dataset: config.dataset_name ?? 'prompts', ...emptyMark(of(p)) })), null, 2)}\n`;
+      `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: of(p), generator, dataset: config.dataset_name ?? mixedNames(config.dataset_mixture)?.join(' + ') ?? 'prompts', ...emptyMark(of(p)) })), null, 2)}\n`;
     writeAtomic(join(dir, 'model_outputs.json'), outputs((p) => answers.get(p.index)!.output, config.model_name_or_path));
     writeAtomic(join(dir, 'reference_outputs.json'), outputs((p) => baseline.get(p.index)!, config.baseline));
     const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;

@@ -1,3 +1,4 @@
+import { mixedNames, type DatasetMixture } from '../config/mixture.js';
 import { chapters } from './figures.js';
 import { figureHtml } from './figure_html.js';
 import { frontier } from './frontier.js';
@@ -66,7 +67,7 @@ ${sections.map((s) => `<section aria-labelledby="s-${s.id}" id="${s.id}"><h2 id=
 /** A run in a sentence. */
 function describe(r: ReportRun): string {
   const c = r.config;
-  const data = c['dataset_name'] ?? (Array.isArray(c['data_files']) ? c['data_files'].join(', ') : undefined);
+  const data = c['dataset_name'] ?? (Array.isArray(c['data_files']) ? c['data_files'].join(', ') : mixedNames(c['dataset_mixture'] as DatasetMixture | undefined)?.join(' + '));
   const step = r.train.at(-1)?.['step'];
   const parts = [c['loss_type'], c['model_name_or_path'], data, step === undefined ? undefined : `${figure(step)} optimiser ${step === 1 ? 'step' : 'steps'}${r.manifest ? '' : ' so far'}`];
   return parts.filter((p) => p !== undefined).join(' · ');

@@ -187,7 +187,7 @@ t.test('files that do not fit: one error each', async (t) => {
   bad(pair(rows.map((r, i) => (i === 3 ? { ...r, output: ' ' } : r)), rows), /1 of 6 outputs are empty/);
   bad(['--outputs', join(dir, 'mine.json'), '--judge', 'command:cat', '--output_dir', join(dir, 'bad')], /without a data set there are no chosen answers/);
   bad(['--outputs', join(dir, 'mine.json'), '--baseline', join(dir, 'none.json'), '--judge', 'command:cat', '--output_dir', join(dir, 'bad')], /baseline .*none.json: no such file or folder/);
-  bad(['--judge', 'command:cat', '--output_dir', join(dir, 'bad')], /model_name_or_path +is required[\s\S]*dataset_name +is required \(or data_files, questions\)/);
+  bad(['--judge', 'command:cat', '--output_dir', join(dir, 'bad')], /model_name_or_path +is required[\s\S]*dataset_name +is required \(or data_files, dataset_mixture, questions\)/);
   bad(['--judgments', put('odd.jsonl', [{ a: 1 }])], /no known form of judgments; its first row has a/);
   bad(['--judgments', put('odd2.jsonl', [{ preference: 'good', instruction: 'i', output_1: 'a', output_2: 'b' }])], /preference must be a number/);
 });
