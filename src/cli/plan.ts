@@ -4,7 +4,8 @@ import { InputError } from '../errors.js';
 import { parameterCount } from '../model/families/spec.js';
 import { paddedRows } from '../model/data/audit.js';
 import { loraMemory, loraOf } from '../model/lora_run.js';
-import { requireMemory, trainingMemory } from '../model/memory_advice.js';
+import { trainingMemory } from '../model/memory_advice.js';
+import { requireMemory } from '../model/memory_changes.js';
 import { openConfig } from '../model/models.js';
 import { bytesText } from '../model/reference.js';
 import { BUDGETS, planJson, planTable, planText, SETUPS } from '../model/plan_table.js';
@@ -39,7 +40,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const sizes = Array.from({ length: store.count }, (_, i) => ({ rows: source.rows(i), sequences: loss.needs.branches, id: source.id(i) }));
   const rows = sizes.reduce((n, s) => n + s.rows, 0);
   const scored = Array.from({ length: store.count }, (_, i) => source.tokens(i)).reduce((a, b) => a + b, 0);
-  const longest = Math.max(...sizes.map((s) => s.rows));
+  const longest = sizes.reduce((n, s) => Math.max(n, s.rows), 0);
   const padded = paddedRows(store, loss.needs.branches);
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, lora, Math.max(config.token_budget, longest), (p) => inputs.policy.formatOf(p));
@@ -56,6 +57,6 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (cache > 0) say(`reference cache on disk: about ${bytesText(cache)}`);
   if (io.json) io.out(JSON.stringify({ steps: plan.totalSteps, documents: store.count, rows, scored_rows: scored, padded_rows: padded, longest, memory: memory.parts, memory_bytes: memory.total, cache_bytes: cache }));
   store.close();
-  requireMemory(inputs.policy.spec, loss, config, memory, longest, lora, (p) => inputs.policy.formatOf(p));
+  requireMemory({ spec: inputs.policy.spec, loss, config, lora, longest, files: (p) => inputs.policy.formatOf(p) }, memory);
   return 0;
 }
