@@ -1,13 +1,12 @@
 #!/bin/sh
-# The first hour on a GPU: what it is, its ceilings, the kernels against them, a step and its profile, large buffers, the peers where their Python is.
+# The first hour on a GPU: what it is, its ceilings, the kernels against them, a step and its profile, large buffers.
 #
-#   sh bench/first-hour.sh OUT [python]        # from the project's root, after a build (no network, no npm needed)
+#   sh bench/first-hour.sh OUT        # from the project's root, after a build (no network, no npm needed)
 #
 # Figures go to OUT as NDJSON, tables and errors beside them as .txt. A part that fails is named and the rest goes on; exit code 1 then.
 # FAST=1 keeps every part to seconds: for a rehearsal on a software adapter.
 set -u
-out=${1:?"usage: sh bench/first-hour.sh OUT [python]"}
-python=${2:-}
+out=${1:?"usage: sh bench/first-hour.sh OUT"}
 mkdir -p "$out"
 failed=""
 part() { # part NAME command ...
@@ -31,6 +30,5 @@ else
   part scaling $bench scaling --hidden 896 --layers 8 --runs 3
 fi
 part buffers $bench buffers
-if [ -n "$python" ]; then part peers "$python" bench/peers/run.py --out "$out/peers" ${FAST:+--tiny}; fi
 if [ -n "$failed" ]; then echo "failed:$failed" >&2; exit 1; fi
 echo "all parts ran; figures in $out" >&2

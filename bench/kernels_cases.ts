@@ -1,4 +1,6 @@
+import { adafactor, adafactorScratch } from '../src/gpu/ops/adafactor.js';
 import { adamw } from '../src/gpu/ops/adamw.js';
+import { adamw8bit, blocks8bit, dynamicMaps, words8bit } from '../src/gpu/ops/adamw_8bit.js';
 import { attention, attentionBackward } from '../src/gpu/ops/attention.js';
 import { biasActivation } from '../src/gpu/ops/bias_activation.js';
 import { disentangledAttention, queryTiles } from '../src/gpu/ops/disentangled_attention.js';
@@ -9,8 +11,11 @@ import { headGrad, headStats } from '../src/gpu/ops/head_kernels.js';
 import { layerNorm } from '../src/gpu/ops/layer_norm.js';
 import { matmulNN, matmulNT, matmulTN } from '../src/gpu/ops/matmul.js';
 import { GAIN_ROWS, rmsNorm, rmsNormBackward } from '../src/gpu/ops/rms_norm.js';
+import { halfRows, packRows, unpackRows } from '../src/gpu/ops/pack_rows.js';
 import { rope, ropeTable } from '../src/gpu/ops/rope.js';
+import { sgd } from '../src/gpu/ops/sgd.js';
 import { swiglu, swigluBackward } from '../src/gpu/ops/swiglu.js';
+import { weightBytes, WEIGHT_FORMATS, type PackedFormat, type PackedTensor } from '../src/gpu/packed.js';
 import type { Program } from '../src/gpu/program.js';
 import { Tensor, type Extent } from '../src/gpu/tensor.js';
 import { pack } from '../src/model/batch/pack.js';
@@ -29,7 +34,11 @@ export interface KernelCase {
 }
 
 /** Makes a tensor that the runner fills with numbers near 1 (or with `data`) and frees after the case. */
-export type Make = (shape: Extent[], data?: Float32Array | Uint32Array) => Tensor;
+export interface Make {
+  (shape: Extent[], data?: Float32Array | Uint32Array): Tensor;
+  /** A frozen matrix [O, I] in this format. */
+  packed(shape: [number, number], format: PackedFormat): PackedTensor;
+}
 
 /** Matrix sizes [outputs, inner] and rows: the small test model's layers and head, then larger models'. */
 export const MATMULS: Array<[M: number, O: number, I: number]> = [
@@ -50,6 +59,16 @@ export function matmulCase(form: 'nt' | 'nn' | 'tn', M: number, O: number, I: nu
     },
   };
 }
+
+/** The products with a frozen matrix in fewer bits: x·Wᵀ and dy·W. */
+const packedCases = (M: number, O: number, I: number): KernelCase[] => WEIGHT_FORMATS.filter((f): f is PackedFormat => f !== 'f32').flatMap((format) => (['nt', 'nn'] as const).map((form): KernelCase => ({
+  kernel: `matmul.${form} ${format}`, shape: `M=${M} O=${O} I=${I}`, flops: 2 * M * O * I, bytes: 4 * (M * O + M * I) + weightBytes(format, O, I),
+  record(p, make) {
+    const [x, w, y] = [make([M, I]), make.packed([O, I], format), make([M, O])];
+    if (form === 'nt') matmulNT(p, { x, w, y });
+    else matmulNN(p, { x: y, w, y: x });
+  },
+})));
 
 /** The ops of a step at N rows, width D, ff width F, H heads and G key/value heads of width C, a tile of V columns. */
 export function stepCases(N: number, D: number, F: number, H: number, G: number, C: number, V: number): KernelCase[] {
@@ -170,11 +189,42 @@ function encoderCases(N: number, n: number, D: number, F: number, H: number, buc
   ];
 }
 
+const STEP_STATE = Float32Array.of(1, 1, 0, 1, 0.1, 0.001, ...new Array<number>(10).fill(0));
+const ADAM = { lr: 1e-4, beta1: 0.9, beta2: 0.999, oneMinusBeta1: 0.1, oneMinusBeta2: 0.001, epsilon: 1e-8, weightDecay: 0.01 };
+
+/** The other optimisers on a matrix [N, I], and rows packed for the backward pass. */
+function memoryCases(N: number, I: number): KernelCase[] {
+  const [E, shape] = [N * I, `[${N}, ${I}]`];
+  const { partial, slots } = adafactorScratch([N], I);
+  const words = (make: Make, n: number): Tensor => make([n], new Uint32Array(n));
+  return [
+    {
+      kernel: 'adamw_8bit', shape, flops: 40 * E, bytes: 16 * E,
+      record: (p, make) => adamw8bit(p, { value: make([N, I]), grad: make([N, I]), m: words(make, words8bit(E)), v: words(make, words8bit(E)), mMax: make([blocks8bit(E)]), vMax: make([blocks8bit(E)]), maps: make([512], dynamicMaps()), stepState: make([16], STEP_STATE) }, ADAM),
+    },
+    {
+      kernel: 'adafactor', shape, flops: 20 * E, bytes: 20 * E,
+      record: (p, make) => adafactor(p, [{ value: make([N, I]), grad: make([N, I]), row: make([N]) }], make([I]), { partial: make([partial]), slots: make([slots]), total: make([4]) }, make([16], STEP_STATE), { lr: 1e-4, weightDecay: 0.01 }),
+    },
+    { kernel: 'sgd', shape, flops: 6 * E, bytes: 20 * E, record: (p, make) => sgd(p, { value: make([N, I]), grad: make([N, I]), buf: make([N, I]), stepState: make([16], STEP_STATE) }, { lr: 1e-4, weightDecay: 0.01, momentum: 0.9 }) },
+    {
+      kernel: 'rows packed as f16 and back', shape, flops: 8 * E, bytes: 12 * E,
+      record: (p, make) => {
+        const [x, rows] = [make([N, I]), halfRows(p.gpu, 'packed', N, I, 'float16')];
+        packRows(p, x, rows);
+        unpackRows(p, rows, x);
+      },
+    },
+  ];
+}
+
 /** Everything `npm run bench -- kernels` measures. */
 export const kernelCases = (): KernelCase[] => [
   ...MATMULS.flatMap((shape) => (['nt', 'nn', 'tn'] as const).map((form) => matmulCase(form, ...shape))),
+  ...packedCases(2048, 896, 896),
   ...stepCases(2048, 64, 172, 8, 4, 8, 512),
   ...stepCases(1024, 896, 2432, 14, 2, 64, 2048).filter((c) => !/^(adamw|grad_norm)/.test(c.kernel)),
+  ...memoryCases(1024, 1024),
   ...encoderCases(1024, 256, 256, 1024, 4, 64),
 ];
 

@@ -2,7 +2,8 @@ import type { Gpu } from '../src/gpu/device.js';
 import { patiently } from '../src/gpu/patience.js';
 import { Profiler } from '../src/gpu/profile.js';
 import { Program } from '../src/gpu/program.js';
-import { Tensor } from '../src/gpu/tensor.js';
+import { PackedTensor, type PackedFormat } from '../src/gpu/packed.js';
+import { Tensor, type Extent } from '../src/gpu/tensor.js';
 import type { KernelCase } from './kernels_cases.js';
 
 /** Median of several runs, each long enough for the clock. */
@@ -40,13 +41,23 @@ export async function measure(runs: number, clock: Timing['clock'], once: (repea
 export async function timeCase(gpu: Gpu, c: KernelCase, runs: number, only = /./): Promise<Timing> {
   const tensors: Tensor[] = [];
   const program = new Program(gpu, c.kernel);
-  c.record(program, (shape, data) => {
+  const make = (shape: Extent[], data?: Float32Array | Uint32Array): Tensor => {
     const tensor = new Tensor(gpu, c.kernel, shape, data instanceof Uint32Array ? 'u32' : 'f32');
     // Small spread numbers: no denormals, no overflow however often an accumulating op runs.
     tensor.write(data ?? Float32Array.from({ length: tensor.elements }, (_, i) => ((i * 37) % 101) / 101 - 0.5));
     tensors.push(tensor);
     return tensor;
-  });
+  };
+  /** Every pattern of bits but f16's and bf16's large numbers. */
+  const packed = (shape: [number, number], format: PackedFormat): PackedTensor => {
+    const tensor = new PackedTensor(gpu, c.kernel, shape, format);
+    tensor.write(Uint32Array.from({ length: tensor.elements }, (_, i) => Math.imul(i, 2654435761) & 0xbfffbfff));
+    tensor.scales?.write(Float32Array.from({ length: tensor.scales.elements }, (_, i) => ((i * 37) % 101) / 101 - 0.5));
+    tensor.codes?.write(Uint32Array.from({ length: tensor.codes.elements }, (_, i) => Math.imul(i, 2654435761)));
+    tensors.push(tensor);
+    return tensor;
+  };
+  c.record(program, Object.assign(make, { packed }));
   await program.ready();
   const profiler = Profiler.supported(gpu) ? new Profiler(gpu) : undefined;
   const timing = await measure(runs, profiler ? 'timestamp' : 'wall', async (repeats) => {

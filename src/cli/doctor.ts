@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { EdpoError } from '../errors.js';
 import { openGpu, toggleList, type Gpu } from '../gpu/device.js';
+import { backEnd, matrixTile } from '../gpu/matrices.js';
 import { matmulNT } from '../gpu/ops/matmul.js';
 import { rmsNorm } from '../gpu/ops/rms_norm.js';
 import { headCriterion, headStats } from '../gpu/ops/head_kernels.js';
@@ -20,16 +21,18 @@ export async function run(o: { adapter: string; json?: boolean }, io: CliIo): Pr
     throw error;
   }
   const checks = await knownAnswers(gpu);
+  const tile = matrixTile(gpu);
   const toggles = toggleList(gpu.toggles);
   const report = {
     adapter: gpu.name, kind: gpu.kind, driver: gpu.info.description, vendor: gpu.info.vendor, architecture: gpu.info.architecture,
-    features: [...gpu.features], subgroup_sizes: [gpu.subgroupMin, gpu.subgroupMax], limits: gpu.limits, toggles_on: toggles.enable, toggles_off: toggles.disable, checks,
+    features: [...gpu.features], subgroup_sizes: [gpu.subgroupMin, gpu.subgroupMax], mixed_f16: typeof tile === 'string' ? `no: ${tile}` : backEnd(tile), limits: gpu.limits, toggles_on: toggles.enable, toggles_off: toggles.disable, checks,
   };
   if (o.json) io.out(JSON.stringify(report));
   else {
     io.out(`adapter    ${report.adapter} (${report.kind})`);
     io.out(`driver     ${report.driver}`);
     io.out(`features   ${report.features.join(', ') || 'none beyond the core'}; subgroups of ${report.subgroup_sizes.join(' to ')}`);
+    io.out(`matrices   ${report.mixed_f16}`);
     io.out(`limits     ${Object.entries(gpu.limits).map(([k, v]) => `${k} ${v}`).join(', ')}`);
     io.out(`toggles    on: ${toggles.enable.join(', ')}; off: ${toggles.disable.join(', ')}`);
     for (const c of checks) io.out(`${c.ok ? 'ok  ' : 'FAIL'}       ${c.name}: error ${c.error.toExponential(1)}, allowed ${c.allowed.toExponential(1)}`);

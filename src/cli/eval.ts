@@ -7,7 +7,7 @@ import { Engine, type ReferencePlan } from '../model/engine.js';
 import { writeAtomic, writeFailure } from '../model/files/atomic.js';
 import { lockFolder } from '../model/files/lock.js';
 import { ensureCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, lossFor, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
+import { documentsOf, groupSizeOf, hasEvalData, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf, sidesOf, useDtype } from '../model/session.js';
 import { evaluate } from '../model/train/evaluate.js';
 import { ledgerLine } from '../model/train/lines.js';
 import { noReferenceRows, type ReferenceSource } from '../model/train/types.js';
@@ -17,12 +17,11 @@ import { Progress } from './progress.js';
 /** `edpo eval`: a policy against a reference on preference pairs; pairs.ndjson and eval.json. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
-  const sides = lossOf(config).needs.branches;
   // A folder has a test split; a file is taken whole.
   const split = hasEvalData(config) ? 'eval' : 'train';
-  const store = await openSplit(config, inputs, split, sides, io);
+  const store = await openSplit(config, inputs, split, sidesOf(lossOf(config)), io);
   const loss = lossFor(config, store);
-  const source = documentsOf(store);
+  const source = documentsOf(store, loss, mismatchRoom(config, inputs.policy));
   requireBudget(source, config.token_budget);
   const off = config.ref_mode === 'adapter_off';
   if (off && !inputs.policy.adapter) throw new InputError(`ref_mode is adapter_off, and ${config.model_name_or_path!} is no LoRA adapter`, '--ref_model_name_or_path FOLDER');
@@ -32,7 +31,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const dir = config.output_dir!;
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
   try {
-    const gpu = await openDevice(config, io);
+    const gpu = useDtype(await openDevice(config, io), config);
     const policy = await loadFrozen(gpu, inputs.policy, 'policy', config, { io });
     const settings = settingsOf(config, true);
     let plan: ReferencePlan = { kind: 'none' };
@@ -50,7 +49,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     }
     const hidden = plan.kind === 'live' || (plan.kind === 'cache' && plan.head !== undefined);
     const capacity = { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) };
-    const engine = await new Engine({ gpu, policy, loss, settings, reference: plan, capacity, training: false, realign: config.realign }).ready();
+    const engine = await new Engine({ gpu, policy, loss, settings, reference: plan, capacity, groupSize: groupSizeOf(config), training: false, realign: config.realign }).ready();
     engine.setState(settings.beta);
     mkdirSync(dir, { recursive: true });
     const path = join(dir, 'pairs.ndjson');

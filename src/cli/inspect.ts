@@ -23,19 +23,21 @@ function piecesOf(tokenizer: Pick<Tokenizer, 'decode'>, ids: Uint32Array): Array
 /** `edpo inspect`: the first rows as the trainer sees them, token by token, then all rows: lengths, what stands out, what became of them. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
-  const store = await openSplit(config, inputs, 'train', 2, io);
+  const store = await openSplit(config, inputs, 'train', 'labelled', io, false, true);
   const { tokenizer } = inputs;
   for (let i = 0; i < Math.min(store.count, config.max_train_samples || SHOWN); i++) {
     const d = store.get(i);
     const show = (ids: Uint32Array): Array<[number, string]> => piecesOf(tokenizer, ids);
-    const sides = { prompt: show(d.prompt), chosen: show(d.responses[0]!), rejected: show(d.responses[1]!) };
+    const desirable = store.labels?.[i];
+    const sideName = (k: number): string => (store.lists ? `${k + 1}: score ${store.scores[i]![k]!}` : desirable === undefined ? ['chosen', 'rejected'][k]! : desirable ? 'desirable' : 'undesirable');
+    const sides = Object.fromEntries([['prompt', show(d.prompt)], ...d.responses.map((r, k) => [sideName(k), show(r)])]) as Record<string, Array<[number, string]>>;
     if (!io.json) {
       io.out(`row ${d.id}`);
       // One token between two bars; control characters as JSON writes them.
-      for (const [side, tokens] of Object.entries(sides)) io.out(`  ${side.padEnd(9)}${String(tokens.length).padStart(6)} tokens  |${tokens.map(([, text]) => JSON.stringify(text).slice(1, -1)).join('|')}|${side === 'prompt' ? '' : '  scored'}`);
+      for (const [side, tokens] of Object.entries(sides)) io.out(`  ${side.padEnd(store.lists ? 13 : desirable === undefined ? 9 : 12)}${String(tokens.length).padStart(6)} tokens  |${tokens.map(([, text]) => JSON.stringify(text).slice(1, -1)).join('|')}|${side === 'prompt' ? '' : '  scored'}`);
       continue;
     }
-    io.out(JSON.stringify({ id: d.id, ...sides, scored: 'chosen and rejected' }));
+    io.out(JSON.stringify({ id: d.id, ...sides, scored: store.lists ? 'every response' : desirable === undefined ? 'chosen and rejected' : 'completion' }));
   }
   const source = documentsOf(store);
   const audit = auditTokens(store, tokenizer, (i) => source.rows(i));

@@ -4,9 +4,11 @@ import { loadFrozen } from '../model/frozen.js';
 import { lockFolder } from '../model/files/lock.js';
 import { parseShard, tablePath } from '../model/cache/files.js';
 import { mergeShards, shardedSplits } from '../model/cache/merge.js';
+import { compositionProblem, lossNames } from '../model/losses/modifiers/compose.js';
+import type { LossDefinition } from '../model/losses/types.js';
 import type { Parameters } from '../model/parameters.js';
-import { announceCache, cacheBytes, cacheFolder, cacheHeader, fillCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, lossOf, openDevice, openInputs, openSplit, requireBudget } from '../model/session.js';
+import { announceCache, cacheBytes, cacheDocuments, cacheFolder, cacheHeader, fillCache } from '../model/reference.js';
+import { hasEvalData, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBudget, sidesOf, useDtype } from '../model/session.js';
 import type { CliIo } from './io.js';
 
 /** `edpo precompute-ref`: fills (or completes, or merges) the reference cache of every split there is data for. */
@@ -18,12 +20,11 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     for (const [split, of] of splits) io.say(`${split}: ${mergeShards(dir, split, of)} pairs of ${of} shards merged`);
     return 0;
   }
-  const loss = lossOf(config);
+  const loss = cacheLoss(config);
   if (loss.needs.reference === 'none') throw new InputError(`${loss.name} needs nothing of a reference`, '--loss_type sigmoid or epsilon_dpo');
   const inputs = await openInputs(config, io);
   const splits = ['train', ...(hasEvalData(config) ? ['eval'] : [])] as Array<'train' | 'eval'>;
-  const stores = new Map(await series(splits, async (split) => [split, await openSplit(config, inputs, split, 2, io)] as const));
-  for (const store of stores.values()) requireBudget(documentsOf(store), config.token_budget);
+  const stores = new Map(await series(splits, async (split) => [split, await openSplit(config, inputs, split, sidesOf(loss), io)] as const));
   const shard = parseShard(config.shard);
   // Shards of one folder may run at once: each has files of its own.
   const unlock = shard ? (): void => undefined : lockFolder(dir, (n) => io.say(`note: ${n}`));
@@ -33,13 +34,15 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     io.say(`${signal}: finishing the micro-batches under way`);
   });
   try {
-    const gpu = await openDevice(config, io);
+    const gpu = useDtype(await openDevice(config, io), config);
+    const room = mismatchRoom(config, inputs.policy);
     const headers = new Map([...stores].map(([split, store]) => [split, cacheHeader(config, inputs, store, split, loss, gpu)]));
+    for (const [split, store] of stores) requireBudget(cacheDocuments(store, headers.get(split)!, room), config.token_budget);
     announceCache(dir, [...stores].reduce((n, [split, store]) => n + cacheBytes(store, headers.get(split)!, shard), 0), io);
     let reference: Parameters | undefined;
     for (const [split, store] of stores) {
       reference ??= await loadFrozen(gpu, inputs.reference, 'reference', config, { io });
-      const whole = await fillCache(dir, headers.get(split)!, store, reference, { gpu, budget: config.token_budget, shard, io, stop: () => interrupted });
+      const whole = await fillCache(dir, headers.get(split)!, store, reference, { gpu, budget: config.token_budget, room, shard, io, stop: () => interrupted });
       if (!whole) throw new EdpoError(`interrupted; ${tablePath(dir, split, shard)} keeps what is done`, { exitCode: 130, hint: 'the same command goes on from there' });
       io.out(JSON.stringify({ split, file: tablePath(dir, split, shard), pairs: store.count }));
     }
@@ -49,6 +52,16 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     undo();
     unlock();
   }
+}
+
+/** Several losses are no mixture here: a cache for all of them holds what any needs. */
+function cacheLoss(config: RunConfig): LossDefinition {
+  const names = lossNames(config);
+  if (names.length === 1 || !compositionProblem(config)) return lossOf(config);
+  const each = names.map((loss_type) => lossOf({ ...config, loss_type, loss_weights: undefined }));
+  const strongest = (['hidden', 'logps', 'none'] as const).find((r) => each.some((l) => l.needs.reference === r))!;
+  const mismatched = each.find((l) => l.group?.of === 'mismatched')?.group;
+  return { ...each[0]!, name: names.join(', '), needs: { ...each[0]!.needs, reference: strongest, unpaired: each.every((l) => l.needs.unpaired === true) }, ...(mismatched ? { group: mismatched } : {}) };
 }
 
 async function series<T, U>(items: T[], f: (item: T) => Promise<U>): Promise<U[]> {

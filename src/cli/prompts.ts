@@ -42,7 +42,7 @@ export async function openPrompts(config: RunConfig, inputs: Inputs, io: CliIo):
 }
 
 async function pairs(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', io: CliIo): Promise<Prompts> {
-  const store = await openSplit(config, inputs, split, 2, io, true);
+  const store = await openSplit(config, inputs, split, 2, io, true, false);
   const prompts = Array.from({ length: store.count }, (_, i) => {
     const turns = turnsOf(store.texts[i]!);
     return { index: store.ids[i]!, prompt: promptText(store.texts[i]!), ...(turns ? { turns } : {}), ids: [...store.get(i).prompt] };

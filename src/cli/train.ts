@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { resolvedYaml } from '../config/load.js';
-import type { RunConfig } from '../config/keys.js';
+import { AUTO_BUDGET, type RunConfig } from '../config/keys.js';
 import { EdpoError, InputError } from '../errors.js';
+import { chooseBudget, dryRun } from '../model/auto_budget.js';
 import { Engine, type ReferencePlan } from '../model/engine.js';
 import type { TokenStore } from '../model/data/store.js';
 import { writeAtomic } from '../model/files/atomic.js';
@@ -14,9 +15,9 @@ import { describeMemory } from '../model/memory.js';
 import { trainingMemory } from '../model/memory_advice.js';
 import { requireMemory } from '../model/memory_changes.js';
 import { bytesText, ensureCache } from '../model/reference.js';
-import { documentsOf, hasEvalData, headName, lossFor, lossOf, openDevice, openInputs, openSplit, requireBudget, sequenceCapacity, settingsOf } from '../model/session.js';
+import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf, useDtype } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
-import { findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
+import { checkpointBudget, findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import type { Parameters } from '../model/parameters.js';
 import { optimisers } from '../model/optim/index.js';
 import { optimiserSettings } from '../model/optim/settings.js';
@@ -29,9 +30,9 @@ import { LiveReport } from '../report/live.js';
 import type { CliIo } from './io.js';
 
 /** `edpo train` and `edpo sft`. */
-export async function run(config: RunConfig, io: CliIo): Promise<number> {
+export async function run(asked: RunConfig, io: CliIo): Promise<number> {
+  let config = asked;
   const inputs = await openInputs(config, io);
-  const { branches } = lossOf(config).needs;
   const lora = loraOf(config, inputs, io);
   const dir = config.output_dir!;
   const resume = config.resume_from_checkpoint;
@@ -41,19 +42,26 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   }
   const wantsEval = config.eval_strategy !== 'no';
   if (wantsEval && !hasEvalData(config)) throw new InputError(`eval_strategy is ${config.eval_strategy}, but there are no evaluation data`, '--eval_data_files FILE, or a dataset_name that is a folder with a test split');
-  const train = await openSplit(config, inputs, 'train', branches, io);
-  const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', branches, io) : undefined;
+  const sides = sidesOf(lossOf(config));
+  const train = await openSplit(config, inputs, 'train', sides, io);
+  const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', sides, io) : undefined;
   const loss = lossFor(config, train, evalStore);
-  const source = documentsOf(train);
+  requireBothKinds(train, loss, config, io);
+  const room = mismatchRoom(config, inputs.policy);
+  const source = documentsOf(train, loss, room);
+  const evalSource = evalStore && documentsOf(evalStore, loss, room);
+  const plan = stepPlan(config, source.count);
+  const auto = config.token_budget === AUTO_BUDGET;
+  const opened = auto ? await openDevice(config, io) : undefined;
+  if (auto) config = { ...config, token_budget: from ? checkpointBudget(from) : chooseBudget(opened!, config, inputs, loss, loraMemory(config, inputs, lora), [source, ...(evalSource ? [evalSource] : [])], plan.batch, io) };
   requireBudget(source, config.token_budget);
-  if (evalStore) requireBudget(documentsOf(evalStore), config.token_budget);
+  if (evalSource) requireBudget(evalSource, config.token_budget);
 
-  const plan = stepPlan(config, train.count);
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora), config.token_budget, (p) => inputs.policy.formatOf(p));
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
   let longest = 0;
-  for (let i = 0; i < train.count; i++) longest = Math.max(longest, source.rows(i));
+  for (let i = 0; i < source.count; i++) longest = Math.max(longest, longestRows(source, i));
   requireMemory({ spec: inputs.policy.spec, loss, config, lora: loraMemory(config, inputs, lora), longest, files: (p) => inputs.policy.formatOf(p) }, memory);
 
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
@@ -67,8 +75,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   try {
     removePartials(dir);
     if (!from) for (const c of listCheckpoints(dir)) rmSync(c.path, { recursive: true });
-    writeAtomic(join(dir, 'config.yaml'), resolvedYaml(config));
-    const gpu = await openDevice(config, io);
+    writeAtomic(join(dir, 'config.yaml'), resolvedYaml(asked));
+    const gpu = useDtype(opened ?? (await openDevice(config, io)), config);
     const { policy, base } = await loadPolicy(gpu, inputs, lora, config, io);
     // A LoRA run's reference is its own frozen base: no second model.
     const shared = sharesBase(inputs, lora);
@@ -86,30 +94,34 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       const cache = await open(train, 'train');
       trainRows = cache.source;
       let exact = cache.exactTies;
+      let differ = cache.kernels;
       if (evalStore) {
         const other = await open(evalStore, 'eval');
         evalRows = other.source;
         exact &&= other.exactTies;
+        differ = [...new Set([...differ, ...other.kernels])];
       }
       if (!exact && loss.adaptiveBeta && config.criterion === 'exact') {
-        throw new InputError('this reference cache comes from another adapter or other kernels, so ties between policy and reference are not exact', '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
+        throw new InputError(`this reference cache comes from another adapter or other kernels (${differ.join(', ')}), so ties between policy and reference are not exact`, differ.includes('arithmetic') ? 'the dtype the cache was made with, or make it anew (another --ref_cache)' : '--criterion deadzone --criterion_deadzone 1e-4 (f32 kernels differ by about 1e-5 in Δ), or make the cache on this adapter');
       }
+      if (differ.includes('arithmetic')) io.warn('this reference cache was made in another dtype: policy and reference differ by rounding even where they are equal');
       const head = needs !== 'hidden' ? undefined : shared ? base : await loadFrozen(gpu, inputs.reference, 'reference head', config, { only: [headName(inputs.reference)] });
       reference = { kind: 'cache', ...(head ? { head } : {}), rounded: cache.rounded };
     }
     const settings = settingsOf(config);
     const engine = await new Engine({
-      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
-      capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) },
+      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing && (config.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : true), activations: config.activation_dtype, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
+      capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }, groupSize: groupSizeOf(config),
     }).ready();
 
-    const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps).ready() : undefined;
+    const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps, (p) => engine.operands?.pack(p, reference.parameters)).ready() : undefined;
     const identity = {
-      loss: loss.name, data: train.hash, documents: train.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
+      loss: loss.name, data: train.hash, documents: source.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
-      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings,
-      optimiser: [config.optim, optimiserSettings(config)],
+      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype,
+      optimiser: [config.optim, optimiserSettings(config)], activations: config.activation_dtype,
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
+      ...(loss.group ? { group: groupSizeOf(config) } : {}),
       ...(lora ? frozenName(config, inputs.policy.base) : {}),
       ...(train.weightsHash ? { weights: train.weightsHash } : {}),
       ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
@@ -123,13 +135,19 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
       restoreWeights(from, engine.optimiserState!, sync?.reference);
       io.say(`resuming after step ${state.step} of ${plan.totalSteps} from ${from}`);
     }
-    engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined);
+    if (auto) io.say(`dry step on the ${await dryRun(engine, source, trainRows, plan.batch)} longest documents`);
+    engine.setState(state.beta, state.stepState.length > 0 ? Float32Array.from(state.stepState) : undefined, state.methodState);
+    if (state.operands) engine.setOperands(state.operands);
+    if (from) await engine.operands?.repack();
     const ledger = new AppendLog(join(dir, 'pairs.ndjson'), state.offsets.ledger);
     const log = new AppendLog(join(dir, 'trainer_log.jsonl'), state.offsets.log);
     const report = config.report_html ? new LiveReport(dir, (text) => io.warn(text)) : undefined;
     const sinks = openSinks(config.report_to, dir, { step: state.step, resumed: from !== undefined }, report ? [report] : []);
     const save = async (s: TrainState): Promise<void> => {
       s.stepState = [...(await engine.readStepState())];
+      const method = await engine.readMethodState();
+      if (method) s.methodState = [...method];
+      if (engine.operands) s.operands = await engine.operands.state();
       ledger.sync();
       log.sync();
       sinks.sync();
@@ -139,7 +157,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     };
     trainer = new Trainer({
       config, io, engine, plan, sync, train: source, trainReference: trainRows, state, ledger, log, sinks, save,
-      evaluation: evalStore ? { source: documentsOf(evalStore), reference: evalRows } : undefined,
+      evaluation: evalSource ? { source: evalSource, reference: evalRows } : undefined,
       columns: { reference: needs !== 'none', hidden: needs === 'hidden' },
     });
     if (interrupted) trainer.interrupt();

@@ -1,9 +1,10 @@
+import { totalBatch } from './load.js';
 import { losses } from '../model/losses/index.js';
 import { composeLoss, compositionProblem, lossNames } from '../model/losses/modifiers/compose.js';
 import { wantsLive, type LossDefinition } from '../model/losses/types.js';
 import { isEnvironment } from './environment.js';
 import { defaultOf } from './expect.js';
-import { META, type Command, type KeyName, type RunConfig } from './keys.js';
+import { AUTO_BUDGET, META, type Command, type KeyName, type RunConfig } from './keys.js';
 import { mixesEvaluation } from './mixture.js';
 import type { Problem } from './problems.js';
 
@@ -37,6 +38,8 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (c.total_batch_size !== undefined && (given.has('per_device_train_batch_size') || given.has('gradient_accumulation_steps')) && product !== c.total_batch_size) {
     add(['total_batch_size', 'per_device_train_batch_size', 'gradient_accumulation_steps'], `is ${c.total_batch_size}, but per_device_train_batch_size × gradient_accumulation_steps is ${product}; give one of the two`);
   }
+  if (c.dtype === 'mixed_f16' && (c.load_in_4bit || c.load_in_8bit)) add(['dtype', 'load_in_4bit', 'load_in_8bit'], 'mixed_f16 keeps an f16 copy of every matrix, which load_in_4bit and load_in_8bit are there to save; give one of them');
+  if (c.dtype === 'mixed_f16' && (purpose === 'generate' || purpose === 'eval-winrate')) notes.push('dtype: mixed_f16 is for training and scoring; generation computes in float32');
   if (c.criterion === 'deadzone' && c.criterion_deadzone === 0) add(['criterion_deadzone', 'criterion'], 'criterion: deadzone needs criterion_deadzone > 0 (nats), got 0');
   if (c.criterion !== 'deadzone' && c.criterion_deadzone > 0) add(['criterion_deadzone', 'criterion'], `criterion_deadzone has a meaning only with criterion: deadzone, got criterion: ${c.criterion}`);
   if (c.beta_min > c.beta) add(['beta_min', 'beta'], `beta_min ${c.beta_min} is above beta ${c.beta}`);
@@ -50,7 +53,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   const composing = (['loss_type', 'loss_weights', 'rpo_alpha', 'f_divergence_type', 'f_alpha_divergence_coef', 'length_average', 'ld_alpha', 'use_weighting'] as const).some((k) => bad.has(k));
   const misfit = composing ? undefined : compositionProblem(c);
-  if (misfit && purpose !== 'sft') add([misfit.key as keyof RunConfig, 'loss_type'], misfit.what);
+  if (misfit && purpose !== 'sft' && !(purpose === 'precompute-ref' && lossNames(c).length > 1)) add([misfit.key as keyof RunConfig, 'loss_type'], misfit.what);
   const loss: LossDefinition | undefined = composing || misfit ? undefined : composeLoss(c);
   const chosen = lossNames(c).join(', ');
   if (given.has('f_alpha_divergence_coef') && c.f_divergence_type !== 'alpha_divergence' && c.f_alpha_divergence_coef !== defaultOf('f_alpha_divergence_coef')) add(['f_alpha_divergence_coef', 'f_divergence_type'], `belongs to f_divergence_type: alpha_divergence, got ${c.f_divergence_type}`);
@@ -62,6 +65,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     if (given.has('loss_type') && key !== 'label_smoothing') add([key], `belongs to loss_type ${owners}, got loss_type: ${chosen}`);
     else notes.push(`${key}: not used (belongs to loss_type ${owners}, the run has ${chosen})`);
   }
+  if (loss) group(c, loss, given, chosen, add, notes);
   if (lossNames(c).includes('exo_pair') && c.label_smoothing === 0) add(['label_smoothing', 'loss_type'], 'exo_pair needs label_smoothing > 0 (the paper: 0.001), got 0');
   if (c.loss_type === 'sft' && purpose === 'train') add(['loss_type'], 'sft is the command edpo sft');
   if (given.has('loss_type') && c.loss_type !== 'sft' && purpose === 'sft') notes.push(`loss_type: not used (edpo sft always trains with sft, got ${chosen})`);
@@ -91,6 +95,15 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (loss && wantsLive(loss.needs) && (purpose === 'precompute-ref' || (c.ref_mode === 'cache' && (purpose !== 'eval' || c.ref_cache !== undefined)) && purpose !== 'sft')) {
     add(['ref_mode', 'loss_type'], `loss_type ${chosen} weights tokens by the reference’s states in every layer, which no cache holds: it needs ref_mode: live (or adapter_off)${purpose === 'precompute-ref' ? ', and nothing to precompute' : ''}`);
   }
+  if (loss?.needs.reference === 'none' && purpose === 'train') {
+    // A file may be shared by methods; a flag asks for a reference in this very run.
+    for (const name of ['ref_model_name_or_path', 'ref_mode'] as const) {
+      const where = given.get(name)?.where;
+      if (where === undefined || c[name] === defaultOf(name)) continue;
+      if (where.startsWith('--')) add([name], `asks for a reference, and loss_type ${chosen} has none; leave it out, or take a method that has one (sigmoid)`);
+      else notes.push(`${name}: not used (loss_type ${chosen} has no reference)`);
+    }
+  }
   if (c.sync_ref_model) {
     if (loss?.needs.reference === 'none') add(['sync_ref_model', 'loss_type'], `moves the reference, and loss_type ${chosen} has none`);
     else if (c.ref_mode !== 'live') add(['sync_ref_model', 'ref_mode'], `moves the reference, so nothing of it can be cached: it needs ref_mode: live, got ${c.ref_mode}`);
@@ -105,6 +118,10 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (c.ref_mode !== 'cache' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push(`ref_cache: not used (ref_mode is ${c.ref_mode})`);
   dataSources(c, given, add, notes);
   optimiser(c, given, add, notes);
+  if (c.token_budget === AUTO_BUDGET && !trains && purpose !== 'config' && !(purpose === 'plan' && c.gpu_memory !== undefined)) add(['token_budget'], purpose === 'plan' ? 'auto needs gpu_memory here, where there is no GPU to ask' : `auto is for train and sft; give edpo ${purpose} a number of rows (--token_budget 2048)`);
+  if (c.token_budget === 1) add(['token_budget'], 'must be 2 at least, or auto');
+  if (!c.gradient_checkpointing && c.gradient_checkpointing_granularity !== 'layer') add(['gradient_checkpointing_granularity', 'gradient_checkpointing'], 'says what gradient_checkpointing makes again: set gradient_checkpointing: true');
+  if (c.gradient_checkpointing && c.gradient_checkpointing_granularity === 'layer' && c.activation_dtype !== 'float32') notes.push('activation_dtype: not used (gradient_checkpointing keeps the residual stream alone; gradient_checkpointing_granularity: mlp keeps more)');
   lora(c, given, purpose, add, notes);
   storage(c, given, purpose, add, notes);
   if (c.shard) {
@@ -116,6 +133,18 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   return { problems, notes };
 }
 
+/** Statistics over groups of documents: how many belong together. */
+function group(c: RunConfig, loss: LossDefinition, given: Places, chosen: string, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
+  const batch = totalBatch(c);
+  if (!loss.group) {
+    if (given.has('group_size')) notes.push(`group_size: not used (${chosen} has no statistics over a group)`);
+    return;
+  }
+  if (c.group_size !== undefined && c.group_size > batch) return add(['group_size', 'total_batch_size', 'per_device_train_batch_size'], `is ${c.group_size}, and an optimiser step has ${batch} documents; a group lies within a step`);
+  const members = c.group_size ?? batch;
+  if (members < loss.group.least) add([c.group_size !== undefined ? 'group_size' : 'total_batch_size', 'per_device_train_batch_size', 'loss_type'], `${chosen} has nothing to compare in a group of ${members}; it needs ${loss.group.least} at least (group_size, total_batch_size)`);
+}
+
 /** Keys that one optimiser reads and another does not. */
 function optimiser(c: RunConfig, given: Places, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
   if (c.optim !== 'sgd' && c.sgd_momentum > 0) add(['sgd_momentum', 'optim'], `belongs to optim: sgd, got optim: ${c.optim}`);
@@ -124,13 +153,15 @@ function optimiser(c: RunConfig, given: Places, add: (keys: Array<keyof RunConfi
   if (unused.length > 0) notes.push(`${unused.join(', ')}: not used (optim is ${c.optim})`);
 }
 
+/** Does the configuration choose how to train? A plan without data shows a model with adapters and without. */
+const trainsBy = (c: RunConfig, purpose: Purpose): boolean =>
+  purpose === 'train' || purpose === 'sft' || purpose === 'config' || (purpose === 'plan' && hasData(c));
+
 /** Keys that say something of adapters alone. */
 const LORA_KEYS = ['lora_r', 'lora_alpha', 'lora_target_modules', 'lora_dropout', 'use_rslora', 'lora_modules_to_save'] as const;
 
 function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
-  // A plan without data shows a model with adapters and without.
-  const table = purpose === 'plan' && !hasData(c);
-  const trains = purpose === 'train' || purpose === 'sft' || (purpose === 'plan' && !table) || purpose === 'config';
+  const trains = trainsBy(c, purpose);
   if (c.use_peft) {
     if (given.has('lora_dropout') && c.lora_dropout > 0 && c.disable_dropout && purpose !== 'sft') notes.push('lora_dropout: not used (disable_dropout is true, as TRL’s DPO trainer has it too; --disable_dropout false)');
     if (c.sync_ref_model) add(['sync_ref_model', 'use_peft'], 'moves the reference’s weights, which adapters leave frozen; give one of the two');
@@ -145,7 +176,7 @@ function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<k
 
 /** How frozen weights are kept: what is trained in full is not among them. */
 function storage(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
-  const trains = purpose === 'train' || purpose === 'sft' || purpose === 'plan' || purpose === 'config';
+  const trains = trainsBy(c, purpose);
   if (c.load_in_4bit && c.load_in_8bit) add(['load_in_8bit', 'load_in_4bit'], 'load_in_4bit and load_in_8bit are both true; keep one');
   for (const key of ['load_in_4bit', 'load_in_8bit'] as const) if (c[key] && trains && !c.use_peft) add([key, 'use_peft'], `needs use_peft: true (${key === 'load_in_4bit' ? 'QLoRA' : 'LoRA on an 8-bit base'}): quantised weights stay as they are, only adapters on them are trained`);
   if ((c.base_dtype === 'float16' || c.base_dtype === 'bfloat16') && trains && !c.use_peft) add(['base_dtype', 'use_peft'], `is how frozen weights are kept, and without use_peft: true all are trained in float32, got ${c.base_dtype}`);

@@ -24,8 +24,8 @@ const NO_PADDING = 'nothing is ever padded';
 /** Keys that other trainers need and edpo does not: accepted, not used, and why. */
 export const IGNORED: Record<string, string> = {
   attn_implementation: 'edpo has one attention', use_flash_attention_2: 'edpo has one attention', use_cache: 'training keeps no cache of keys and values', trust_remote_code: 'edpo never runs code from a checkpoint', use_fast_tokenizer: 'there is one tokenizer',
-  bf16: 'arithmetic is float32; weights are written in the base’s format', fp16: 'arithmetic is float32', tf32: 'arithmetic is float32', use_liger_kernel: 'edpo’s kernels never hold all logits anyway',
-  gradient_checkpointing_kwargs: 'edpo’s checkpointing has no options', per_device_eval_batch_size: 'evaluation packs by token_budget', eval_batch_size: 'evaluation packs by token_budget', precompute_ref_batch_size: 'precompute packs by token_budget',
+  bf16: 'arithmetic is dtype’s, float32 or mixed_f16 (WebGPU has no bfloat16); weights are written in the base’s format', fp16: 'arithmetic is dtype’s, float32 or mixed_f16', tf32: 'arithmetic is dtype’s, float32 or mixed_f16', use_liger_kernel: 'edpo’s kernels never hold all logits anyway',
+  gradient_checkpointing_kwargs: 'these are PyTorch’s; gradient_checkpointing_granularity is edpo’s', per_device_eval_batch_size: 'evaluation packs by token_budget', eval_batch_size: 'evaluation packs by token_budget', precompute_ref_batch_size: 'precompute packs by token_budget',
   precompute_ref_log_probs: 'ref_mode decides: cache precomputes (also for epsilon_dpo), live does not', padding_free: NO_PADDING, label_pad_token_id: NO_PADDING, padding_value: NO_PADDING, pad_token: NO_PADDING, pad_to_multiple_of: NO_PADDING, group_by_length: NO_PADDING,
   logging_first_step: 'the first step is always logged', logging_strategy: 'by logging_steps', logging_dir: 'logs are written into output_dir', log_level: 'progress goes to stderr', log_level_replica: ONE_GPU, disable_tqdm: '--quiet does that', wandb_entity: 'edpo uploads no logs', wandb_project: 'edpo uploads no logs', wandb_run_group: 'edpo uploads no logs', project: 'edpo uploads no logs', trackio_space_id: 'edpo uploads no logs',
   push_to_hub: NO_UPLOAD, hub_model_id: NO_UPLOAD, hub_strategy: NO_UPLOAD, hub_model_revision: NO_UPLOAD, hub_private_repo: NO_UPLOAD, hub_always_push: NO_UPLOAD, hub_token: 'HF_TOKEN is the token edpo uses, for downloads', push_to_hub_token: NO_UPLOAD, push_to_hub_model_id: NO_UPLOAD, push_to_hub_organization: NO_UPLOAD, overwrite_hub_revision: NO_UPLOAD, push_to_hub_revision: NO_UPLOAD,
@@ -79,7 +79,6 @@ export const VALUE_ALIASES: Record<string, Record<string, { as: string; why: str
 /** Values that other trainers know and edpo does not (yet): refused with the reason instead of a bare list of values. */
 export const REFUSED_VALUES: Record<string, Record<string, string>> = {
   bnb_4bit_quant_type: { fp4: 'is not available; nf4 keeps more of the weights in as many bits' },
-  dtype: { mixed_f16: 'is not available yet; float32' },
   truncation_mode: { keep_end: 'is refused: prompts always keep their end (max_prompt_length); say what happens to a row over max_length: drop, keep_start or error' },
   adapter: { lora: 'names no GPU: here adapter chooses the graphics adapter; LoRA is use_peft: true', qlora: 'names no GPU: here adapter chooses the graphics adapter; LoRA is use_peft: true, QLoRA with load_in_4bit: true' },
 };
@@ -92,7 +91,7 @@ interface Difference {
   /** For which values; all but null and false where absent. `given` has the keys the file sets. */
   when?: (value: unknown, given: ReadonlySet<string>) => boolean;
 }
-const FLOAT32: Difference = { why: 'all arithmetic is float32 here; save_dtype chooses the format of written weights' };
+const FLOAT32: Difference = { why: 'arithmetic is float32, or with dtype: mixed_f16 f16 products with f32 sums and f32 for all else; WebGPU has no bfloat16; save_dtype chooses the format of written weights' };
 
 /** Keys that are read or left out, and whose run is another one for it: said by `edpo config --explain FILE`. */
 const DIFFERENCES: Record<string, Difference> = {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { LOSS_NAMES } from '../model/losses/index.js';
+import { losses, LOSS_NAMES } from '../model/losses/index.js';
+import type { LossDefinition } from '../model/losses/types.js';
 import { DIVERGENCE_TYPES } from '../model/losses/modifiers/divergence.js';
 import { LINKS } from '../model/losses/rainbowpo.js';
 import { DATASET_FORMATS } from '../model/data/formats.js';
@@ -34,6 +35,9 @@ const PAIRS: Command[] = ['train', 'precompute-ref', 'eval', 'plan'];
 const DATA: Command[] = ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'inspect'];
 const SAMPLING: Command[] = ['generate', 'eval-winrate'];
 
+/** token_budget auto. */
+export const AUTO_BUDGET = 0;
+
 export const META: Record<string, KeyMeta> = {};
 function key<T extends z.ZodType>(name: string, group: Group, commands: Command[], type: T, about: string): T {
   META[name] = { about, group, commands };
@@ -48,7 +52,7 @@ const sinks = z.union([z.enum(SINKS), z.array(z.enum(SINKS))]).transform((v) => 
 const steps = z.number().min(0).refine((v) => v < 1 || Number.isInteger(v), 'expected a whole number of steps or a share in (0, 1)');
 
 /** Every key, flat, in TRL's names where TRL has one and with TRL's defaults for those (design 9). */
-export const shape = {
+const written = {
   model_name_or_path: key('model_name_or_path', 'model', [...COMMANDS], text.optional(), 'policy: a folder with config.json, *.safetensors, tokenizer.json, or a LoRA adapter’s; or a hub id, ORG/NAME or ORG/NAME@REVISION'),
   model_revision: key('model_revision', 'model', [...COMMANDS], text.optional(), 'branch, tag or commit of a model_name_or_path from the hub; main where absent'),
   adapter_name_or_path: key('adapter_name_or_path', 'model', [...COMMANDS], text.optional(), 'folder or hub id of a LoRA adapter on model_name_or_path; for one whose own adapter_config.json names its base, model_name_or_path alone does'),
@@ -69,7 +73,7 @@ export const shape = {
   load_in_8bit: key('load_in_8bit', 'model', FROZEN, z.boolean().default(false), 'the frozen matrices of the layers in 8 bits, a scale per row (as LLM.int8() stores them)'),
   bnb_4bit_quant_type: key('bnb_4bit_quant_type', 'model', FROZEN, z.enum(['nf4']).default('nf4'), 'load_in_4bit: the 4-bit values'),
   use_bnb_nested_quant: key('use_bnb_nested_quant', 'model', FROZEN, z.boolean().default(false), 'load_in_4bit: double quantisation, the blocks’ scales in 8 bits: 4.13 bits a weight instead of 4.5'),
-  dtype: key('dtype', 'model', MODEL, z.enum(['float32']).default('float32'), 'arithmetic of the run'),
+  dtype: key('dtype', 'model', MODEL, z.enum(['float32', 'mixed_f16']).default('float32'), 'arithmetic of the run; mixed_f16: products with weights take f16 operands and sum in f32 (tensor cores), all else stays f32 (docs/mixed-precision.md)'),
 
   dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, a folder with files named by split, or a hub id (ORG/NAME or ORG/NAME@REVISION)'),
   dataset_revision: key('dataset_revision', 'data', DATA, text.optional(), 'branch, tag or commit of a dataset_name from the hub; main where absent'),
@@ -106,6 +110,12 @@ export const shape = {
   slic_lambda: key('slic_lambda', 'method', PAIRS, z.number().min(0).default(0.1), 'slic_hf: weight λ of the likelihood of the chosen response'),
   rrhf_length_penalty: key('rrhf_length_penalty', 'method', PAIRS, z.number().min(0).default(1), 'rrhf: exponent η of the token count that a log-prob is divided by'),
   rrhf_lambda: key('rrhf_lambda', 'method', PAIRS, z.number().min(0).default(1), 'rrhf: weight λ of the likelihood of the chosen response'),
+  group_size: key('group_size', 'method', PAIRS, z.int().positive().optional(), 'aot, aot_unpaired, beta_dpo, kto, bco: documents whose statistics belong together, in the order of the step; an optimiser step’s where absent'),
+  desirable_weight: key('desirable_weight', 'method', PAIRS, z.number().positive().default(1), 'kto: weight λ_D of desirable responses'),
+  undesirable_weight: key('undesirable_weight', 'method', PAIRS, z.number().positive().default(1), 'kto: weight λ_U of undesirable responses'),
+  beta_dpo_alpha: key('beta_dpo_alpha', 'method', PAIRS, z.number().min(0).default(0.6), 'beta_dpo: how much β follows the margins of a group'),
+  beta_dpo_filter: key('beta_dpo_filter', 'method', PAIRS, z.number().min(0).lt(1).default(0.2), 'beta_dpo: share of the pairs of a group that the filter leaves out'),
+  beta_dpo_momentum: key('beta_dpo_momentum', 'method', PAIRS, z.number().min(0).lt(1).default(0.9), 'beta_dpo: momentum of the running mean and deviation of margins'),
   length_average: key('length_average', 'method', PAIRS, z.boolean().default(false), 'means over a response’s tokens in place of sums of log-ratios (sigmoid becomes sigmoid_norm; β is then of another size)'),
   ld_alpha: key('ld_alpha', 'method', PAIRS, z.number().min(0).max(1).optional(), 'LD-DPO: what a token after the length that both responses have counts; 1 or absent: as much as any'),
   use_weighting: key('use_weighting', 'method', PAIRS, z.boolean().default(false), 'WPO: each pair’s loss times the weight of its responses under the policy'),
@@ -155,6 +165,8 @@ export const shape = {
   gradient_accumulation_steps: key('gradient_accumulation_steps', 'optimiser', TRAINING, z.int().positive().default(1), 'see per_device_train_batch_size'),
   total_batch_size: key('total_batch_size', 'optimiser', TRAINING, z.int().positive().optional(), 'pairs of an optimiser step, instead of the product of the two'),
   gradient_checkpointing: key('gradient_checkpointing', 'optimiser', TRAINING, z.boolean().default(false), 'keep only each layer’s input and make the rest again in the backward pass'),
+  gradient_checkpointing_granularity: key('gradient_checkpointing_granularity', 'optimiser', TRAINING, z.enum(['layer', 'mlp']).default('layer'), 'gradient_checkpointing: make all of a layer again, or only its MLP, which holds most of it and takes less time'),
+  activation_dtype: key('activation_dtype', 'optimiser', TRAINING, z.enum(['float32', 'float16', 'bfloat16']).default('float32'), 'format of what is kept for the backward pass (operands of products, never the residual stream); the loss does not see it, gradients do: by up to 2e-3 and 1.6e-2 of their norm'),
 
   output_dir: key('output_dir', 'run', ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'merge'], text.optional(), 'folder of everything the command writes'),
   run_name: key('run_name', 'run', ['train', 'sft'], text.optional(), 'name in the model card and manifest'),
@@ -184,7 +196,7 @@ export const shape = {
   prompts_file: key('prompts_file', 'generation', ['generate'], text.optional(), 'data file whose rows give prompts'),
   outputs: key('outputs', 'generation', ['eval-winrate'], text.optional(), 'answers already made instead of sampling: AlpacaEval, Arena-Hard, MT-Bench, or NDJSON with prompt and output'),
   baseline: key('baseline', 'generation', ['eval-winrate'], text.default('chosen'), 'chosen: the data’s answers; or the folder of a model, or a file of answers'),
-  judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model; pairrm:FOLDER is PairRM; openai:MODEL asks an OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY)'),
+  judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model; pairrm:FOLDER is PairRM; openai:MODEL asks an OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY); none: answers, lengths and KL alone'),
   judge_protocol: key('judge_protocol', 'generation', ['eval-winrate'], z.enum(JUDGE_PROTOCOLS).optional(), 'judge openai: how it is asked and how its reply is read; by the format of outputs where absent, else alpaca-eval'),
   judge_template: key('judge_template', 'generation', ['eval-winrate'], text.optional(), 'judge openai: a file with your own prompt instead of the built-in one'),
   judge_dtype: key('judge_dtype', 'generation', ['eval-winrate'], z.enum(JUDGE_DTYPES).default('float32'), 'judge pairrm: how its matrices are kept on the GPU; float16 (as PairRM’s own code) takes half the memory; the arithmetic is float32'),
@@ -206,10 +218,16 @@ export const shape = {
   top_k: key('top_k', 'generation', SAMPLING, count.default(0), 'most likely tokens only; 0: all'),
   batch_size: key('batch_size', 'generation', SAMPLING, z.int().positive().default(16), 'answers made at a time; never changes them'),
 
-  token_budget: key('token_budget', 'device', MODEL, z.int().min(2).default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients'),
+  token_budget: key('token_budget', 'device', MODEL, count.default(2048), 'token rows of a micro-batch at most; never changes results beyond rounding of gradients; auto (0), in train and sft: the most that fits gpu_memory (a software adapter: free memory), tried on the longest documents first'),
   gpu_memory: key('gpu_memory', 'device', ['train', 'sft', 'plan'], z.number().positive().optional(), 'GB (1e9 bytes) the run may take on the GPU; a larger plan is refused before anything is allocated, with the cheapest changes'),
   adapter: key('adapter', 'device', MODEL, text.default('auto'), 'auto, software, swiftshader, or part of an adapter’s name'),
 } as const;
+
+/** Keys of the numbers that losses read and `known` has no entry for: adding a loss is adding its file. */
+export const lossKeys = (list: LossDefinition[], known: object): Record<string, z.ZodType> =>
+  Object.fromEntries(list.flatMap((l) => Object.entries(l.params).filter(([name]) => !(name in known)).map(([name, p]) => [name, key(name, 'method', PAIRS, z.number().default(p.default), `${l.name}: ${p.about}`)])));
+
+export const shape = { ...written, ...lossKeys(Object.values(losses), written) } as typeof written;
 
 export const schema = z.strictObject(shape);
 /** A validated configuration; frozen. */

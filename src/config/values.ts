@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { SINKS } from '../model/train/sinks/types.js';
 import { REFUSED_VALUES, TRACKERS, VALUE_ALIASES } from './foreign.js';
 import { defaultOf, takesList, takesNumber, takesNumbers } from './expect.js';
-import { shape, type KeyName } from './keys.js';
+import { AUTO_BUDGET, shape, type KeyName } from './keys.js';
 
 /** A value ready for the schema under the key it ends up in, with what was made of it; or why it is refused. */
 export interface Reading {
@@ -29,9 +29,10 @@ export function readValue(name: KeyName, given: unknown, label: string): Reading
     return fallback === undefined ? undefined : { name, value: fallback, notes: [`${label}: null is read as the default, ${JSON.stringify(fallback)}`] };
   }
   if (name === 'dtype' && typeof given === 'string' && STORAGE.includes(given)) {
-    return { name: 'save_dtype', value: given, notes: [`${label}: ${given} is taken as save_dtype (written weights); arithmetic is float32`] };
+    return { name: 'save_dtype', value: given, notes: [`${label}: ${given} is taken as save_dtype (written weights); arithmetic is float32 unless dtype says mixed_f16`] };
   }
   if (name === 'report_to') return readReportTo(given, label);
+  if (name === 'token_budget' && given === 'auto') return { name, value: AUTO_BUDGET, notes };
   let value = given;
   if (name === 'loss_type' && typeof value === 'string' && value.includes(',')) value = value.split(',').map((part) => part.trim());
   if (name === 'loss_type' && Array.isArray(value) && value.length === 1) value = value[0];

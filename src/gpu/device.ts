@@ -1,5 +1,6 @@
 import { create, globals } from 'webgpu';
 import { EdpoError } from '../errors.js';
+import type { MatrixTile } from './matrices.js';
 import { openGpus } from './open.js';
 import { unpackSwiftShader, useEmbeddedVulkan } from './swiftshader.js';
 
@@ -61,6 +62,8 @@ export class Gpu {
   private failure: EdpoError | undefined;
   private closing = false;
   lost = false;
+  /** Mixed precision: products with weights run in these f16 matrices (`dtype: mixed_f16`). */
+  mixed: MatrixTile | undefined;
   readonly pipelines = new Map<string, unknown>();
 
   constructor(

@@ -1,6 +1,6 @@
 import { EdpoError } from '../errors.js';
 import type { Gpu } from './device.js';
-import { padded, packedBytes, packWeight, type MatrixOperands, type MatrixWeight } from './ops/matmul_matrix.js';
+import { packedBytes, packWeight, type MatrixOperands, type MatrixWeight } from './ops/matmul_matrix.js';
 import type { MatrixTile } from './matrices.js';
 import type { Program } from './program.js';
 import { Tensor } from './tensor.js';
@@ -55,11 +55,6 @@ export class OperandStore implements MatrixOperands {
     return this.byBuffer.get(of.buffer);
   }
 
-  /** u32s of a row of the weight's copy: where AdamW writes. */
-  pitch(w: MatrixWeight): number {
-    return padded(w.inner, this.tile) / 2;
-  }
-
   scratch(bytes: number, busy: GPUBuffer[]): Tensor {
     const free = this.pool.filter((t) => t.bytes >= bytes && !busy.includes(t.buffer));
     const least = Math.min(...free.map((t) => t.bytes));
@@ -68,6 +63,11 @@ export class OperandStore implements MatrixOperands {
     const [tensor] = this.pool.splice(at, 1);
     this.pool.push(tensor!);
     return tensor!;
+  }
+
+  touch(packed: Tensor): void {
+    const at = this.pool.indexOf(packed);
+    if (at >= 0) this.pool.push(...this.pool.splice(at, 1));
   }
 
   /** Records making the copies of these weights from their f32 values. */

@@ -1,5 +1,7 @@
 import type { Gpu } from '../gpu/device.js';
+import { halfRows, packRows, unpackRows, type HalfFormat, type HalfRows } from '../gpu/ops/pack_rows.js';
 import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
+import type { Program } from '../gpu/program.js';
 import { capacityOf, Tensor, type Extent } from '../gpu/tensor.js';
 import type { BatchAxes } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
@@ -8,10 +10,20 @@ import type { HeadNormTensors, NormTensors, PostNormTensors } from './layer.js';
 import { rotaryRows, rotaryTables, rotaryWidth } from './rotary.js';
 
 /**
- * What the forward pass keeps: `train` everything the backward pass reads, per layer; `checkpoint` only each
- * layer's input, the rest made again; `forward` nothing beyond the layer at work (evaluation, reference).
+ * What the forward pass keeps: `train` everything the backward pass reads, per layer; `mlp` all but the MLP's own, which is made again from its input;
+ * `checkpoint` only each layer's input, the rest made again; `forward` nothing beyond the layer at work (evaluation, reference).
  */
-export type KeepMode = 'train' | 'checkpoint' | 'forward';
+export type KeepMode = 'train' | 'mlp' | 'checkpoint' | 'forward';
+
+/**
+ * How what is kept beside the residual stream and the norms' numbers lies between the passes: q, k, v, o, gate, up and what their norms read. The forward pass
+ * itself computes with f32, so only gradients see the rounding.
+ */
+export type KeepFormat = 'float32' | HalfFormat;
+
+/** Which halves of its layers a mode keeps. */
+export const keepsAttention = (keep: KeepMode): boolean => keep === 'train' || keep === 'mlp';
+export const keepsMlp = (keep: KeepMode): boolean => keep === 'train';
 
 /** Kept by one layer. q, o [N, H*C]; k, v [N, G*C]; lse [N, H]; xmid [N, D]; gate, up [N, F]. */
 export interface LayerActivations {
@@ -48,9 +60,11 @@ export class Activations {
   readonly rope: Tensor | undefined;
   private readonly residual: Tensor[];
   private readonly layers: LayerActivations[];
+  /** Per layer what is packed between the passes, and where it is unpacked to. */
+  private readonly packed: Array<Array<{ at: Tensor; rows: HalfRows }>> = [];
   private readonly all: Tensor[] = [];
 
-  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, readonly keep: KeepMode, label = 'policy', adapters?: Pick<Adapters, 'rank' | 'dropout'>) {
+  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, readonly keep: KeepMode, label = 'policy', adapters?: Pick<Adapters, 'rank' | 'dropout'>, format: KeepFormat = 'float32') {
     const { D, H, G, C, F, L } = spec;
     const { N, S } = axes;
     const names = spec.names.layers[0]!;
@@ -76,22 +90,51 @@ export class Activations {
       this.rope.write(rotaryTables(spec, N.capacity));
     }
     this.residual = Array.from({ length: keep === 'forward' ? 2 : L + 1 }, (_, l) => make(`x${l}`, N, D));
-    this.layers = Array.from({ length: keep === 'train' ? L : 1 }, (_, l) => ({
-      norm1: norm(`1.L${l}`, N, names.norm1Bias),
-      q: make(`L${l}.q`, N, H * C),
-      k: make(`L${l}.k`, N, G * C),
-      v: make(`L${l}.v`, N, G * C),
-      o: make(`L${l}.o`, N, H * C),
-      lse: make(`L${l}.lse`, N, H),
-      xmid: make(`L${l}.xmid`, N, D),
-      norm2: norm(`2.L${l}`, N, names.norm2Bias),
-      gate: names.gate ? make(`L${l}.gate`, N, F) : undefined,
-      up: make(`L${l}.up`, N, F),
-      qHead: names.qNorm ? { raw: make(`L${l}.q_raw`, N, H * C), rstd: make(`L${l}.rstd_q`, N.times(H)) } : undefined,
-      kHead: names.kNorm ? { raw: make(`L${l}.k_raw`, N, G * C), rstd: make(`L${l}.rstd_k`, N.times(G)) } : undefined,
-      post1: names.postNorm1 ? { out: make(`L${l}.attention_out`, N, D), rstd: make(`L${l}.rstd_post1`, N) } : undefined,
-      post2: names.postNorm2 ? { out: make(`L${l}.mlp_out`, N, D), rstd: make(`L${l}.rstd_post2`, N) } : undefined,
-    }));
+    const half = format === 'float32' ? undefined : format;
+    const shared = new Map<string, Tensor>();
+    const once = (name: string, shape: Extent[]): Tensor => shared.get(name) ?? shared.set(name, make(name, ...shape)).get(name)!;
+    this.layers = Array.from({ length: keepsAttention(keep) ? L : 1 }, (_, l) => {
+      const packed: Array<{ at: Tensor; rows: HalfRows }> = [];
+      this.packed.push(packed);
+      // `own` is the layer's where its half is kept; `wide` is what may be packed between the passes.
+      const part = (keeps: boolean) => ({
+        own: (name: string, ...shape: Extent[]): Tensor => (keeps ? make(`L${l}.${name}`, ...shape) : once(name, shape)),
+        wide: (name: string, I: number): Tensor => {
+          if (!keeps || !half) return keeps ? make(`L${l}.${name}`, N, I) : once(name, [N, I]);
+          const at = once(name, [N, I]);
+          const rows = halfRows(gpu, `${label}.L${l}.${name}`, N, I, half);
+          this.all.push(rows.y, ...(rows.back ? [rows.back] : []));
+          packed.push({ at, rows });
+          return at;
+        },
+      });
+      const [attention, mlp] = [part(keepsAttention(keep)), part(keepsMlp(keep))];
+      return {
+        norm1: { rstd: attention.own('rstd1', N), mean: names.norm1Bias ? attention.own('mean1', N) : undefined },
+        q: attention.wide('q', H * C),
+        k: attention.wide('k', G * C),
+        v: attention.wide('v', G * C),
+        o: attention.wide('o', H * C),
+        lse: attention.own('lse', N, H),
+        xmid: attention.own('xmid', N, D),
+        norm2: { rstd: mlp.own('rstd2', N), mean: names.norm2Bias ? mlp.own('mean2', N) : undefined },
+        gate: names.gate ? mlp.wide('gate', F) : undefined,
+        up: mlp.wide('up', F),
+        qHead: names.qNorm ? { raw: attention.wide('q_raw', H * C), rstd: attention.own('rstd_q', N.times(H)) } : undefined,
+        kHead: names.kNorm ? { raw: attention.wide('k_raw', G * C), rstd: attention.own('rstd_k', N.times(G)) } : undefined,
+        post1: names.postNorm1 ? { out: attention.wide('attention_out', D), rstd: attention.own('rstd_post1', N) } : undefined,
+        post2: names.postNorm2 ? { out: mlp.wide('mlp_out', D), rstd: mlp.own('rstd_post2', N) } : undefined,
+      };
+    });
+  }
+
+  /** After layer l's forward pass: packs what is kept packed. */
+  store(p: Program, l: number): void {
+    for (const { at, rows } of this.packed[l] ?? []) packRows(p, at, rows);
+  }
+  /** Before layer l's backward pass: unpacks it. */
+  restore(p: Program, l: number): void {
+    for (const { at, rows } of this.packed[l] ?? []) unpackRows(p, rows, at);
   }
 
   get checkpointed(): boolean {
@@ -102,7 +145,7 @@ export class Activations {
     return this.residual[this.keep === 'forward' ? l % 2 : l]!;
   }
   layer(l: number): LayerActivations {
-    return this.layers[this.keep === 'train' ? l : 0]!;
+    return this.layers[keepsAttention(this.keep) ? l : 0]!;
   }
   get bytes(): number {
     return this.all.reduce((n, t) => n + t.bytes, 0);

@@ -2,22 +2,25 @@ import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { betaUpdate } from '../gpu/ops/beta_update.js';
 import { documentListLoss } from '../gpu/ops/document_list_loss.js';
-import { documentLoss, PAIR_COLUMNS } from '../gpu/ops/document_loss.js';
+import { documentLoss, isCoupled, PAIR_COLUMNS } from '../gpu/ops/document_loss.js';
 import { gradNorm, PARTIAL_SLOTS, stepState } from '../gpu/ops/grad_norm.js';
-import { Head, type HeadMode } from '../gpu/ops/head.js';
+import { groupGather, groupStats, methodCommit, type GroupTensors } from '../gpu/ops/group_stats.js';
+import { Head, HEAD_TILE, type HeadMode } from '../gpu/ops/head.js';
 import { TERMS } from '../gpu/ops/head_kernels.js';
 import { seqSum } from '../gpu/ops/seq_sum.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
 import type { DispatchTime, Profiler } from '../gpu/profile.js';
 import { Program, scalar, type DispatchSizes, type StepValues } from '../gpu/program.js';
 import { debugRead, ReadbackRing } from '../gpu/readback.js';
-import { Tensor } from '../gpu/tensor.js';
-import { Activations, BackwardScratch, type KeepMode } from './activations.js';
+import { Dyn, Tensor } from '../gpu/tensor.js';
+import { Activations, BackwardScratch, type KeepFormat, type KeepMode } from './activations.js';
 import { pack, type BatchCapacity, type Document, type PackedBatch } from './batch/pack.js';
 import { batchAxes, BatchTensors, type BatchAxes } from './batch/tensors.js';
 import { rowKeys } from './batch/row_keys.js';
-import { hasTerms, wantsLive, type LossDefinition, type LossSettings } from './losses/types.js';
 import { tokenWeights } from './batch/token_weights.js';
+import { keyedUniform } from './data/order.js';
+import { hasTerms, wantsLive, type LossDefinition, type LossSettings } from './losses/types.js';
+import { Operands, type OperandState } from './operands.js';
 import { optimisers } from './optim/index.js';
 import { OptimiserState } from './optim/state.js';
 import type { Optimiser, OptimiserSettings } from './optim/types.js';
@@ -42,7 +45,12 @@ export interface EngineOptions {
   reference: ReferencePlan;
   capacity: BatchCapacity;
   training: boolean;
-  gradientCheckpointing?: boolean;
+  /** Most documents of a group, for losses with statistics over one; as many as a micro-batch's sequences where absent. */
+  groupSize?: number;
+  /** What of a layer is made again in the backward pass: nothing, all of it, or its MLP. */
+  gradientCheckpointing?: boolean | 'mlp';
+  /** How what is kept lies between the passes; f32 where absent. */
+  activations?: KeepFormat | undefined;
   /** AdamW in f32 where absent. */
   optimiser?: Optimiser | undefined;
   optimiserSettings?: OptimiserSettings | undefined;
@@ -66,6 +74,18 @@ export interface MicroResult {
   table: Float32Array;
 }
 
+/** A micro-batch's part of a group. */
+export interface GroupPart {
+  /** Documents of the group. */
+  members: number;
+  /** Place of each document of the micro-batch in it. */
+  places: number[];
+  /** A number in (0, 1) for each, from (seed, step, document). */
+  uniforms: number[];
+  /** The whole group is here (statistics, then losses), or its statistics are there already (`scorePart`). */
+  whole: boolean;
+}
+
 /** What an optimiser step gives back, read one step late. */
 export interface StepRecord {
   gradNorm: number;
@@ -73,6 +93,8 @@ export interface StepRecord {
   t: number;
   /** β after the step. */
   beta: number;
+  /** In mixed precision, after the step. */
+  lossScale?: number;
 }
 
 /** Numbers of one optimiser step. */
@@ -105,10 +127,19 @@ export class Engine {
   readonly betaState: Tensor;
   readonly stepCounts: Tensor;
   readonly stepState: Tensor;
+  readonly group: GroupTensors | undefined;
   readonly refLogps: Tensor | undefined;
   readonly refHidden: Tensor | undefined;
+  /** In mixed precision (`gpu.mixed`): the f16 side of every product with a weight. */
+  readonly operands: Operands | undefined;
+  /** Gradient scales have no history yet and are measured as they come. */
+  private measure = true;
   private readonly scratch: BackwardScratch | undefined;
   private readonly forwardProgram: Program;
+  /** A loss over groups: a micro-batch's sums to the group's table, statistics of the table. */
+  private readonly gatherProgram: Program | undefined;
+  private readonly statsProgram: Program | undefined;
+  private readonly lossProgram: Program;
   private readonly backwardProgram: Program | undefined;
   private readonly optimiserProgram: Program | undefined;
   /** What the optimiser keeps of what is trained. */
@@ -124,8 +155,8 @@ export class Engine {
     this.axes = batchAxes(capacity);
     const { S, Q, P } = this.axes;
     this.batch = new BatchTensors(gpu, this.axes, longFrom(spec, this.axes.N.capacity));
-    const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing ? 'checkpoint' : 'train';
-    this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters);
+    const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing === 'mlp' ? 'mlp' : options.gradientCheckpointing ? 'checkpoint' : 'train';
+    this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters, options.activations);
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
     const { needs } = loss;
     if (needs.list) this.lists = { docStart: new Tensor(gpu, 'doc_start', [P.capacity + 1], 'u32'), scores: new Tensor(gpu, 'scores', [Q]) };
@@ -138,6 +169,13 @@ export class Engine {
     this.stepCounts = new Tensor(gpu, 'step_counts', [4], 'u32');
     this.stepState = new Tensor(gpu, 'step_state', [16]);
     for (const t of [this.betaState, this.stepCounts, this.stepState, this.coef]) clearNow(t);
+
+    if (isCoupled(loss)) {
+      // A last group with too few members joins the one before it.
+      const G = new Dyn('G', (options.groupSize ?? P.capacity) + (loss.group?.least ?? 1) - 1);
+      this.group = { docInfo: new Tensor(gpu, 'doc_info', [P, 4]), table: new Tensor(gpu, 'group_table', [G, 8]), own: new Tensor(gpu, 'group_own', [G, 4]), state: new Tensor(gpu, 'method_state', [24]) };
+      this.setMethodState();
+    }
 
     const needsHidden = loss.needs.reference === 'hidden' || (reference.kind !== 'none' && settings.criterionColumns);
     const mode: HeadMode = reference.kind === 'none' ? 'none' : needsHidden && !(reference.kind === 'cache' && !reference.head) ? 'hidden' : 'logps';
@@ -160,39 +198,57 @@ export class Engine {
       ...(options.tile ? { tile: options.tile } : {}),
     });
 
+    if (gpu.mixed) {
+      const models = [policy, ...(reference.kind === 'live' || mode === 'hidden' ? [headParameters!] : [])];
+      const states = mode !== 'hidden' ? 0 : reference.kind === 'cache' && reference.rounded ? 2 : 1;
+      this.operands = new Operands(gpu, gpu.mixed, models, { rows: this.axes.N.capacity, headTile: options.tile ?? HEAD_TILE, states, training: options.training });
+    }
+    const store = this.operands?.store;
     const parts: TransformerParts = { spec, parameters: policy, batch: this.batch, acts: this.acts };
     this.forwardProgram = new Program(gpu, 'forward');
     const f = this.forwardProgram;
-    if (reference.kind === 'live') f.scope('reference', () => this.recordReference(f, reference.parameters));
-    forward(f, parts);
+    if (reference.kind === 'live') f.scope('reference', () => f.mixed(store, () => this.recordReference(f, reference.parameters)));
+    f.mixed(store, () => forward(f, parts));
     const headInputs = { hidden: this.acts.hidden, labels: this.batch.labels, tokenWeights: this.tokenWeights };
-    this.head.forward(f, {
+    f.mixed(store, () => this.head.forward(f, {
       ...headInputs,
       ...(this.refLogps ? { refLogps: this.refLogps } : {}),
       ...(this.refHidden ? { refHidden: this.refHidden } : {}),
-    });
+    }));
     seqSum(f, { stats: this.head.stats, seqStart: this.batch.seqStart, seqStats: this.seqStats });
     if (this.seqTerms) seqSum(f, { stats: this.head.terms!, seqStart: this.batch.seqStart, seqStats: this.seqTerms });
-    if (this.lists) documentListLoss(f, { seqStats: this.seqStats, seqStart: this.batch.seqStart, ...this.lists, coef: this.coef, pairs: this.pairs }, { loss, settings });
+    const { group } = this;
+    if (group && loss.group) {
+      this.gatherProgram = new Program(gpu, 'group table');
+      groupGather(this.gatherProgram, { seqStats: this.seqStats, group }, loss.needs.branches);
+      this.statsProgram = new Program(gpu, 'group statistics');
+      groupStats(this.statsProgram, { betaState: this.betaState, group }, { loss, group: loss.group, settings });
+    }
+    this.lossProgram = new Program(gpu, 'loss');
+    if (this.lists) documentListLoss(this.lossProgram, { seqStats: this.seqStats, seqStart: this.batch.seqStart, ...this.lists, coef: this.coef, pairs: this.pairs }, { loss, settings });
     else documentLoss(
-      f,
+      this.lossProgram,
       {
         seqStats: this.seqStats, seqTerms: this.seqTerms, seqStart: this.batch.seqStart, betaState: this.betaState,
-        coef: this.coef, pairs: this.pairs, stepCounts: this.stepCounts,
+        coef: this.coef, pairs: this.pairs, stepCounts: this.stepCounts, group,
       },
       { loss, settings, hidden: mode === 'hidden', vocab: spec.V },
     );
 
     if (options.training) {
       this.scratch = new BackwardScratch(gpu, spec, this.axes);
-      this.backwardProgram = new Program(gpu, 'backward');
-      this.head.backward(this.backwardProgram, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: this.scratch.dHidden, ...(this.refHidden ? { refHidden: this.refHidden } : {}) });
-      backward(this.backwardProgram, parts, this.scratch);
+      const scratch = this.scratch;
+      const b = new Program(gpu, 'backward');
+      this.backwardProgram = b;
+      b.mixed(store, () => {
+        this.head.backward(b, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: scratch.dHidden, ...(this.refHidden ? { refHidden: this.refHidden } : {}) });
+        backward(b, parts, scratch);
+      });
       this.optimiserState = new OptimiserState(gpu, policy.trained, options.optimiser ?? optimisers.adamw_torch, options.optimiserSettings ?? { momentum: 0 });
       this.optimiserProgram = this.recordOptimiser(new Program(gpu, 'optimiser'), this.optimiserState);
     }
     this.pairRing = new ReadbackRing(gpu, this.pairs.bytes, 4);
-    this.stateRing = new ReadbackRing(gpu, this.stepState.bytes + this.betaState.bytes, 3);
+    this.stateRing = new ReadbackRing(gpu, this.stepState.bytes + this.betaState.bytes + (this.operands?.lossScale?.bytes ?? 0), 3);
   }
 
   /** The reference's own forward on the same batch: its scored hidden states and its label log-probs. */
@@ -220,19 +276,42 @@ export class Engine {
     state.record(p, this.stepState);
     for (const piece of pieces) p.clear(piece.moments!.grad);
     betaUpdate(p, { betaState: this.betaState, stepCounts: this.stepCounts, stepState: this.stepState }, settings);
+    if (this.group && this.options.loss.group) methodCommit(p, { stepState: this.stepState, group: this.group });
+    this.operands?.recordStep(p, this.stepState, policy);
     return p;
   }
 
   async ready(): Promise<this> {
-    await Promise.all([this.forwardProgram.ready(), this.backwardProgram?.ready(), this.optimiserProgram?.ready()]);
+    await Promise.all([this.forwardProgram, this.gatherProgram, this.statsProgram, this.lossProgram, this.backwardProgram, this.optimiserProgram].map((p) => p?.ready()));
+    await this.operands?.prepare();
     this.options.gpu.check();
     return this;
   }
 
-  /** Sets β (start of a run, evaluation) and, on resume, what the optimiser counts. */
-  setState(beta: number, step?: Float32Array): void {
+  /** Puts the scales of mixed precision back (resume); `Operands.repack` makes the copies of the weights. */
+  setOperands(state: OperandState): void {
+    this.operands?.restore(state);
+    this.measure = false;
+  }
+
+  /** Sets β (start of a run, evaluation) and, on resume, what the optimiser counts and the method's state. */
+  setState(beta: number, step?: Float32Array, method?: ArrayLike<number>): void {
     this.betaState.write(Float32Array.of(beta, 0, 0, 0));
     if (step) this.stepState.write(step);
+    // Also where there is none given: a dry step has moved it.
+    this.setMethodState(method);
+  }
+
+  private setMethodState(from: ArrayLike<number> = Object.values(this.options.loss.group?.state ?? {})): void {
+    const state = new Float32Array(24);
+    for (const at of [0, 16]) state.set(from, at);
+    this.group?.state.write(state);
+  }
+
+  /** The method's state after the last step that was not skipped (checkpoints); undefined where it has none. */
+  async readMethodState(): Promise<Float32Array | undefined> {
+    const count = Object.keys(this.options.loss.group?.state ?? {}).length;
+    return count === 0 ? undefined : debugRead(this.group!.state, count, 16);
   }
 
   /** The optimiser's counters as they stand (checkpoints). */
@@ -244,9 +323,36 @@ export class Engine {
    * Submits one micro-batch; the returned function waits for its pair table.
    * @param invCount 1 / pairs (or tokens, as the loss normalises) of the whole optimiser step.
    * @param perToken its pairs / chosen tokens, for losses with a token mean in them.
+   * @param part of which group, for losses with statistics over one; where absent the micro-batch is the group.
    */
-  microBatch(documents: Document[], reference: ReferenceRows | undefined, invCount: number, train: boolean, perToken = 0): () => Promise<MicroResult> {
+  microBatch(documents: Document[], reference: ReferenceRows | undefined, invCount: number, train: boolean, perToken = 0, part = wholeGroup(documents)): () => Promise<MicroResult> {
     const { gpu, loss } = this.options;
+    const { encoder, batch, values } = this.begin(documents, reference, { invCount, perToken, train, part, first: loss.group?.of === 'mismatched' ? loss.needs.branches : 0 });
+    if (part.whole) for (const program of [this.gatherProgram, this.statsProgram]) program?.encode(encoder, values);
+    this.lossProgram.encode(encoder, values);
+    if (train) this.backwardProgram!.encode(encoder, values);
+    const read = this.pairRing.capture(encoder, [this.pairs]);
+    gpu.device.queue.submit([encoder.finish()]);
+    const data = read();
+    data.catch(() => undefined); // reported where it is awaited
+    return async () => ({ documents, batch, table: new Float32Array(await data).subarray(0, batch.values.P * PAIR_COLUMNS.length) });
+  }
+
+  /**
+   * The log-prob pass of a group wider than a micro-batch: forward only, the documents' sums to the group's table. With the `last` part the statistics
+   * are made; then each part's `microBatch`, whose forward gives the same bits.
+   */
+  scorePart(documents: Document[], reference: ReferenceRows | undefined, train: boolean, part: GroupPart, last: boolean): void {
+    const { encoder, values } = this.begin(documents, reference, { invCount: 0, perToken: 0, train, part, first: 0 });
+    this.gatherProgram!.encode(encoder, values);
+    if (last) this.statsProgram!.encode(encoder, values);
+    this.options.gpu.device.queue.submit([encoder.finish()]);
+  }
+
+  /** Uploads a micro-batch and encodes its forward pass. */
+  private begin(documents: Document[], reference: ReferenceRows | undefined, o: { invCount: number; perToken: number; train: boolean; part: GroupPart; first: number }): { encoder: GPUCommandEncoder; batch: PackedBatch; values: StepValues } {
+    const { gpu, loss } = this.options;
+    const { part, train } = o;
     const batch = pack(documents, loss.needs.scored === 'all');
     if (reference) {
       this.refLogps!.write(reference.logps);
@@ -257,17 +363,17 @@ export class Engine {
       this.lists.scores.write(Float32Array.from(documents.flatMap((d) => d.scores!)));
     }
     const weights = loss.needs.tokenWeights;
-    if (weights?.from === 'data' || weights?.from === 'length') this.tokenWeights!.write(tokenWeights(documents, weights));
-    const values: StepValues = { ...batch.values, invCount, perToken, training: train ? 1 : 0, ...this.dropoutValues(documents, train) };
+    if (weights?.from === 'data' || weights?.from === 'length') this.tokenWeights!.write(tokenWeights(documents, weights, loss.needs.scored === 'all'));
+    this.group?.docInfo.write(Float32Array.from(documents.flatMap((d, i) => [part.places[i]!, d.desirable === false ? 0 : 1, part.uniforms[i]!, 0])));
+    const values: StepValues = { ...batch.values, invCount: o.invCount, perToken: o.perToken, training: train ? 1 : 0, measureScales: this.measure ? 1 : 0, ...this.groupValues(batch, part, o.first), ...this.dropoutValues(documents, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
     this.batch.upload(encoder, batch);
     this.forwardProgram.encode(encoder, values);
-    if (train) this.backwardProgram!.encode(encoder, values);
-    const read = this.pairRing.capture(encoder, [this.pairs]);
-    gpu.device.queue.submit([encoder.finish()]);
-    const data = read();
-    data.catch(() => undefined); // reported where it is awaited
-    return async () => ({ documents, batch, table: new Float32Array(await data).subarray(0, batch.values.P * PAIR_COLUMNS.length) });
+    return { encoder, batch, values };
+  }
+
+  private groupValues({ values: { Q, P } }: PackedBatch, part: GroupPart, first: number): StepValues {
+    return { stride: Q / P, first, G: part.members };
   }
 
   /** Writes the rows' keys and gives the step's numbers; nothing falls in evaluation. */
@@ -280,9 +386,9 @@ export class Engine {
 
   /** What a training micro-batch of these documents dispatches, forward and backward; nothing runs (tests, benchmarks). */
   dispatches(documents: Document[]): DispatchSizes[] {
-    const { values } = pack(documents, this.options.loss.needs.scored === 'all');
-    const all: StepValues = { ...values, invCount: 1, perToken: 0, training: 1, dropout: 0, dropoutKey: 0 };
-    return [...this.forwardProgram.dispatches(all), ...(this.backwardProgram?.dispatches(all) ?? [])];
+    const batch = pack(documents, this.options.loss.needs.scored === 'all');
+    const all: StepValues = { ...batch.values, ...this.groupValues(batch, wholeGroup(documents), 0), invCount: 1, perToken: 0, training: 1, measureScales: 0, dropout: 0, dropoutKey: 0 };
+    return [this.forwardProgram, this.gatherProgram, this.statsProgram, this.lossProgram, this.backwardProgram].flatMap((p) => p?.dispatches(all) ?? []);
   }
 
   /** Submits clipping, the optimiser's update and that of β; the returned function waits for the record. */
@@ -290,13 +396,15 @@ export class Engine {
     const { gpu } = this.options;
     const encoder = gpu.device.createCommandEncoder({ label: 'optimiser step' });
     this.optimiserProgram!.encode(encoder, optimiserScalars(o, this.stepKey));
-    const read = this.stateRing.capture(encoder, [this.stepState, this.betaState]);
+    this.measure = false;
+    const { lossScale } = this.operands ?? {};
+    const read = this.stateRing.capture(encoder, [this.stepState, this.betaState, ...(lossScale ? [lossScale] : [])]);
     gpu.device.queue.submit([encoder.finish()]);
     const data = read();
     data.catch(() => undefined);
     return async () => {
       const s = new Float32Array(await data);
-      return { gradNorm: s[0]!, skipped: s[2] !== 0, t: s[3]!, beta: s[16]! };
+      return { gradNorm: s[0]!, skipped: s[2] !== 0, t: s[3]!, beta: s[16]!, ...(lossScale ? { lossScale: s[20]! } : {}) };
     };
   }
 
@@ -304,15 +412,23 @@ export class Engine {
   async profileStep(documents: Document[], invCount: number, o: OptimiserValues & { weightDecay: number }, profiler: Profiler): Promise<DispatchTime[]> {
     const { gpu, loss } = this.options;
     const batch = pack(documents, loss.needs.scored === 'all');
+    const part = wholeGroup(documents);
+    this.group?.docInfo.write(Float32Array.from(documents.flatMap((d, i) => [i, d.desirable === false ? 0 : 1, part.uniforms[i]!, 0])));
     const encoder = gpu.device.createCommandEncoder({ label: 'profiled step' });
     this.batch.upload(encoder, batch);
-    const values = { ...batch.values, invCount, perToken: 0, training: 1, ...this.dropoutValues(documents, true), ...optimiserScalars(o, this.stepKey) };
-    for (const program of [this.forwardProgram, this.backwardProgram!, this.optimiserProgram!]) program.encode(encoder, values, profiler);
+    const values = { ...batch.values, ...this.groupValues(batch, part, 0), invCount, perToken: 0, training: 1, measureScales: this.measure ? 1 : 0, ...this.dropoutValues(documents, true), ...optimiserScalars(o, this.stepKey) };
+    for (const program of [this.forwardProgram, this.gatherProgram, this.statsProgram, this.lossProgram, this.backwardProgram!, this.optimiserProgram!]) program?.encode(encoder, values, profiler);
     const read = profiler.finish(encoder);
     gpu.device.queue.submit([encoder.finish()]);
     return read();
   }
 }
+
+/** A micro-batch that is a group. */
+const wholeGroup = (documents: Document[]): GroupPart => ({ members: documents.length, places: documents.map((_, i) => i), uniforms: documents.map((d) => drawnUniform(d.id)), whole: true });
+
+/** A number in (0, 1), away from both ends in f32 too. */
+export const drawnUniform = (...keys: number[]): number => Math.min(Math.max(keyedUniform(0xd0c, ...keys), 1e-7), 1 - 1e-7);
 
 const optimiserScalars = (o: OptimiserValues & { weightDecay: number }, stepKey: number): StepValues => ({
   lr: o.lr, beta1: o.beta1, beta2: o.beta2, oneMinusBeta1: 1 - o.beta1, oneMinusBeta2: 1 - o.beta2,

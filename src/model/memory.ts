@@ -1,7 +1,11 @@
 import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
+import type { MatrixTile } from '../gpu/matrices.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
-import type { KeepMode } from './activations.js';
+import { packedBytes } from '../gpu/ops/matmul_matrix.js';
+import { halfWords } from '../gpu/ops/pack_rows.js';
+import { keepsAttention, keepsMlp, type KeepFormat, type KeepMode } from './activations.js';
 import { parameterCount, parameterSpecs, type ModelSpec } from './families/spec.js';
+import { layerMatrices, scratchSizes } from './operands.js';
 import { longFrom, rotaryRows, rotaryWidth } from './rotary.js';
 import { IN_F32, storageBytes, type Storage } from './storage.js';
 
@@ -15,6 +19,8 @@ export interface MemoryOptions {
   spec: ModelSpec;
   rows: number;
   keep: KeepMode;
+  /** Of what is kept between the passes; f32 where absent. */
+  format?: KeepFormat | undefined;
   /** none, its label log-probs, its head (cached states), or the whole of it. */
   reference: 'none' | 'logps' | 'head' | 'live';
   rounded: boolean;
@@ -29,10 +35,19 @@ export interface MemoryOptions {
   lora?: { rank: number; parameters: number; dropout?: boolean } | undefined;
   /** The reference's weights are the policy's frozen ones. */
   sharedReference?: boolean | undefined;
+  /** Mixed precision, and the tile its operands are padded to. */
+  mixed?: MatrixTile | undefined;
+}
+
+/** f16 copies of a model's matrices, or of its head alone. */
+function copies({ D, H, G, C, F, V, L, names }: ModelSpec, tile: MatrixTile, layers: boolean): number {
+  const size = (rows: number, inner: number): number => packedBytes(rows, inner, tile);
+  const layer = size(H * C, D) + 2 * size(G * C, D) + size(D, H * C) + (names.layers[0]!.gate ? 2 : 1) * size(F, D) + size(D, F);
+  return size(V, D) + (layers ? L * layer : 0);
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
-export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0, tile, optimiser, lora, sharedReference, storage }: MemoryOptions): MemoryPlan {
+export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, rounded, terms = 0, tile, optimiser, lora, sharedReference, storage, mixed }: MemoryOptions): MemoryPlan {
   const { D, H, G, C, F, V, L } = spec;
   const specs = parameterSpecs(spec);
   const P = parameterCount(spec);
@@ -42,10 +57,19 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0,
   const [headNorm, postNorm] = [names.qNorm !== undefined, names.postNorm1 !== undefined];
   // Each norm keeps rstd, a LayerNorm the mean too; an MLP has one or two projections.
   const [kept, wide] = [names.norm1Bias ? 2 : 1, names.gate ? 2 : 1];
-  const layer = N * (2 * kept + 2 * H * C + 2 * G * C + H + D + wide * F + (headNorm ? (H + G) * (C + 1) : 0) + (postNorm ? 2 * (D + 1) : 0));
+  // Per row and layer, by halves: numbers that stay f32, and widths of what may be packed.
+  const attention = { plain: kept + H + D + (headNorm ? H + G : 0) + (postNorm ? 1 : 0), wide: [H * C, G * C, G * C, H * C, ...(headNorm ? [H * C, G * C] : []), ...(postNorm ? [D] : [])] };
+  const mlp = { plain: kept + (postNorm ? 1 : 0), wide: [...new Array<number>(wide).fill(F), ...(postNorm ? [D] : [])] };
+  const half = (mode: KeepMode): { plain: number; wide: number[]; kept: boolean }[] => [{ ...attention, kept: keepsAttention(mode) }, { ...mlp, kept: keepsMlp(mode) }];
+  const sum = (list: number[]): number => list.reduce((a, b) => a + b, 0);
+  const layers = (mode: KeepMode): number => N * sum(half(mode).map((x) => {
+    const times = x.kept ? L : 1;
+    if (format === 'float32' || !x.kept) return times * (x.plain + sum(x.wide));
+    return times * (x.plain + sum(x.wide.map((I) => halfWords(I, format)))) + sum(x.wide);
+  }));
   const blocks = (rows: number): number => Math.ceil(rows / GAIN_ROWS);
   const partial = Math.max(blocks(N) * D, names.qBias ? blocks(N) * H * C : 0, names.upBias ? blocks(N) * F : 0, headNorm ? blocks(N * H) * C : 0);
-  const activations = (mode: KeepMode): number => N * (D + F + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + (mode === 'train' ? L : 1) * layer;
+  const activations = (mode: KeepMode): number => N * (D + F + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode);
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   const parts: Record<string, number> = {
@@ -59,7 +83,14 @@ export function memoryPlan({ spec, rows: N, keep, reference, rounded, terms = 0,
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
     ...(reference === 'head' && !sharedReference ? { 'reference head': storageBytes([{ name: spec.tied ? spec.names.embed : spec.names.head, shape: [V, D], table: true }], storage?.reference ?? IN_F32) } : {}),
     ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward') + N * (12 + width + 4)) * 4 } : {}),
+    ...(mixed ? { 'f16 operands': mixedBytes() } : {}),
   };
+  function mixedBytes(): number {
+    const models = copies(spec, mixed!, true) + (hidden && !sharedReference ? copies(spec, mixed!, reference === 'live') : 0) + (reference === 'live' && !hidden ? copies(spec, mixed!, true) : 0);
+    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!).reduce((n, s) => n + s.bytes * s.count, 0);
+    // Scales, maxima and peaks: a few words per matrix.
+    return models + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * layerMatrices(spec) + 1);
+  }
   return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
 }
 

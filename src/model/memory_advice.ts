@@ -1,4 +1,5 @@
 import type { RunConfig } from '../config/keys.js';
+import { tileFor } from '../gpu/matrices.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import { hasTerms, type LossDefinition } from './losses/types.js';
 import { memoryPlan, type MemoryPlan } from './memory.js';
@@ -7,7 +8,10 @@ import { optimiserSettings } from './optim/settings.js';
 import { optimiserBytes } from './optim/state.js';
 import { frozenStorage, IN_F32, type FrozenSource, type StorageKeys } from './storage.js';
 
-type Keys = Pick<RunConfig, 'token_budget' | 'gradient_checkpointing' | 'ref_mode' | 'ref_cache_dtype' | 'sync_ref_model' | 'optim' | 'sgd_momentum'> & StorageKeys;
+type Keys = Pick<RunConfig, 'dtype' | 'token_budget' | 'gradient_checkpointing' | 'gradient_checkpointing_granularity' | 'activation_dtype' | 'ref_mode' | 'ref_cache_dtype' | 'sync_ref_model' | 'optim' | 'sgd_momentum'> & StorageKeys;
+
+/** Before the adapter is known: operands padded as for matrices of 16 x 16 x 16, which pads at least as far as any other. */
+const USUAL_TILE = tileFor({ MM: 16, MN: 16, MK: 16, SG: 32 }, { workgroupInvocations: 1024, workgroupBytes: 32768 });
 
 /** Formats of the weights' files. */
 type Files = FrozenSource['formatOf'];
@@ -22,11 +26,12 @@ export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, l
   const needs = loss.needs.reference;
   const base = frozenStorage(c, { spec, formatOf: files });
   return memoryPlan({
-    spec, rows, keep: c.gradient_checkpointing ? 'checkpoint' : 'train',
+    spec, rows, keep: !c.gradient_checkpointing ? 'train' : c.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : 'checkpoint', format: c.activation_dtype,
     reference: needs === 'none' ? 'none' : c.ref_mode !== 'cache' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
     rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
     terms: hasTerms(loss.needs) ? 8 + (loss.needs.tokenWeights ? 2 : 0) + (loss.needs.sharpness ? 2 : 0) + (loss.needs.refEntropy ? 4 : 0) : 0,
     lora, sharedReference: lora?.shared, storage: { base, reference: c.sync_ref_model ? IN_F32 : base },
     optimiser: optimiserBytes(optimisers[c.optim], lora?.list ?? parameterSpecs(spec), spec, optimiserSettings(c)),
+    ...(c.dtype === 'mixed_f16' ? { mixed: USUAL_TILE } : {}),
   });
 }

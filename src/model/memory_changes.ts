@@ -45,7 +45,9 @@ function leversOf({ loss, config: c }: Planned): Lever[] {
   const adapters = c.use_peft || !c.sync_ref_model;
   return [
     ...(loss.needs.reference !== 'none' && c.ref_mode !== 'cache' && !c.sync_ref_model && !wantsLive(loss.needs) ? [{ flags: '--ref_mode cache', keys: { ref_mode: 'cache' as const }, price: 1, cost: 'disk for the reference’s states, and faster steps' }] : []),
-    ...(c.gradient_checkpointing ? [] : [{ flags: '--gradient_checkpointing true', keys: { gradient_checkpointing: true }, price: 3, cost: 'about a third more time' }]),
+    ...(c.gradient_checkpointing ? [] : [{ flags: '--gradient_checkpointing true --gradient_checkpointing_granularity mlp', keys: { gradient_checkpointing: true, gradient_checkpointing_granularity: 'mlp' as const }, price: 2, cost: 'two products a layer made again' }]),
+    ...(c.gradient_checkpointing && c.gradient_checkpointing_granularity === 'layer' ? [] : [{ flags: c.gradient_checkpointing ? '--gradient_checkpointing_granularity layer' : '--gradient_checkpointing true', keys: { gradient_checkpointing: true, gradient_checkpointing_granularity: 'layer' as const }, price: 3, cost: 'layers made again, about a third more time' }]),
+    ...(c.activation_dtype === 'float32' && !(c.gradient_checkpointing && c.gradient_checkpointing_granularity === 'layer') ? [{ flags: '--activation_dtype float16', keys: { activation_dtype: 'float16' as const }, price: 3.5, cost: 'what the backward pass reads is rounded' }] : []),
     ...(c.optim === 'adamw_torch' ? [{ flags: '--optim adamw_8bit', keys: { optim: 'adamw_8bit' as const }, price: 4, cost: 'moments in 8 bits' }] : []),
     ...(adapters && (c.base_dtype === 'auto' || c.base_dtype === 'float32') ? [{ flags: '--base_dtype bfloat16', keys: { base_dtype: 'bfloat16' as const }, price: 4.5, cost: 'frozen weights rounded', frozen: true }] : []),
     ...(adapters && !c.load_in_4bit && !c.load_in_8bit ? [{ flags: '--load_in_8bit true', keys: { load_in_8bit: true }, price: 5, cost: 'the frozen matrices in 8 bits, which changes them a little', frozen: true }] : []),
@@ -57,7 +59,10 @@ function leversOf({ loss, config: c }: Planned): Lever[] {
 /** Can these be made together? */
 function together(levers: Lever[], c: RunConfig): boolean {
   if (levers.some((l) => l.frozen) && !c.use_peft && !levers.some((l) => l.keys.use_peft)) return false;
-  return !(levers.some((l) => l.keys.load_in_8bit) && levers.some((l) => l.keys.load_in_4bit));
+  const sets = (key: keyof RunConfig, value?: unknown): number => levers.filter((l) => key in l.keys && (value === undefined || l.keys[key] === value)).length;
+  // Where whole layers are made again, nothing is kept that could have another format.
+  if (sets('gradient_checkpointing_granularity', 'layer') > 0 && sets('activation_dtype') > 0) return false;
+  return sets('gradient_checkpointing_granularity') < 2 && sets('load_in_8bit') < 2;
 }
 
 /** Is one selection of levers (a bit each) part of another? */

@@ -71,6 +71,10 @@ export class Parameters {
     return found;
   }
 
+  has(name: string): boolean {
+    return this.byName.has(name);
+  }
+
   /** The only piece of a parameter that is never split. */
   piece(name: string): Piece {
     return this.get(name).pieces[0]!;

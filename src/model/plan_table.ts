@@ -21,8 +21,10 @@ export interface Setup {
 export const SETUPS: Setup[] = [
   { name: 'full', keys: { use_peft: false } },
   { name: 'full, 8-bit AdamW', keys: { use_peft: false, optim: 'adamw_8bit' } },
-  { name: 'LoRA', keys: { use_peft: true } },
-  { name: 'QLoRA', keys: { use_peft: true, load_in_4bit: true, use_bnb_nested_quant: true } },
+  { name: 'LoRA', keys: { use_peft: true, base_dtype: 'float32' } },
+  { name: 'LoRA on a 16-bit base', keys: { use_peft: true, base_dtype: 'float16' } },
+  { name: 'LoRA on an 8-bit base', keys: { use_peft: true, load_in_8bit: true, base_dtype: 'float16' } },
+  { name: 'QLoRA', keys: { use_peft: true, load_in_4bit: true, use_bnb_nested_quant: true, base_dtype: 'float16' } },
 ];
 
 /** What one setup takes at one budget, and the smallest card that holds it. */

@@ -1,5 +1,5 @@
 import type { Gpu } from '../gpu/device.js';
-import { Head } from '../gpu/ops/head.js';
+import { Head, HEAD_TILE } from '../gpu/ops/head.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
 import { Program } from '../gpu/program.js';
 import { ReadbackRing } from '../gpu/readback.js';
@@ -8,6 +8,7 @@ import { Activations } from './activations.js';
 import { pack, type BatchCapacity, type Document, type PackedBatch } from './batch/pack.js';
 import { batchAxes, BatchTensors } from './batch/tensors.js';
 import { headTable } from './engine.js';
+import { Operands } from './operands.js';
 import type { Parameters } from './parameters.js';
 import { longFrom } from './rotary.js';
 import { forward } from './transformer.js';
@@ -25,6 +26,7 @@ export class Scorer {
   private readonly acts: Activations;
   private readonly head: Head;
   private readonly logps: Tensor;
+  private readonly operands: Operands | undefined;
   private readonly program: Program;
   private readonly ring: ReadbackRing;
 
@@ -36,14 +38,17 @@ export class Scorer {
     this.head = new Head({ gpu, S: axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((p) => p.value), rounded: false, bf16: false, softCap: spec.logitSoftCap });
     this.logps = new Tensor(gpu, 'logps', [axes.S]);
     this.program = new Program(gpu, 'score');
-    forward(this.program, { spec, parameters, batch: this.batch, acts: this.acts });
-    this.head.forward(this.program, { hidden: this.acts.hidden, labels: this.batch.labels });
+    if (gpu.mixed) this.operands = new Operands(gpu, gpu.mixed, [parameters], { rows: axes.N.capacity, headTile: HEAD_TILE, states: 0, training: false });
+    this.program.mixed(this.operands?.store, () => {
+      forward(this.program, { spec, parameters, batch: this.batch, acts: this.acts });
+      this.head.forward(this.program, { hidden: this.acts.hidden, labels: this.batch.labels });
+    });
     takeColumn(this.program, { x: this.head.stats, y: this.logps }, 0);
     this.ring = new ReadbackRing(gpu, this.logps.bytes + (withHidden ? this.acts.hidden.bytes : 0), 3);
   }
 
   async ready(): Promise<this> {
-    await this.program.ready();
+    await Promise.all([this.program.ready(), this.operands?.prepare()]);
     this.gpu.check();
     return this;
   }

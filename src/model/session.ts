@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { RunConfig } from '../config/keys.js';
+import { totalBatch } from '../config/load.js';
 import { InputError } from '../errors.js';
 import { openGpu, type Gpu } from '../gpu/device.js';
+import { matrixTile } from '../gpu/matrices.js';
 import type { CliIo } from '../cli/io.js';
+import type { Sides } from './data/formats.js';
 import { openSource } from './data/source.js';
 import { describeReport, TokenStore } from './data/store.js';
 import type { BaseName } from './files/adapter_folder.js';
@@ -39,12 +42,12 @@ export async function openInputs(config: RunConfig, io: CliIo): Promise<Inputs> 
 }
 
 /** Reads, checks and tokenises one split; says what became of the rows. */
-export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', sides: 1 | 2, io: CliIo, keepText = false): Promise<TokenStore> {
+export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', sides: Sides, io: CliIo, keepText = false, lists = sides === 2 && lossOf(config).list !== undefined): Promise<TokenStore> {
   const store = await TokenStore.build({
     ...(await openSource(config, split, io)), format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
     maxLength: config.max_length, maxPromptLength: config.max_prompt_length, truncation: config.truncation_mode, badRows: config.bad_rows,
     vocabSize: inputs.policy.spec.V, maxSamples: split === 'train' ? config.max_train_samples : config.max_eval_samples, keepText,
-    lists: sides === 2 && lossOf(config).list !== undefined,
+    lists,
     weighted: sides === 2 && lossOf(config).needs.tokenWeights?.from === 'data',
   });
   for (let i = 0; i < store.count; i++) requirePositions(inputs.policy.spec, store.promptLengths[i]! + Math.max(...store.responseLengths[i]!), `${split}: row ${store.ids[i]!} has`, `--max_length ${inputs.policy.spec.maxPositions}`);
@@ -52,28 +55,44 @@ export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train
   return store;
 }
 
+/** What a method wants of a row. */
+export const sidesOf = (loss: LossDefinition): Sides => (loss.needs.unpaired ? 'labelled' : loss.needs.branches);
+
+/** Tokens of a prompt with another row's response: as many as a row may have. */
+export const mismatchRoom = (config: RunConfig, folder: ModelFolder): number =>
+  Math.min(config.max_length || Infinity, folder.spec.positionLimit === undefined ? Infinity : folder.spec.maxPositions);
+
+/** Documents per group of a method with group statistics: `group_size`, or the optimiser step's. */
+export const groupSizeOf = (config: RunConfig): number => config.group_size ?? totalBatch(config);
+
+/** Says how many responses of each kind there are. @throws InputError where a method of labelled responses has one kind alone */
+export function requireBothKinds(store: TokenStore, loss: LossDefinition, config: RunConfig, io: CliIo): void {
+  if (!loss.needs.unpaired) return;
+  if (!store.labels) return io.say(`train: ${store.count} pairs are split into ${2 * store.count} single responses, the chosen ones desirable, the rejected ones not (${loss.name} is of single responses)`);
+  const good = store.labels.filter(Boolean).length;
+  const bad = store.count - good;
+  if (good === 0 || bad === 0) throw new InputError(`no row has label ${good === 0}: ${loss.name} learns from both kinds, and all ${store.count} rows are ${good > 0}`, 'add such rows');
+  io.say(`train: ${good} desirable and ${bad} undesirable responses`);
+  const balance = (config.desirable_weight * good) / (config.undesirable_weight * bad);
+  if (loss.name === 'kto' && !(balance >= 0.999 && balance <= 1.334)) {
+    io.say(`note: desirable_weight × desirable is ${balance.toPrecision(3)} of undesirable_weight × undesirable; the paper keeps it from 1 to 4/3: --undesirable_weight ${((config.desirable_weight * good) / bad).toPrecision(3)}, say`);
+  }
+}
+
 export { hasEvaluationKeys as hasEvalData } from '../config/contradictions.js';
 
-/** A token store as documents of the packer. */
-export const documentsOf = (store: TokenStore): DocumentSource => ({
-  count: store.count,
-  id: (i) => store.ids[i]!,
-  ...(store.lists ? { sequences: (i: number) => store.responseLengths[i]!.length } : {}),
-  rows: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, store.promptLengths[i]!),
-  tokens: (i) => store.responseLengths[i]!.reduce((a, b) => a + b, 0),
-  chosenTokens: (i) => store.responseLengths[i]![0]!,
-  document: (i) => {
-    const { id, prompt, responses, weights } = store.get(i);
-    return { id, prompt, branches: responses, ...(weights ? { weights } : {}), ...(store.lists ? { scores: store.scores[i]! } : {}) };
-  },
-});
+export { documentsOf } from './train/documents.js';
+
+/** Rows of a document, with its own response or with a mismatched one. */
+export const longestRows = (source: DocumentSource, i: number): number => Math.max(source.rows(i), source.mismatchedTokens ? source.rows(i) - source.tokens(i) + source.mismatchedTokens(i) : 0);
 
 /** The token budget must hold the longest document: checked before the GPU is touched. */
 export function requireBudget(source: DocumentSource, budget: number): void {
+  const rows = (i: number): number => longestRows(source, i);
   let most = 0;
-  for (let i = 1; i < source.count; i++) if (source.rows(i) > source.rows(most)) most = i;
-  if (source.count > 0 && source.rows(most) > budget) {
-    throw new InputError(`row ${source.id(most)} takes ${source.rows(most)} token rows (prompt and responses), token_budget is ${budget}`, `--token_budget ${source.rows(most)}, or a smaller --max_length`);
+  for (let i = 1; i < source.count; i++) if (rows(i) > rows(most)) most = i;
+  if (source.count > 0 && rows(most) > budget) {
+    throw new InputError(`row ${source.id(most)} takes ${rows(most)} token rows (prompt and responses), token_budget is ${budget}`, `--token_budget ${rows(most)}, or a smaller --max_length`);
   }
 }
 
@@ -81,6 +100,15 @@ export async function openDevice(config: RunConfig, io: CliIo): Promise<Gpu> {
   const gpu = await openGpu({ adapter: config.adapter });
   io.say(`adapter: ${gpu.name} (${gpu.kind})`);
   if (gpu.kind !== 'hardware') io.warn(`this is a software adapter on the processor: right, and slow${gpu.kind === 'embedded' ? ' (the embedded SwiftShader); edpo doctor says why no other answered' : ''}`);
+  return gpu;
+}
+
+/** Sets the arithmetic of a run. @throws InputError where the adapter cannot do `dtype: mixed_f16` */
+export function useDtype(gpu: Gpu, config: RunConfig): Gpu {
+  if (config.dtype !== 'mixed_f16') return gpu;
+  const tile = matrixTile(gpu);
+  if (typeof tile === 'string') throw new InputError(`dtype is mixed_f16, and this adapter (${gpu.name}) does not multiply f16 matrices: ${tile}`, '--dtype float32, or another --adapter');
+  gpu.mixed = tile;
   return gpu;
 }
 

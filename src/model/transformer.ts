@@ -39,6 +39,7 @@ export function forward(p: Program, parts: TransformerParts): void {
       attentionHalf(p, parts, l);
       mlpHalf(p, parts, l, acts.x(l + 1));
       parts.afterLayer?.(p, l, { x: acts.x(l), xmid: acts.layer(l).xmid, out: acts.x(l + 1) });
+      acts.store(p, l);
     });
   }
   gatherRows(p, { x: acts.x(spec.L), src: batch.src, y: acts.gathered });
@@ -85,10 +86,9 @@ export function backward(p: Program, parts: TransformerParts, scratch: BackwardS
   gatherRowsBackward(p, { dy: dGathered, offsets: batch.gatherOffsets, list: batch.gatherList, dx });
   for (let l = spec.L - 1; l >= 0; l--) {
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
-      if (acts.checkpointed) {
-        attentionHalf(p, parts, l);
-        mlpHalf(p, parts, l);
-      }
+      acts.restore(p, l);
+      if (acts.checkpointed) attentionHalf(p, parts, l);
+      if (acts.checkpointed || acts.keep === 'mlp') mlpHalf(p, parts, l);
       if (scratch.dBlock) p.copy(dx, scratch.dBlock);
       mlpBackward(p, parts, scratch, l);
       attentionBackwardHalf(p, parts, scratch, l);

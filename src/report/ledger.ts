@@ -92,7 +92,7 @@ export async function summariseLedger(path: string, o: { fromStep: number; liste
     if (read.step < o.fromStep) continue;
     summary.windowPairs++;
     lengths.add('prompt', read.tokens_prompt);
-    lengths.add('chosen', read.tokens_chosen);
+    if (read.tokens_chosen !== null) lengths.add('chosen', read.tokens_chosen);
     if (read.tokens_rejected !== null) lengths.add('rejected', read.tokens_rejected);
     const reward = read.reward_chosen !== null && read.reward_rejected !== null && read.reward_chosen !== undefined && read.reward_rejected !== undefined;
     const margin = reward ? read.reward_chosen! - read.reward_rejected! : (read.margin ?? read.logratio);

@@ -22,7 +22,7 @@ export async function pairsHtml(run: ReportRun, notes: string[], named: boolean)
 }
 
 function pair(p: NamedPair, text: PairText | undefined): string {
-  const tokens = `${figure(p.tokens_prompt)} + ${figure(p.tokens_chosen)}${p.tokens_rejected === null ? '' : ` / ${figure(p.tokens_rejected)}`} tokens`;
+  const tokens = `${figure(p.tokens_prompt)} + ${figure(p.tokens_chosen!)}${p.tokens_rejected === null ? '' : ` / ${figure(p.tokens_rejected)}`} tokens`;
   const part = (name: string, value: string, kind = ''): string => `<div class="${kind}"><p class="side">${name}</p><div class="text" tabindex="0" role="group" aria-label="${name} of pair ${p.id}">${escape(value)}</div></div>`;
   const sides = text ? `${part('Prompt', text.prompt)}<div class="sides">${part('Chosen', text.chosen, 'chosen')}${part('Rejected', text.rejected, 'rejected')}</div>` : '';
   return `<div class="pair"><p><strong>Pair ${p.id}</strong> · margin ${figure(p.margin)}${stepWord(p)} · loss ${figure(p.loss)} · step ${figure(p.step)} · ${tokens}</p>${sides}</div>`;

@@ -36,6 +36,7 @@ export async function pairTexts(config: Record<string, unknown>, split: 'train' 
       const format = given ?? formats.get(set) ?? detectFormat(row.value);
       formats.set(set, format);
       if (format === 'tokenized') return 'the data are token ids';
+      if (format === 'list') return 'the data are lists of responses';
       if (ids.has(id)) {
         const example = readExample(row, format, 2, undefined);
         if (!('refused' in example) && example.kind !== 'ids') texts.set(id, { prompt: asText(example.prompt), chosen: asText(example.chosen), rejected: asText(example.rejected!) });

@@ -101,8 +101,8 @@ t.test('a plan from config.json alone: ways to train by token budgets, bytes per
   t.notMatch(text.err, /not used|^adapter: /m);
   t.match(text.out, /^model: gemma2, 2614\.3 M parameters; loss epsilon_dpo, reference: cache\n/);
   t.match(text.out, /\nfull: --use_peft false.*\n  rows +1024 +2048 +3000 +4096 +8192 +16384\n  weights +10\.46 /);
-  t.match(text.out, /\nLoRA: --use_peft true --lora_r 8 --lora_target_modules q_proj,v_proj\n/);
-  t.match(text.out, /\n  reference head +2\.36 [^]*\n  fits a card of +48 GB /);
+  t.match(text.out, /\nLoRA: --use_peft true --base_dtype float32 --lora_r 8 --lora_target_modules q_proj,v_proj\n/);
+  t.match(text.out, /\n  reference head +1\.18 [^]*\n  fits a card of +48 GB /);
   type Plan = { setup: string; token_budget: number; gradient_checkpointing: boolean; memory: Record<string, number>; memory_bytes: number; card_gb: number | null };
   const json = edpo(['plan', '--model_name_or_path', join(alone, 'config.json'), '--json', '--gpu_memory', '46']);
   t.equal(json.code, 0, json.err);

@@ -50,8 +50,8 @@ t.test('soft updates: the share α of the policy; a resume ends with the same by
 
 t.test('what a moving reference rules out is said', async (t) => {
   for (const [more, message] of [
-    [['--ref_mode', 'cache'], /sync_ref_model moves the reference, so nothing of it can be cached: it needs ref_mode: live, got cache/],
-    [['--loss_type', 'simpo'], /sync_ref_model moves the reference, and loss_type simpo has none/],
+    [['--ref_mode', 'cache'], /sync_ref_model +moves the reference, so nothing of it can be cached: it needs ref_mode: live, got cache/],
+    [['--loss_type', 'simpo'], /sync_ref_model +moves the reference, and loss_type simpo has none/],
     [['--ref_model_mixup_alpha', '0'], /ref_model_mixup_alpha/],
   ] as const) {
     const r = edpo(args(join(dir, 'never'), ...more));

@@ -76,6 +76,14 @@ t.test('shares of all steps are allowed where steps are', async (t) => {
 t.test('contradictions', async (t) => {
   const cases: Array<[string, RegExp]> = [
     ['total_batch_size: 100\nper_device_train_batch_size: 16\n', /^total_batch_size is 100, but per_device_train_batch_size × gradient_accumulation_steps is 16; give one of the two line 1$/],
+    ['loss_type: beta_dpo\ntotal_batch_size: 1\n', /^total_batch_size beta_dpo has nothing to compare in a group of 1; it needs 2 at least \(group_size, total_batch_size\) line 2$/],
+    ['loss_type: aot\ngroup_size: 1\n', /^group_size aot has nothing to compare in a group of 1/],
+    ['loss_type: aot\ngroup_size: 9\n', /^group_size is 9, and an optimiser step has 8 documents; a group lies within a step line 2$/],
+    ['loss_type: [kto, sigmoid]\n', /^loss_type kto is of single responses, so it cannot be part of a mixture/],
+    ['loss_type: [aot, sigmoid]\n', /^loss_type aot has statistics over a group, so it cannot/],
+    ['loss_type: orpo\nrpo_alpha: 1\n', /^rpo_alpha orpo has an NLL term of its own line 2$/],
+    ['loss_type: kto\nrpo_alpha: 1\n', /^rpo_alpha is the weight of the chosen response’s likelihood, and kto has single responses/],
+    ['loss_type: sigmoid\ndesirable_weight: 2\n', /^desirable_weight belongs to loss_type kto, got loss_type: sigmoid line 2$/],
     ['loss_type: epsilon_dpo\ncriterion: deadzone\n', /^criterion criterion: deadzone needs criterion_deadzone > 0 \(nats\), got 0 line 2$/],
     ['loss_type: epsilon_dpo\ncriterion_deadzone: 0.001\n', /only with criterion: deadzone, got criterion: exact line 2$/],
     ['epsilon: 0.02\n', /^epsilon belongs to loss_type: epsilon_dpo; loss_type was not given and is sigmoid by default line 1$/],
@@ -137,7 +145,8 @@ t.test('dtype of a TRL file is the storage of weights', async (t) => {
   t.equal(load('dtype: bfloat16\n', { dtype: 'float16' }).config.save_dtype, 'float16', 'as a flag too');
   t.equal(load('dtype: auto\n').config.save_dtype, 'auto');
   t.same(problemsOf('torch_dtype: bfloat16\nsave_dtype: float32\n'), ['save_dtype given twice, line 1 and here; keep one line 2']);
-  t.same(problemsOf('dtype: mixed_f16\n'), ['dtype mixed_f16 is not available yet; float32 line 1']);
+  t.equal(load('dtype: mixed_f16\nsave_dtype: bfloat16\n').config.dtype, 'mixed_f16');
+  t.match(problemsOf('dtype: float8\n')[0], /dtype.*float32.*mixed_f16/);
 });
 
 t.test('nothing changes silently', async (t) => {
@@ -150,6 +159,19 @@ t.test('nothing changes silently', async (t) => {
   t.match(load('warmup_steps: 10\nwarmup_ratio: 0.1\n').notes, ['warmup_ratio: not used (warmup_steps 10 wins, as in transformers)']);
   t.match(load('overwrite_output_dir: true\n', { resume_from_checkpoint: 'last' }).notes, ['overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)']);
   t.same(problemsOf('lr: 1.0e-6\nlearning_rate: 1.0e-6\n'), ['learning_rate given twice, line 1 and here; keep one line 2']);
+});
+
+t.test('methods without a reference, token weights and modifiers', async (t) => {
+  const train = 'model_name_or_path: m\ndataset_name: d.jsonl\noutput_dir: o\n';
+  t.match(problemsOf(`${train}loss_type: simpo\n`, { ref_model_name_or_path: 'r' }, 'train'), [/^ref_model_name_or_path asks for a reference, and loss_type simpo has none/]);
+  t.match(problemsOf(`${train}loss_type: simpo\n`, { ref_mode: 'live' }, 'train'), [/^ref_mode asks for a reference/]);
+  t.same(problemsOf(`${train}loss_type: simpo\nref_model_name_or_path: r\n`, {}, 'train'), [], 'in a file that methods share it is a note');
+  t.match(problemsOf(`${train}loss_type: sparsepo\n`, {}, 'train'), [/which no cache holds: it needs ref_mode: live/]);
+  t.same(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\n`, {}, 'train'), []);
+  t.match(problemsOf('loss_type: mi_dpo\nrainbow_eta: 0.2\n'), [/^rainbow_eta belongs to loss_type rainbowpo, got loss_type: mi_dpo/]);
+  t.match(problemsOf('loss_type: simpo\nmi_average: true\n'), [/^mi_average belongs to loss_type mi_dpo, got loss_type: simpo/]);
+  t.match(problemsOf('loss_type: [sdpo, sigmoid]\n'), [/sdpo gives tokens weights of its own/]);
+  t.match(problemsOf('loss_type: epsilon_dpo\nld_alpha: 0.5\n'), [/^ld_alpha is defined for/]);
 });
 
 t.test('packed bases: TRL’s keys and their other names; what contradicts them', async (t) => {

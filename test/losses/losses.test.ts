@@ -7,21 +7,11 @@ import { Head } from '../../src/gpu/ops/head.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
 import { losses, LOSS_NAMES, type LossName } from '../../src/model/losses/index.js';
 import { composeLoss, compositionProblem } from '../../src/model/losses/modifiers/compose.js';
-import { hasTerms, type DocumentScalars, type LossDefinition, type SideTerms } from '../../src/model/losses/types.js';
+import type { DocumentScalars, LossDefinition } from '../../src/model/losses/types.js';
 import { settings } from '../helpers/engine.js';
 import { output, read, runOnce, testGpu, upload } from '../helpers/gpu.js';
 import { token } from '../reference/head.js';
-
-const scalars = (u: number, v: number, beta = 0.1): DocumentScalars => ({ a: u, b: v, aRef: 0, bRef: 0, tokensChosen: 7, tokensRejected: 11, beta, perToken: 1 / 8, klChosen: 0, klRejected: 0 });
-
-/** Rows of TERMS of cases with token terms, [P K, 8]. */
-function termSums(cases: DocumentScalars[], K: number): Float32Array | undefined {
-  if (!cases[0]!.terms) return undefined;
-  return Float32Array.from(cases.flatMap((d) => [[d.a, d.aRef, d.klChosen, d.terms!.chosen], [d.b, d.bRef, d.klRejected, d.terms!.rejected]].slice(0, K).flatMap((side) => {
-    const [logp, ref, kl, s] = side as [number, number, number, SideTerms];
-    return [logp, ref, kl, s.weight, s.klWeight, s.sharpness, s.refEntropy, 0];
-  })));
-}
+import { grouped, scalars, walkLoss } from './walk.js';
 
 t.test('the index is current', async (t) => {
   t.equal(execFileSync(process.execPath, ['scripts/make-loss-index.mjs', '--print'], { encoding: 'utf8' }), readFileSync('src/model/losses/index.ts', 'utf8'));
@@ -51,14 +41,32 @@ t.test('golden values of losses.md 2.9: u = 3, v = -1, n_w = 7, n_l = 11; withou
     ['cpo', { cpo_alpha: 0, label_smoothing: 0 }, 0.1, 0.287335325, -0.024973989, 0.024973989],
     ['slic_hf', { slic_delta: 1, slic_lambda: 0.1 }, 0.1, 0.9, -0.1, 0],
     ['rrhf', { rrhf_lambda: 1, rrhf_length_penalty: 1 }, 0.1, 9, -1, 0],
+    // The odds term alone: perToken is 0 below.
+    ['orpo', {}, 0.1, 0.041022413, -0.006643827, 0.003651847],
+    // Sorted over a group of one pair there is nothing but this pair: DPO.
+    ['aot', { label_smoothing: 0.1 }, 0.1, 0.553015252, -0.030131234, 0.030131234],
+    ['aot_unpaired', { label_smoothing: 0.1 }, 0.1, 0.553015252, -0.030131234, 0.030131234],
+    // The first group's running mean is a tenth of its own: with α = 0 β stands, and nothing is left out of one.
+    ['beta_dpo', { beta_dpo_alpha: 0, beta_dpo_filter: 0.2, beta_dpo_momentum: 0.9 }, 0.1, 0.513015252, -0.040131234, 0.040131234],
   ];
+  // Single responses: u desirable and v undesirable, added up; z = 0.7 and δ = 0.1.
+  const singles: Array<[LossName, Record<string, number>, number, number, number, number]> = [
+    ['kto', { desirable_weight: 1, undesirable_weight: 1 }, 0.7, 0.900354205, -0.024672268, 0.024820241],
+    ['bco', {}, 0.1, 1.196277739, -0.045016600, 0.045016600],
+    ['apo_zero_unpaired', {}, 0, 0.900578296, -0.024445831, 0.024937604],
+  ];
+  for (const [name, params, shared, value, gu, gv] of singles) {
+    const loss: LossDefinition = losses[name];
+    const of = (a: number, desirable: boolean): DocumentScalars => ({ ...scalars(a, 0), desirable, group: { own: [], shared: [shared] } });
+    for (const [what, got, want] of [['value', loss.value(of(3, true), params) + loss.value(of(-1, false), params), value], ['g of u', loss.gradients(of(3, true), params).c[0], gu], ['g of v', loss.gradients(of(-1, false), params).c[0], gv]] as const) t.ok(Math.abs(got - want) < 1e-9, `${name} ${what}: ${got} against ${want}`);
+  }
   for (const [name, params, beta, value, gw, gl] of golden) {
     const loss: LossDefinition = losses[name];
-    const d = loss.needs.reference === 'none' ? scalars(-9, -20, beta) : scalars(3, -1, beta);
+    const d = grouped(loss, { ...(loss.needs.reference === 'none' ? scalars(-9, -20, beta) : scalars(3, -1, beta)), ...(name === 'orpo' ? { perToken: 0 } : {}) }, params);
     const { c } = loss.gradients(d, params);
     for (const [what, got, want] of [['value', loss.value(d, params), value], ['g_w', c[0], gw], ['g_l', c[1], gl]] as const) t.ok(Math.abs(got - want) < 1e-9, `${name} ${what}: ${got} against ${want}`);
   }
-  t.same(LOSS_NAMES.filter((n) => !golden.some(([g]) => g === n)), ['epsilon_dpo', 'mi_dpo', 'rainbowpo', 'sdpo', 'sft', 'sparsepo', 'tdpo1', 'tdpo2'], 'every method but ε-DPO (its own example is below), SFT, those with a KL and those of components (equal to others, below) stands in the table');
+  t.same(LOSS_NAMES.filter((n) => ![...golden, ...singles].some(([g]) => g === n)), ['epsilon_dpo', 'mi_dpo', 'rainbowpo', 'sdpo', 'sft', 'sparsepo', 'tdpo1', 'tdpo2'], 'every method but ε-DPO (its own example is below), SFT, those with a KL and those of components (equal to others, below) stands in the table');
 });
 
 t.test('golden example of losses.md 1.10, through the f64 twin of the criterion', async (t) => {
@@ -196,72 +204,8 @@ t.test('scores held at their limit are counted', async (t) => {
   t.equal(loss.holdsScores, true);
 });
 
-for (const loss of [...LOSS_NAMES.map((name): LossDefinition => losses[name]), ...composed]) {
-  // WGSL's exp may be wrong by 3 + 2 |x| ulp, and scores hold exponents up to 80.
-  const relative = loss.name.includes('forward kl') || loss.name.includes('α-divergence') || loss.name.includes('alphapo') ? 4e-5 : 4e-6;
-  t.test(`${loss.name}: gradients against finite differences, WGSL against TypeScript at extreme margins`, async (t) => {
-    const gpu = await testGpu();
-    const cases: DocumentScalars[] = [];
-    // Margins from a reference, and lengths that no ratio hides; a hinge's corner (βh = 1) is not among them.
-    for (const h of [0, 1e-6, -1e-6, 0.7, -3, 51, -51, 1e4, -1e4]) for (const beta of [0.01, 0.5]) for (const [n, m] of [[7, 11], [1, 2000]] as const) cases.push({ ...scalars(h / 2 - 20, -h / 2 - 21.3, beta), aRef: -2, bRef: -2.5, tokensChosen: n, tokensRejected: m, klChosen: 1.25, klRejected: 3.5, ...(hasTerms(loss.needs) ? { terms: { chosen: { weight: 0.7 * n, klWeight: 0.6 * n, sharpness: -0.3 * n, refEntropy: 1.1 * n }, rejected: { weight: 0.9 * m, klWeight: 0.8 * m, sharpness: 0.2 * m, refEntropy: 0.4 * m }, logVocab: Math.log(37) } } : {}) });
-    const defaults = { ...Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value])), ...((composed.includes(loss) && PARAMS[loss.name]) || {}) };
-    const variants = 'label_smoothing' in loss.params ? [defaults, { ...defaults, label_smoothing: 0.15 }] : [defaults];
-    for (const p of variants) {
-      for (const d of cases) {
-        const g = loss.gradients(d, p);
-        const step = 1e-4;
-        const slope = (key: 'a' | 'b' | 'klChosen' | 'klRejected'): number => (loss.value({ ...d, [key]: d[key] + step }, p) - loss.value({ ...d, [key]: d[key] - step }, p)) / (2 * step);
-        // The central difference's own error: a third derivative of order 1 times step² / 6, and the rounding of both values.
-        const allowed = (want: number): number => 1e-6 * Math.max(1, Math.abs(want)) + (4e-16 * Math.abs(loss.value(d, p))) / step;
-        t.ok(Math.abs(g.c[0] - slope('a')) < allowed(g.c[0]) && (loss.needs.branches === 1 || Math.abs(g.c[1] - slope('b')) < allowed(g.c[1])), `gradients at margin ${d.a - d.b}, β ${d.beta}, ${d.tokensRejected} tokens: ${g.c} against ${slope('a')}, ${slope('b')}`);
-        const { klGradient } = loss.needs;
-        t.ok(klGradient === 'both' ? Math.abs(g.k[0] - slope('klChosen')) < allowed(g.k[0]) : g.k[0] === 0, 'k of the chosen side');
-        t.ok(klGradient ? Math.abs(g.k[1] - slope('klRejected')) < allowed(g.k[1]) : g.k[1] === 0, 'k of the rejected side');
-      }
-      const K = loss.needs.branches;
-      for (const beta of [0.01, 0.5]) {
-        const these = cases.filter((d) => d.beta === beta);
-        const P = these.length;
-        const stats = new Float32Array(P * K * 12);
-        // Sums of weighted tokens stand apart; the plain ones go to the ledger alone.
-        const sums = termSums(these, K);
-        const starts = [0];
-        these.forEach((d, i) => {
-          stats[i * K * 12] = d.a;
-          stats[i * K * 12 + 1] = d.aRef;
-          stats[i * K * 12 + 5] = d.klChosen;
-          starts.push(starts.at(-1)! + d.tokensChosen);
-          if (K === 1) return;
-          stats[(i * K + 1) * 12] = d.b;
-          stats[(i * K + 1) * 12 + 1] = d.bRef;
-          stats[(i * K + 1) * 12 + 5] = d.klRejected;
-          starts.push(starts.at(-1)! + d.tokensRejected);
-        });
-        const [coef, pairs, counts] = [output(gpu, 'coef', [P * K, 2]), output(gpu, 'pairs', [P, 24]), upload(gpu, 'counts', [4], new Uint32Array(4))];
-        await runOnce(gpu, (program) => documentLoss(program, { seqStats: upload(gpu, 'stats', [P * K, 12], sums ? stats.map((x) => x - 1) : stats), seqTerms: sums && upload(gpu, 'terms', [P * K, 8], sums), seqStart: upload(gpu, 'start', [P * K + 1], Uint32Array.from(starts)), betaState: upload(gpu, 'beta', [4], Float32Array.of(beta, 0, 0, 0)), coef, pairs, stepCounts: counts },
-          { loss, settings: settings({ params: p }), hidden: false, vocab: 37 }), { invCount: 0.25, perToken: 1 / 8, training: 0 });
-        const [c, table] = [await read(coef), await read(pairs)];
-        these.forEach((d, i) => {
-          // What the kernel sees, rounded as it sees it.
-          const exact = { ...d, a: Math.fround(d.a), b: Math.fround(d.b), beta: Math.fround(beta) };
-          const want = loss.value(exact, p);
-          const g = loss.gradients(exact, p);
-          const column = (key: (typeof PAIR_COLUMNS)[number]): number => table[i * 24 + PAIR_COLUMNS.indexOf(key)]!;
-          t.equal(column('policy_logps_chosen'), Math.fround(exact.a - (sums ? 1 : 0)), 'the ledger has the plain sum');
-          // The terms a value is made of may cancel, the squares of a margin magnify it: its size is what the rounding is relative to.
-          const size = Math.max(1, Math.abs(want), (Math.abs(d.a) + Math.abs(d.b)) * Math.max(beta, Math.abs(g.c[0]), Math.abs(g.c[1])));
-          t.ok(Math.abs(column('loss') - want) <= 1e-5 * size, `value ${column('loss')} against ${want}`);
-          const near = (got: number, gradient: number): boolean => Math.abs(got - 0.25 * gradient) <= relative * Math.max(0.01, Math.abs(g.c[0]), Math.abs(g.c[1]));
-          t.ok(near(c[i * K * 2]!, g.c[0]), `c ${c[i * K * 2]} against ${0.25 * g.c[0]}`);
-          if (K === 2) t.ok(near(c[i * K * 2 + 2]!, g.c[1]), `c of the rejected side ${c[i * K * 2 + 2]} against ${0.25 * g.c[1]}`);
-          t.ok(near(c[i * K * 2 + 1]!, g.k[0]) && (K === 1 || near(c[i * K * 2 + 3]!, g.k[1])), 'k of both sides');
-          const reward = loss.reward?.value ?? ((logp: number, ref: number, _tokens: number, b: number) => b * (logp - ref));
-          t.ok(Math.abs(column('reward_chosen') - reward(exact.a, d.aRef, d.tokensChosen, exact.beta)) <= 1e-6 * Math.max(1, Math.abs(d.a)), 'reward');
-        });
-      }
-    }
-  });
-}
+for (const name of LOSS_NAMES) walkLoss(losses[name]);
+for (const loss of composed) walkLoss(loss, PARAMS[loss.name]);
 
 t.test('ε-steps: both signs, ties and the dead zone; counts and β', async (t) => {
   const gpu = await testGpu();

@@ -47,8 +47,11 @@ t.test('what a row may see is the same by span and by definition', async (t) => 
 
 t.test('prompt rows scored on request', async (t) => {
   const b = pack([{ id: 0, prompt: [1, 5, 6], branches: [[7]] }], true);
-  t.same([...b.src], [0, 1, 2]);
-  t.same([...b.labels], [5, 6, 7]);
+  t.same([...b.src], [2, 0, 1], 'the branch first, the prompt as a sequence of its own');
+  t.same([...b.labels], [7, 5, 6]);
+  t.same([...b.seqOf], [0, 1, 1]);
+  t.same([...b.seqStart], [0, 1, 3]);
+  t.equal(b.values.Q, 2);
 });
 
 t.test('micro-batches: within capacity, everything once, too long is an error that names the pair', async (t) => {

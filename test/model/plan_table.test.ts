@@ -1,4 +1,5 @@
 import t from 'tap';
+import { Parameters } from '../../src/model/parameters.js';
 import type { RunConfig } from '../../src/config/keys.js';
 import { loadConfig } from '../../src/config/load.js';
 import { modelSpec } from '../../src/model/families/index.js';
@@ -7,6 +8,14 @@ import { trainingMemory } from '../../src/model/memory_advice.js';
 import { cheapestChanges } from '../../src/model/memory_changes.js';
 import { lossOf } from '../../src/model/session.js';
 import { planTable, SETUPS, type PlanRow } from '../../src/model/plan_table.js';
+import { parameterSpecs } from '../../src/model/families/spec.js';
+import { Adapters } from '../../src/model/lora.js';
+import { loraSettings } from '../../src/model/lora_run.js';
+import { optimisers } from '../../src/model/optim/index.js';
+import { optimiserSettings } from '../../src/model/optim/settings.js';
+import { frozenStorage } from '../../src/model/storage.js';
+import { makeEngine } from '../helpers/engine.js';
+import { testGpu } from '../helpers/gpu.js';
 import { PUBLISHED } from './published_configs.js';
 
 /** ε-DPO with every matrix adapted: more than DPO's log-probs and PEFT's default modules take. */
@@ -16,6 +25,7 @@ const at = (table: PlanRow[], setup: string, rows: number, checkpointing = true)
 
 t.test('the targets at 4,096 rows with per-layer checkpointing, by plan arithmetic at real sizes', async (t) => {
   const gemma = planTable(spec('google/gemma-2-2b-it'), config);
+  const llama = planTable(spec('meta-llama/Meta-Llama-3-8B-Instruct'), config);
   const under = (table: PlanRow[], setup: string, gb: number): void => {
     const { memory } = at(table, setup, 4096);
     t.ok(memory.total < gb * 1e9, `${setup}: ${(memory.total / 1e9).toFixed(2)} GB, allowed ${gb}`);
@@ -23,6 +33,8 @@ t.test('the targets at 4,096 rows with per-layer checkpointing, by plan arithmet
   };
   under(gemma, 'full', 48);
   under(gemma, 'full, 8-bit AdamW', 38);
+  under(llama, 'LoRA on a 16-bit base', 24);
+  under(llama, 'QLoRA', 12);
 });
 
 t.test('more rows take more, checkpointing and adapters less; weights do not depend on rows', async (t) => {
@@ -59,15 +71,39 @@ t.test('the cheapest changes at real sizes: each fits, none holds a change it co
       for (const [key] of changes) {
         const fewer = changes.filter(([k]) => k !== key);
         // Quantised or rounded weights are frozen ones: without adapters there are none. Double quantisation belongs to 4 bits.
-        if (['use_peft', 'load_in_4bit', 'use_bnb_nested_quant'].includes(key)) continue;
+        if (['use_peft', 'load_in_4bit', 'use_bnb_nested_quant', 'gradient_checkpointing_granularity'].includes(key) || (key === 'gradient_checkpointing' && f.flags.includes('granularity'))) continue;
         t.ok(bytes(Object.fromEntries(fewer)) > gb * 1e9, `${f.flags} needs ${key}`);
       }
     }
-    // All weights in f32 with their gradients leave two ways to 80 GB; 6 GB are below the least.
-    if (gb === 80) t.equal(fits.length, 2);
-    else if (gb > 6) t.ok(fits.length >= 3, `${gb} GB: ${fits.length}`);
+    // 6 GB are below the least.
+    if (gb > 6) t.ok(fits.length >= 3, `${gb} GB: ${fits.length}`);
     else t.same([fits.length, least.total > 6e9], [0, true]);
     t.equal(bytes(Object.fromEntries(asked(least.flags))), least.total);
   }
   for (const key of ['ref_mode', 'token_budget', 'gradient_checkpointing', 'optim', 'load_in_8bit', 'load_in_4bit', 'use_peft']) t.ok(seen.has(key), key);
+});
+
+t.test('what the table plans is what is allocated, to 3 %: every setup, the targets’ models scaled down', async (t) => {
+  const gpu = await testGpu();
+  const rows = 512;
+  const small = { hidden_size: 96, intermediate_size: 256, head_dim: 16, num_attention_heads: 6, num_key_value_heads: 2, num_hidden_layers: 3, vocab_size: 3000 };
+  for (const name of ['google/gemma-2-2b-it', 'meta-llama/Meta-Llama-3-8B-Instruct']) {
+    const spec = modelSpec({ ...PUBLISHED[name]!.config, ...small }, name);
+    for (const setup of SETUPS) {
+      const c: RunConfig = { ...config, ...setup.keys };
+      const storage = frozenStorage(c, { spec, formatOf: () => spec.storedFormat ?? 'F32' });
+      const before = gpu.bytesNow;
+      const policy = new Parameters(gpu, spec, !c.use_peft, 'policy', undefined, c.use_peft ? storage : undefined);
+      const head = spec.tied ? spec.names.embed : spec.names.head;
+      const reference = c.use_peft ? policy : new Parameters(gpu, spec, false, 'reference', parameterSpecs(spec).filter((p) => p.name === head), storage);
+      const trained = c.use_peft ? policy.with(new Adapters(gpu, spec, loraSettings(spec, c), true)) : policy;
+      await makeEngine(gpu, trained, 'epsilon_dpo', { kind: 'cache', head: reference, rounded: false }, {
+        rows, capacity: { rows, sequences: 128 }, gradientCheckpointing: true, optimiser: optimisers[c.optim], optimiserSettings: optimiserSettings(c),
+      });
+      const got = gpu.bytesNow - before;
+      const planned = at(planTable(spec, config, [setup], [rows]), setup.name, rows).memory.total;
+      t.ok(Math.abs(got / planned - 1) < 0.03, `${name}, ${setup.name}: planned ${planned}, allocated ${got}`);
+      t.comment(`${name}, ${setup.name}: allocated ${((100 * got) / planned).toFixed(2)} % of the plan`);
+    }
+  }
 });

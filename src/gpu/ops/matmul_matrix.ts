@@ -2,8 +2,10 @@ import { EdpoError } from '../../errors.js';
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { MatrixTile } from '../matrices.js';
+import { formatOf } from '../packed.js';
 import type { ArgValue, Program } from '../program.js';
 import { capacityOf, Dyn, type Extent, type Tensor } from '../tensor.js';
+import { weightBindings, weightCode } from './weights.js';
 
 /*
  * The `subgroup-matrix` back end of matmul.ts: products with a weight that has an f16 copy. An operand is packed first (f32 -> f16 times a power of two,
@@ -31,6 +33,8 @@ export interface MatrixOperands {
   weight(of: Tensor): MatrixWeight | undefined;
   /** A buffer for `bytes` of packed operand that none of `busy` uses. */
   scratch(bytes: number, busy: GPUBuffer[]): Tensor;
+  /** A packed operand is used again: it should stand for longer. */
+  touch(packed: Tensor): void;
 }
 
 /** Rows and columns of operands are padded to this. */
@@ -45,6 +49,7 @@ const WATCH = `fn watch(peak: u32) {
 }`;
 /** |x| as bits, 0 where it is not finite. */
 const MAGNITUDE = 'fn magnitude(x: f32) -> u32 { let u = bitcast<u32>(x) & 0x7fffffffu; return select(u, 0u, u >= 0x7f800000u); }';
+const UNWATCHED = 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(peak: u32) {}';
 const packArgs = { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32' } as const;
 const packGrid = ({ M, W, TILE, WG }: Record<string, number>): number => perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG!);
 
@@ -54,10 +59,13 @@ const pack = defineKernel({
   write: { packed: '_ :vec4<u32>' },
   args: packArgs,
   tune: { WG: 64, TILE: 128 },
-  prelude: 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(peak: u32) {}',
+  prelude: `${UNWATCHED}\n${weightCode('x', 'f32')}`,
   grid: packGrid,
 });
-const packWatched = defineKernel({ ...pack, name: 'pack_f16.watched', shader: 'pack_f16', update: { peaks: 'K :atomic<u32>' }, prelude: `${MAGNITUDE}\n${WATCH}` });
+/** From frozen weights kept in 16 bits. */
+const packHalf = (format: 'f16' | 'bf16'): Kernel => defineKernel({ ...pack, name: `pack_f16.${format}`, shader: 'pack_f16', read: { ...weightBindings('x', '_ Y', format), scales: 'K' }, prelude: `${UNWATCHED}\n${weightCode('x', format)}` });
+const packFrom = { f32: pack, f16: packHalf('f16'), bf16: packHalf('bf16') };
+const packWatched = defineKernel({ ...pack, name: 'pack_f16.watched', shader: 'pack_f16', update: { peaks: 'K :atomic<u32>' }, prelude: `${MAGNITUDE}\n${WATCH}\n${weightCode('x', 'f32')}` });
 const absmax = defineKernel({
   name: 'absmax',
   read: { x: '_ Y' },
@@ -147,7 +155,10 @@ function operand(p: Program, x: Tensor, slot: number, o: { columns?: number; bus
   const stride = padded(columns, ops.tile) / 8;
   const key = `${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
   const held = p.heldOperand(x.buffer, key);
-  if (held) return { packed: held, stride };
+  if (held) {
+    ops.touch(held);
+    return { packed: held, stride };
+  }
   const rows = x.shape[0]!;
   const packed = ops.scratch(packedBytes(capacityOf(rows), columns, ops.tile), (o.busy ?? []).map((b) => b.packed.buffer));
   const M: ArgValue = rows;
@@ -195,7 +206,10 @@ export function matrixTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor; w: Ma
   multiply(p, matrixKernels.tn, { a: a.packed, b: b.packed, y: t.y }, { M: t.a.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: b.stride, slot_a: w.slots.gradient, slot_b: w.slots.input });
 }
 
-/** Records the making of a weight's f16 copy from its f32 values [rows, inner]. */
+/** Can a weight in this format have an f16 copy? Those of 8 and 4 bits would lose what they save. */
+export const hasCopy = (value: Tensor): boolean => formatOf(value) in packFrom;
+
+/** Records the making of a weight's f16 copy from its values [rows, inner]. */
 export function packWeight(p: Program, value: Tensor, w: MatrixWeight, o: { tile: MatrixTile; scales: Tensor }): void {
-  p.run(pack, { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: { TILE: padOf(o.tile) } });
+  p.run(packFrom[formatOf(value) as keyof typeof packFrom], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: { TILE: padOf(o.tile) } });
 }

@@ -1,12 +1,19 @@
 // From summed log-probs to the loss of a document, the coefficients of its tokens, and its row of the ledger.
 // seq_stats [Q,12], seq_start [Q+1], beta_state [4]; writes coef [Q,2] and pairs [P,24] (PAIR_COLUMNS); step_counts [4]: n+, n-, n0.
-// One thread per document. The ledger's sums are plain ones; a Side has token weights in its own (`side`, by its recorder).   The loss's own body is `loss_document`, from its file in src/model/losses.
+// Sequences of a document follow each other: branches, then what only some methods have (a mismatched response, the prompt last). The ledger's sums are
+// plain ones; a Side has token weights in its own (`side`, by its recorder).   One thread per document. The loss's body is `loss_document`, from its file.
 // #use lib/bf16
 struct Side { logp: f32, ref_logp: f32, tokens: f32, kl: f32, weight: f32, kl_weight: f32, sharpness: f32, ref_entropy: f32 }
 struct Loss { value: f32, cw: f32, cl: f32, kw: f32, kl: f32 }
 // #use lib/log1p
+// #use lib/expm1
 // A score's exponent met its limit (f-divergences).
 var<private> held: bool;
+var<private> desirable: f32 = 1.0;
+var<private> prompt: Side;
+// Set by the body where the method has them.
+var<private> prompt_c: f32;
+var<private> column: f32;
 fn ordered(up: f32, down: f32, dead: f32) -> f32 {
   if (up > dead && down < -dead) { return 1.0; }
   if (up < -dead && down > dead) { return -1.0; }
@@ -29,7 +36,9 @@ fn epsilon_step(q: u32, up: f32, down: f32) -> f32 {
 fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let t = linear_group(group, groups) * WG + local;
   if (t >= args.P) { return; }
-  let q = t * K;
+  let q = t * args.stride;
+  load_document(t);
+  if (PROMPT == 1u) { prompt = side(q + args.stride - 1u); }
   let beta0 = beta_state[0];
   var beta = beta0;
   let w = side(q);
@@ -75,6 +84,7 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   pairs[at + 12u] = reward_of(w, beta);
   let loss = loss_document(w, l, beta);
   pairs[at + 10u] = loss.value;
+  if (COLUMN < 24u) { pairs[at + COLUMN] = column; }
   pairs[at + 22u] = select(0.0, 1.0, held);
   pairs[at + 11u] = loss_document(w, l, args.beta_start).value;
   coef[q * 2u] = loss.cw * args.inv_count;
@@ -82,5 +92,9 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   if (K == 2u) {
     coef[q * 2u + 2u] = loss.cl * args.inv_count;
     coef[q * 2u + 3u] = loss.kl * args.inv_count;
+  }
+  for (var k = K; k < args.stride; k++) {
+    coef[(q + k) * 2u] = select(0.0, prompt_c * args.inv_count, PROMPT == 1u && k == args.stride - 1u);
+    coef[(q + k) * 2u + 1u] = 0.0;
   }
 }

@@ -5,6 +5,10 @@ export interface Document {
   id: number;
   prompt: ArrayLike<number>;
   branches: ArrayLike<number>[];
+  /** Unpaired data: is its one response a desirable one? */
+  desirable?: boolean;
+  /** Numbers of the branches for dropout's masks, where they are not 1, 2, …: a branch has the same masks whatever branches it runs beside. */
+  numbers?: number[];
   /** A weight for every token of each branch (data with token weights). */
   weights?: ArrayLike<number>[];
   /** A score for each branch (lists of responses), the best first. */
@@ -49,11 +53,11 @@ export interface PackedBatch {
 /**
  * Packs documents into token rows without padding (design 3). A prompt runs once; each branch's positions restart after
  * it; the first label of every branch is predicted from the last prompt row.
- * @param scorePrompt score prompt tokens too (from their predecessor, first token excepted), as part of the first branch.
+ * @param scorePrompt score prompt tokens too (from their predecessor, first token excepted), as a sequence of its own after the document's branches.
  */
 export function pack(documents: Document[], scorePrompt = false): PackedBatch {
   const N = documents.reduce((n, d) => n + documentRows(d), 0);
-  const Q = documents.reduce((n, d) => n + d.branches.length, 0);
+  const Q = documents.reduce((n, d) => n + d.branches.length + Number(scorePrompt), 0);
   const scored = documents.reduce((n, d) => n + d.branches.reduce((m, b) => m + b.length, 0) + (scorePrompt ? d.prompt.length - 1 : 0), 0);
   const ids = new Uint32Array(N);
   const position = new Uint32Array(N);
@@ -82,9 +86,8 @@ export function pack(documents: Document[], scorePrompt = false): PackedBatch {
       span.set([start, start, start, end], row * 4);
     }
     const lastPrompt = row - 1;
-    d.branches.forEach((branch, k) => {
+    d.branches.forEach((branch) => {
       seqStart[q] = s;
-      if (scorePrompt && k === 0) for (let i = 1; i < P; i++) score(start + i - 1, d.prompt[i]!);
       const branchStart = row;
       const branchEnd = row + branch.length;
       for (let i = 0; i < branch.length; i++, row++) {
@@ -95,6 +98,10 @@ export function pack(documents: Document[], scorePrompt = false): PackedBatch {
       }
       q++;
     });
+    if (!scorePrompt) continue;
+    seqStart[q] = s;
+    for (let i = 1; i < P; i++) score(start + i - 1, d.prompt[i]!);
+    q++;
   }
   seqStart[Q] = s;
   const { offsets: gatherOffsets, list: gatherList } = invert(src, N);

@@ -23,7 +23,7 @@ export const parseShard = (text: string | undefined): Shard | undefined => {
   return { index, of };
 };
 
-/** One pair's line. Offsets in bytes, checksum in hex. */
+/** One pair's line; of a single response with a label, `chosen`, and `rejected` is 0. Offsets in bytes, checksum in hex. */
 export interface CacheLine {
   id: number;
   prompt: number;
@@ -31,5 +31,7 @@ export interface CacheLine {
   rejected: number;
   chosen_logps: number[];
   rejected_logps: number[];
+  /** Log-probs of another row's responses under this prompt (KTO): of its first and, in pairs, of its second. */
+  mismatched_logps?: number[][];
   hidden?: { file: number; offset: number; rows: number; crc32c: string };
 }

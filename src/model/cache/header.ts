@@ -18,6 +18,8 @@ export interface CacheHeader {
   /** logps: label log-probs alone; hidden: final-norm states of the scored rows too. */
   stores: 'logps' | 'hidden';
   hidden_dtype: 'float32' | 'float16' | null;
+  /** Log-probs of mismatched pairs too (KTO); absent where not. */
+  mismatched?: true;
   width: number;
   /** How the reference's weights were kept, where that changed them (4-bit matrices, say). */
   storage?: string;
@@ -46,10 +48,13 @@ const MEANING: Record<string, string> = {
   pairs: 'another number of pairs', storage: 'weights kept in another format (load_in_4bit, load_in_8bit, base_dtype)', stores: 'other quantities', hidden_dtype: 'another format of hidden states',
 };
 
-/** Refuses a cache of something else, naming the field. A cache with hidden states serves methods that need less. */
+/** Refuses a cache of something else, naming the field. A cache with hidden states or mismatched pairs serves methods that need less. */
 export function requireSame(got: CacheHeader, want: CacheHeader, path: string): { kernels: string[] } {
   const { fields, kernels } = headerDifferences(got, want);
-  const needed = fields.filter((f) => !((f === 'stores' || f === 'hidden_dtype') && got.stores === 'hidden' && want.stores === 'logps'));
+  const needed = fields.filter((f) => !((f === 'stores' || f === 'hidden_dtype') && got.stores === 'hidden' && want.stores === 'logps') && !(f === 'mismatched' && got.mismatched));
+  if (needed.length === 1 && needed[0] === 'mismatched') {
+    throw new EdpoError(`${path} has no log-probs of mismatched pairs, which kto needs`, { exitCode: 2, hint: 'another --ref_cache folder (edpo precompute-ref --loss_type epsilon_dpo,kto serves all methods), or --ref_mode live' });
+  }
   if (needed.length > 0) {
     const field = needed[0] as keyof CacheHeader;
     throw new EdpoError(

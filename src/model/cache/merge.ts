@@ -38,6 +38,7 @@ export function mergeShards(dir: string, split: string, of: number, roll?: numbe
       const line = reader.line(i);
       writer.append({
         id: line.id, prompt: line.prompt, chosen: Float32Array.from(line.chosen_logps), rejected: Float32Array.from(line.rejected_logps),
+        ...(line.mismatched_logps ? { mismatched: line.mismatched_logps.map((list) => Float32Array.from(list)) } : {}),
         ...(line.hidden ? { hidden: reader.hiddenBytes(line) } : {}),
       });
     }

@@ -14,6 +14,7 @@ export interface CachePair {
   chosen: Float32Array;
   rejected: Float32Array;
   hidden?: Uint8Array;
+  mismatched?: Float32Array[];
 }
 
 const SYNC_EVERY = 64 << 20;
@@ -103,7 +104,7 @@ export class CacheWriter {
   }
 
   append(pair: CachePair): void {
-    for (const list of [pair.chosen, pair.rejected]) {
+    for (const list of [pair.chosen, pair.rejected, ...(pair.mismatched ?? [])]) {
       if (!list.every(Number.isFinite)) {
         throw new EdpoError(`the reference gives pair ${pair.id} a log-prob that is not finite`, { hint: 'look at that row with edpo inspect, and at the reference’s weights' });
       }
@@ -126,8 +127,9 @@ export class CacheWriter {
         hidden = `,"hidden":{"file":${this.file},"offset":${this.fileBytes},"rows":${rows},"crc32c":"${crc32c(pair.hidden).toString(16).padStart(8, '0')}"}`;
         this.fileBytes += pair.hidden.length;
       }
+      const mismatched = pair.mismatched ? `,"mismatched_logps":[${pair.mismatched.map((list) => `[${logps(list)}]`).join(',')}]` : '';
       const line = Buffer.from(
-        `{"id":${pair.id},"prompt":${pair.prompt},"chosen":${pair.chosen.length},"rejected":${pair.rejected.length},"chosen_logps":[${logps(pair.chosen)}],"rejected_logps":[${logps(pair.rejected)}]${hidden}}\n`,
+        `{"id":${pair.id},"prompt":${pair.prompt},"chosen":${pair.chosen.length},"rejected":${pair.rejected.length},"chosen_logps":[${logps(pair.chosen)}],"rejected_logps":[${logps(pair.rejected)}]${mismatched}${hidden}}\n`,
       );
       writeWhole(this.table, line, this.tableBytes);
       this.tableBytes += line.length;

@@ -7,11 +7,17 @@ import type { Row } from './rows.js';
 export const DATASET_FORMATS = ['auto', 'hf', 'hh', 'tokenized', 'list'] as const;
 export type DatasetFormat = (typeof DATASET_FORMATS)[number];
 
-/** One example before tokenisation: plain text, a chat, or ids taken as they are. `rejected` is absent in SFT data. */
+/** One example before tokenisation: plain text, a chat, or ids taken as they are. `rejected` is absent in SFT data and where responses have labels (`desirable`). */
 export type Example =
-  | { kind: 'text'; prompt: string; chosen: string; rejected?: string }
-  | { kind: 'chat'; prompt: Message[]; chosen: Message[]; rejected?: Message[] }
-  | { kind: 'ids'; prompt: number[]; chosen: number[]; rejected?: number[]; weights?: number[][] };
+  | { kind: 'text'; prompt: string; chosen: string; rejected?: string; desirable?: boolean }
+  | { kind: 'chat'; prompt: Message[]; chosen: Message[]; rejected?: Message[]; desirable?: boolean }
+  | { kind: 'ids'; prompt: number[]; chosen: number[]; rejected?: number[]; weights?: number[][]; desirable?: boolean };
+
+/** What is wanted of a row: one response, a pair, or one response with a label. */
+export type Sides = 1 | 2 | 'labelled';
+
+/** Does the row hold one response with a label (TRL's unpaired preference), not a pair? */
+export const isLabelled = (row: Record<string, unknown>): boolean => 'label' in row && !('chosen' in row) && !('chosen_ids' in row);
 
 /** Why a row cannot be used; counted and reported by reason. */
 export interface Refusal {
@@ -23,7 +29,7 @@ const PROMPTS_DIFFER = 'prompts of the two sides differ';
 /** Finds the format from the first row. */
 export function detectFormat(row: Record<string, unknown>): Exclude<DatasetFormat, 'auto'> {
   if (isList(row)) return 'list';
-  if ('prompt_ids' in row || 'chosen_ids' in row) return 'tokenized';
+  if ('prompt_ids' in row || 'chosen_ids' in row) return 'tokenized'; // completion_ids too: they come with a prompt
   if (typeof row['chosen'] === 'string' && !('prompt' in row) && row['chosen'].startsWith('\n\nHuman:')) return 'hh';
   return 'hf';
 }
@@ -37,7 +43,9 @@ const sameMessage = (a: Message, b: Message): boolean => a.role === b.role && a.
  * returns a Refusal where this row alone is unusable.
  * @param weighted token ids come with a weight each, `chosen_weights` and `rejected_weights`
  */
-export function readExample(row: Row, format: Exclude<DatasetFormat, 'auto'>, sides: 1 | 2, template: ChatTemplate | undefined, weighted = false): Example | Refusal {
+export function readExample(row: Row, format: Exclude<DatasetFormat, 'auto'>, sides: Sides, template: ChatTemplate | undefined, weighted = false): Example | Refusal {
+  if (sides === 'labelled') return labelled(row, format);
+  if (sides === 2 && isLabelled(row.value)) throw new InputError(`${row.where}: one response with a label (unpaired data), and the method learns from pairs`, '--loss_type kto, bco or apo_zero_unpaired');
   if (format === 'tokenized') return weighted ? withWeights(row, tokenized(row, sides)) : tokenized(row, sides);
   if (format === 'hh') return hh(row, sides, template);
   return hf(row, sides);
@@ -46,21 +54,41 @@ export function readExample(row: Row, format: Exclude<DatasetFormat, 'auto'>, si
 function need(row: Row, names: string[]): void {
   const missing = names.filter((n) => row.value[n] === undefined || row.value[n] === null);
   if (missing.length > 0) {
-    throw new InputError(`${row.where}: column ${missing.join(', ')} is missing; it has ${Object.keys(row.value).join(', ') || 'none'}`, 'edpo reads prompt/chosen/rejected, chosen/rejected, prompt_ids/chosen_ids/rejected_ids; see --dataset_format');
+    throw new InputError(`${row.where}: column ${missing.join(', ')} is missing; it has ${Object.keys(row.value).join(', ') || 'none'}`, 'edpo reads prompt/chosen/rejected, chosen/rejected, prompt_ids/chosen_ids/rejected_ids, prompt/completion/label; see --dataset_format');
   }
 }
 
 function tokenized(row: Row, sides: 1 | 2): Example {
-  const names = ['prompt_ids', 'chosen_ids', ...(sides === 2 ? ['rejected_ids'] : [])];
+  const ids = idLists(row, ['prompt_ids', 'chosen_ids', ...(sides === 2 ? ['rejected_ids'] : [])]);
+  return { kind: 'ids', prompt: ids[0]!, chosen: ids[1]!, ...(sides === 2 ? { rejected: ids[2]! } : {}) };
+}
+
+/** prompt, completion, label (texts or message lists) or prompt_ids, completion_ids, label; the label true or false, or 1 or 0. */
+function labelled(row: Row, format: Exclude<DatasetFormat, 'auto'>): Example {
+  const tokens = format === 'tokenized';
+  need(row, [...(tokens ? ['prompt_ids', 'completion_ids'] : ['prompt', 'completion']), 'label']);
+  const { prompt, completion, label } = row.value;
+  const desirable = typeof label === 'boolean' ? label : [0, 1, 0n, 1n].includes(label as number) ? Number(label) === 1 : undefined;
+  if (desirable === undefined) throw new InputError(`${row.where}: label must be true or false, got ${JSON.stringify(label)}`);
+  if (tokens) {
+    const [head, ids] = idLists(row, ['prompt_ids', 'completion_ids']);
+    return { kind: 'ids', prompt: head!, chosen: ids!, desirable };
+  }
+  if (typeof prompt === 'string' && typeof completion === 'string') return { kind: 'text', prompt, chosen: completion, desirable };
+  if (isMessages(prompt) && isMessages(completion)) return { kind: 'chat', prompt, chosen: completion, desirable };
+  if (isMessages(prompt) && typeof completion === 'string') return { kind: 'chat', prompt, chosen: [{ role: 'assistant', content: completion }], desirable };
+  throw new InputError(`${row.where}: prompt and completion must both be texts or both be lists of {role, content}, got ${shape(prompt)} and ${shape(completion)}`);
+}
+
+function idLists(row: Row, names: string[]): number[][] {
   need(row, names);
-  const ids = names.map((n) => {
+  return names.map((n) => {
     const v = row.value[n];
     // Parquet holds 64-bit integers, which are read as BigInt.
     const list = Array.isArray(v) ? v.map((x) => (typeof x === 'bigint' ? Number(x) : (x as unknown))) : [];
     if (!Array.isArray(v) || !list.every((x) => Number.isInteger(x) && (x as number) >= 0)) throw new InputError(`${row.where}: ${n} must be a list of token ids`);
     return list as number[];
   });
-  return { kind: 'ids', prompt: ids[0]!, chosen: ids[1]!, ...(sides === 2 ? { rejected: ids[2]! } : {}) };
 }
 
 function withWeights(row: Row, e: Example): Example {

@@ -6,7 +6,7 @@ import { EdpoError, InputError, InputErrors } from '../../errors.js';
 import type { ChatTemplate } from '../text/template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { idsOf, same, unusable } from './check.js';
-import { detectFormat, readExample, type DatasetFormat, type Example } from './formats.js';
+import { detectFormat, isLabelled, readExample, type DatasetFormat, type Example, type Sides } from './formats.js';
 import { listTokens, type ListTokens } from './lists.js';
 import { describeReport, RowCounts, SAME_WHEN_CUT, TOO_LONG, type DataReport } from './report.js';
 import { rows, type Row } from './rows.js';
@@ -23,8 +23,8 @@ export interface StoreOptions {
   tokenizer: Tokenizer;
   template: ChatTemplate | undefined;
   tokenization: Tokenization;
-  /** 2: pairs; 1: the chosen side or SFT rows. */
-  sides: 1 | 2;
+  /** 2: pairs; 1: the chosen side or SFT rows; labelled: single responses with a label, or pairs where the first row is one. */
+  sides: Sides;
   maxLength: number;
   maxPromptLength: number;
   truncation: TruncationMode;
@@ -59,6 +59,10 @@ export class TokenStore {
   readonly promptLengths: number[] = [];
   readonly responseLengths: number[][] = [];
   readonly texts: Example[] = [];
+  /** Responses of a document. */
+  sides: 1 | 2;
+  /** Unpaired data: is document i's response a desirable one? */
+  labels: boolean[] | undefined;
   hash = '';
   /** Of the token weights, where there are any: other weights are other data, but a reference cache serves them all. */
   weightsHash: string | undefined;
@@ -74,7 +78,8 @@ export class TokenStore {
   /** Scores of each document's responses, where the data are lists. */
   readonly scores: number[][] = [];
 
-  private constructor(readonly sides: 1 | 2) {
+  private constructor(sides: Sides) {
+    this.sides = sides === 2 ? 2 : 1;
     try {
       this.folder = mkdtempSync(join(tmpdir(), 'edpo-tokens-'));
       this.fd = openSync(join(this.folder, 'ids.bin'), 'w+');
@@ -112,6 +117,7 @@ export class TokenStore {
     const formats = new Map<number, Exclude<DatasetFormat, 'auto'>>();
     const enough = (): boolean => o.maxSamples > 0 && this.count >= o.maxSamples;
     let id = -1;
+    let sides: Sides | undefined = o.sides === 'labelled' ? undefined : o.sides;
     const source = o.rows ? o.rows() : eachFile(o.files);
     for await (const row of source) {
       id = row.id ?? id + 1;
@@ -121,7 +127,8 @@ export class TokenStore {
       report.format = [...new Set(formats.values())].join(', ');
       if (format === 'list' && !o.lists) throw new InputError(`${row.where}: a list of responses with scores, and the method does not rank lists`, '--loss_type rrhf');
       if (formats.size > 1 && new Set([...formats.values()].map((f) => f === 'list')).size > 1) throw new InputError(`${row.where}: the data sets of a mixture are of two kinds, lists of responses and pairs`, 'mix data of one kind');
-      const example = format === 'list' ? undefined : readExample(row, format, o.sides, o.template, o.weighted);
+      sides ??= this.found(row.value);
+      const example = format === 'list' ? undefined : readExample(row, format, sides, o.template, o.weighted);
       const reason = example === undefined ? undefined : 'refused' in example ? example.refused : unusable(example);
       const tokens: TokenIds | ListTokens | { refused: string } = reason !== undefined ? { refused: reason } : example === undefined ? listTokens(row, o) : idsOf(example as Example, o, row.where);
       if ('refused' in tokens) {
@@ -151,7 +158,7 @@ export class TokenStore {
       }
       report.promptsCut += Number(cut.promptCut);
       report.responsesCut += Number(cut.responseCut);
-      this.add(id, cut.ids.prompt, cut.ids.responses, weights);
+      this.add(id, cut.ids.prompt, cut.ids.responses, weights, (example as Example | undefined)?.desirable);
       const { scores } = tokens as Partial<ListTokens>;
       if (scores) {
         this.scores.push(scores);
@@ -172,8 +179,19 @@ export class TokenStore {
     if (this.count === 0) throw new InputErrors(`${o.files.join(', ')}: no usable row of ${report.rows}`, describeReport(report).slice(1), 'raise --max_length, or look at the rows');
   }
 
-  private add(id: number, prompt: number[], responses: number[][], weights?: number[][]): void {
+  /** Where labelled responses are wanted, pairs will do: the caller splits them. */
+  private found(row: Record<string, unknown>): Sides {
+    if (!isLabelled(row)) return (this.sides = 2);
+    this.labels = [];
+    return 'labelled';
+  }
+
+  private add(id: number, prompt: number[], responses: number[][], weights: number[][] | undefined, desirable: boolean | undefined): void {
     this.ids.push(id);
+    if (this.labels) {
+      this.labels.push(desirable!);
+      this.digest.update(desirable ? 'desirable' : 'undesirable');
+    }
     this.offsets.push(this.written + this.waiting);
     this.promptLengths.push(prompt.length);
     this.responseLengths.push(responses.map((r) => r.length));

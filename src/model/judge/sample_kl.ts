@@ -55,7 +55,7 @@ export async function sampleKl(gpu: Gpu, policy: Parameters, reference: Paramete
   await evaluate(engine, source, noReferenceRows, {
     step: 0, reference: true, hidden: true,
     each: (r) => {
-      differences.push(r.policy_logps_chosen - r.ref_logps_chosen!);
+      differences.push(r.policy_logps_chosen! - r.ref_logps_chosen!);
       forward.push(r.kl_policy_ref_chosen!);
       reverse.push(r.kl_ref_policy_chosen!);
     },

@@ -13,6 +13,12 @@ export interface DocumentScalars {
   klRejected: number;
   /** Pairs over chosen tokens of the optimiser step: what turns a sum over tokens into its share of a token mean. */
   perToken: number;
+  /** Unpaired data: is this response (the only one, a) a desirable one? */
+  desirable?: boolean;
+  /** Sum of the prompt's log-probs, where prompt rows are scored. */
+  prompt?: number;
+  /** What the group's passes left: numbers of this document, and of the group. */
+  group?: { own: number[]; shared: number[] };
   /** What only some methods ask the head for; absent: 0, and a weight per token of 1. */
   terms?: { chosen: SideTerms; rejected: SideTerms; logVocab: number };
 }
@@ -35,6 +41,50 @@ export interface SideTerms {
 export interface DocumentGradients {
   c: [number, number];
   k: [number, number];
+  /** ∂ℓ/∂logp per scored token of the prompt; 0 where absent. */
+  prompt?: number;
+}
+
+/** One document as its group's statistics see it. */
+export interface GroupMember {
+  a: number;
+  aRef: number;
+  b: number;
+  bRef: number;
+  desirable: boolean;
+  /** In (0, 1), from (seed, step, document) alone. */
+  uniform: number;
+}
+
+/** What a group's statistics come to: the numbers of each member (at most 4), of the group (at most 8), and of the method's state after it (at most 8). */
+export interface GroupResult {
+  own: number[][];
+  shared: number[];
+  state: number[];
+}
+
+/**
+ * Statistics over a group of documents (config key `group_size`; never over a micro-batch). On the GPU they are made by `passes`, one after another, over
+ * a table of the group's documents in the step's order; a group wider than a micro-batch takes one more forward pass of log-probs before.
+ */
+export interface GroupDefinition {
+  /** Sums of the documents' own responses, or of another document's response under each prompt (`mismatched`, KTO). */
+  of: 'documents' | 'mismatched';
+  /** Members below which the statistic says nothing; smaller groups are refused, a short last one joins the group before it. */
+  least: number;
+  /** Numbers that live on between steps, with where they start; in the checkpoint, unmoved by a skipped step and by evaluation. */
+  state: Record<string, number>;
+  /** Gradients take the statistics as constants. False: the loss of the group is differentiated through them (sorting). */
+  detached: boolean;
+  /** The f64 twin of the passes. */
+  evaluate(members: GroupMember[], state: number[], p: Record<string, number>, o: { beta: number; training: boolean }): GroupResult;
+  /**
+   * WGSL bodies. `document`: one thread per member `i` of `n`; `group`: one thread in all. They read `a_of(i) a_ref_of(i) b_of(i) b_ref_of(i) desirable_of(i)
+   * uniform_of(i)`, `own(i, k)`, `shared_of(k)`, `state(k)`, `beta()`, args.training; and write `set_own(i, k, x)`, `set_shared(k, x)`, `set_state(k, x)`.
+   */
+  passes: Array<{ over: 'document' | 'group'; wgsl: string }>;
+  /** WGSL functions that the passes call. */
+  functions?: string;
 }
 
 /** What a method asks of the rest of edpo. */
@@ -43,6 +93,8 @@ export interface LossNeeds {
   reference: 'none' | 'logps' | 'hidden';
   /** Rows with a label to predict: the responses, or prompts too. */
   scored: 'response' | 'all';
+  /** Documents are single responses with a label, desirable or not; pairs are split into two. */
+  unpaired?: boolean;
   normalise: 'pairs' | 'tokens';
   /** There is a gradient through KL(ref‖policy) of these responses (k of losses.md 0): the reference's tiles are made again in the backward pass. */
   klGradient?: 'both' | 'rejected';
@@ -88,9 +140,12 @@ export interface LossDefinition {
   /** Paper and equation. */
   citation: string;
   formula: string;
+  /** Whose semantics it follows, where that is not TRL since 0.29 (losses.md 2.1). */
+  semantics?: string;
   needs: LossNeeds;
   /** β of each pair follows its ε-step. */
   adaptiveBeta: boolean;
+  group?: GroupDefinition;
   /** Numeric config keys it reads, with what they do here. */
   params: Record<string, { default: number; about: string }>;
   /** Config keys of other kinds it reads; their values and the numbers above decide, through `resolve`, what the method is and needs in a run. */
@@ -104,9 +159,12 @@ export interface LossDefinition {
   list?: ListForm;
   /** Exponents of its scores are held at a largest one; how many pairs meet it is logged. */
   holdsScores?: boolean;
+  /** A number of each document for ledger and log, under `name`; `beta`: the β used, in place of the starting one. In WGSL set by the body as `column`. */
+  column?: { name: string; value(d: DocumentScalars, p: Record<string, number>): number; also?: { name: string; of(x: number): number } };
   /** WGSL functions that the body calls. */
   functions?: string;
-  /** Body of `fn loss_document(w: Side, l: Side, beta: f32) -> Loss`; params are constants F_<key>, perToken is args.per_token, logVocab LOG_VOCAB. */
+  /** Body of `fn loss_document(w: Side, l: Side, beta: f32) -> Loss`; params are constants F_<key>, perToken is args.per_token, logVocab LOG_VOCAB;
+   * `desirable` (1 or 0), `prompt` (a Side), `own(k)` and `shared_of(k)` are there where the method needs them; `prompt_c`, `column` may be set. */
   wgsl: string;
 }
 

@@ -7,6 +7,7 @@ import type { OptimiserState } from '../optim/state.js';
 import type { Parameters } from '../parameters.js';
 import { writeAtomic, writeFolderAtomic } from '../files/atomic.js';
 import { SafetensorsFile, writeSafetensors, type TensorSource } from '../files/safetensors.js';
+import type { OperandState } from '../operands.js';
 import type { PairRecord } from './ledger.js';
 
 /** Everything a resume needs beside weights and the optimiser's state. */
@@ -17,6 +18,10 @@ export interface TrainState {
   beta: number;
   /** The GPU's step_state: the optimiser's t and its bias corrections among it. */
   stepState: number[];
+  /** Scales and loss scale of mixed precision. */
+  operands?: OperandState;
+  /** What the method carries from step to step (running means); absent where it has nothing. */
+  methodState?: number[];
   numTokens: number;
   /** Bytes of ledger and log that belong to the steps done. */
   offsets: { ledger: number; log: number };
@@ -55,7 +60,8 @@ export function removePartials(outputDir: string): void {
 
 /** A GPU tensor as it lies there, read once and handed out by rows. */
 function asItLies(name: string, tensor: Tensor): TensorSource {
-  const shape = tensor.shape as number[];
+  // Packed tensors are shaped by what they hold.
+  const shape = tensor.type === 'f32' ? (tensor.shape as number[]) : [tensor.elements];
   const width = shape.slice(1).reduce((a, b) => a * b, 1);
   let held: Promise<Float32Array | Uint32Array> | undefined;
   return {
@@ -111,6 +117,9 @@ export function findCheckpoint(outputDir: string, choice: string | boolean): str
   if (!existsSync(join(path, 'edpo_state.json'))) throw new InputError(`${path} is no edpo checkpoint (no edpo_state.json)`, '--resume takes the last one of output_dir');
   return path;
 }
+
+/** The token budget a checkpoint's run chose. */
+export const checkpointBudget = (path: string): number => readState(path, {}).identity['tokenBudget'] as number;
 
 /** Reads the state and refuses one of another run, naming what differs. */
 export function readState(path: string, identity: Record<string, unknown>): TrainState {

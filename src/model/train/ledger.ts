@@ -1,13 +1,16 @@
-/** One line of `pairs.ndjson` (design 8). Null: not computed by this method's head, or no such side. */
+/**
+ * One line of `pairs.ndjson` (design 8). Null: not computed by this method's head, or no such side: a single response with a label is the chosen side where
+ * it is desirable, else the rejected one. A method's own number (`column`) follows under its name.
+ */
 export interface PairRecord {
   id: number;
   step: number;
-  policy_logps_chosen: number;
+  policy_logps_chosen: number | null;
   policy_logps_rejected: number | null;
   ref_logps_chosen: number | null;
   ref_logps_rejected: number | null;
   tokens_prompt: number;
-  tokens_chosen: number;
+  tokens_chosen: number | null;
   tokens_rejected: number | null;
   margin: number | null;
   logratio: number | null;
@@ -58,7 +61,7 @@ export function pairMetrics(pairs: PairRecord[]): Record<string, number> {
     ['rewards/chosen', of((p) => p.reward_chosen)],
     ['rewards/rejected', of((p) => p.reward_rejected)],
     ['rewards/accuracies', of((p) => (isNumber(p.reward_chosen) && isNumber(p.reward_rejected) ? Number(p.reward_chosen > p.reward_rejected) : null))],
-    ['rewards/margins', of((p) => difference(p.reward_chosen, p.reward_rejected))],
+    ['rewards/margins', of((p) => difference(p.reward_chosen, p.reward_rejected)) ?? betweenKinds(pairs)],
     ['logps/chosen', of((p) => p.policy_logps_chosen)],
     ['logps/rejected', of((p) => p.policy_logps_rejected)],
     ['margin', of((p) => p.margin)],
@@ -80,12 +83,18 @@ export function pairMetrics(pairs: PairRecord[]): Record<string, number> {
   return Object.fromEntries(entries.filter((e): e is [string, number] => e[1] !== undefined));
 }
 
+/** Single responses: the mean reward of the desirable ones less that of the others, as TRL's KTO logs it; undefined where a kind is missing. */
+function betweenKinds(pairs: PairRecord[]): number | undefined {
+  const [chosen, rejected] = [mean(pairs.map((p) => p.reward_chosen)), mean(pairs.map((p) => p.reward_rejected))];
+  return chosen === undefined || rejected === undefined ? undefined : chosen - rejected;
+}
+
 /** Σ entropy / Σ tokens over both responses, nats (TRL's definition). */
 function entropyPerToken(pairs: PairRecord[]): number | undefined {
   let sum = 0;
   let tokens = 0;
   for (const p of pairs) {
-    if (isNumber(p.entropy_chosen)) {
+    if (isNumber(p.entropy_chosen) && isNumber(p.tokens_chosen)) {
       sum += p.entropy_chosen;
       tokens += p.tokens_chosen;
     }

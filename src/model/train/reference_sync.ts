@@ -10,12 +10,13 @@ import type { Parameters } from '../parameters.js';
 export class ReferenceSync {
   private readonly program: Program;
 
-  /** Throws InputError where the two models are not of one shape. */
-  constructor(policy: Parameters, readonly reference: Parameters, alpha: number, readonly every: number) {
+  /** Throws InputError where the two models are not of one shape. @param after records what follows a move (f16 copies) */
+  constructor(policy: Parameters, readonly reference: Parameters, alpha: number, readonly every: number, after?: (p: Program) => void) {
     const shapes = (p: Parameters): string => p.list.map(({ name, shape }) => `${name} ${shape.join('x')}`).join();
     if (shapes(policy) !== shapes(reference)) throw new InputError('sync_ref_model mixes the policy’s weights into the reference’s, and these two models have different tensors', 'a reference of the policy’s own architecture');
     this.program = new Program(policy.gpu, 'reference sync');
     policy.pieces.forEach((piece, i) => mix(this.program, { x: piece.value, y: reference.pieces[i]!.value }, alpha));
+    after?.(this.program);
   }
 
   async ready(): Promise<this> {

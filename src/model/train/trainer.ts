@@ -2,6 +2,7 @@ import type { CliIo } from '../../cli/io.js';
 import { Progress } from '../../cli/progress.js';
 import type { RunConfig } from '../../config/keys.js';
 import { EdpoError } from '../../errors.js';
+import { LOSS_SCALE } from '../../gpu/ops/operand_scales.js';
 import { stepKey } from '../batch/row_keys.js';
 import { epochOrder } from '../data/order.js';
 import type { Engine, StepRecord } from '../engine.js';
@@ -55,6 +56,8 @@ export class Trainer {
   private sinceLogMs = 0;
   private sinceLogTokens = 0;
   private interrupted = false;
+  /** Of the last finished step, in mixed precision. */
+  private lossScale: number | undefined;
   private progress: Progress;
 
   constructor(private readonly p: TrainerParts) {
@@ -111,8 +114,8 @@ export class Trainer {
     const started = Date.now();
     const positions = this.positions(step);
     engine.stepKey = stepKey(config.seed, step);
-    const scale = stepScale(train, positions, engine.options.loss.needs.normalise);
-    const read = await submitDocuments(engine, train, trainReference, positions, { ...scale, train: true });
+    const scale = stepScale(train, positions, engine.options.loss.needs);
+    const read = await submitDocuments(engine, train, trainReference, positions, { ...scale, train: true, draw: [config.seed, step] });
     const record = engine.optimise({
       lr: rateAt(plan, step), beta1: config.adam_beta1, beta2: config.adam_beta2, epsilon: config.adam_epsilon, maxGradNorm: config.max_grad_norm, weightDecay: config.weight_decay,
     });
@@ -128,24 +131,29 @@ export class Trainer {
     if (result.skipped) {
       const broken = records.filter((r) => !Number.isFinite(r.loss)).map((r) => r.id);
       const what = `step ${step + 1}: ${broken.length > 0 ? `non-finite loss in pair ${broken.slice(0, 8).join(', ')}${broken.length > 8 ? ', …' : ''}` : 'non-finite gradient'}; weights, moments and β were not moved`;
-      if (config.on_nonfinite === 'stop') {
+      // An f16 operand ran over: the loss itself is finite, and the scale has been lowered for the next step.
+      const overflow = result.lossScale !== undefined && broken.length === 0 && result.lossScale > LOSS_SCALE.lowest;
+      if (config.on_nonfinite === 'stop' && !overflow) {
         throw new EdpoError(what, { hint: 'look at that pair with edpo inspect, lower --learning_rate, or go on with --on_nonfinite skip (and --resume)' });
       }
-      io.warn(what);
+      io.warn(overflow ? `${what} (an f16 operand ran over; the loss scale is ${result.lossScale} now)` : what);
     } else {
       for (const r of records) ledger.append(ledgerLine(r));
       state.sinceLog.push(...records);
     }
-    const tokens = tables.documents.reduce((n, d) => n + d.prompt.length + d.branches.reduce((m, b) => m + b.length, 0), 0);
+    // A mismatched response behind the document's own is nothing to learn from.
+    const own = engine.options.loss.group?.of === 'mismatched' ? engine.options.loss.needs.branches : undefined;
+    const tokens = tables.documents.reduce((n, d) => n + d.prompt.length + d.branches.slice(0, own).reduce((m, b) => m + b.length, 0), 0);
     state.step = step + 1;
     state.numTokens += tokens;
     state.betaBefore = state.beta;
     state.beta = result.beta;
     state.gradNorm = result.gradNorm;
+    this.lossScale = result.lossScale;
     this.sinceLogTokens += tokens;
     this.sinceLogMs += Date.now() - started;
     if ((step + 1) % plan.loggingSteps === 0 || step === 0 || step + 1 === plan.totalSteps) this.writeLog(step);
-    const last = summarise(records, engine.options.loss.needs.normalise);
+    const last = summarise(records, engine.options.loss);
     this.progress.update(step + 1, `loss ${last['loss']?.toFixed(4) ?? '-'}${last['rewards/accuracies'] !== undefined ? `  acc ${last['rewards/accuracies'].toFixed(2)}` : ''}${engine.options.loss.adaptiveBeta ? `  β ${result.beta.toPrecision(4)}` : ''}`);
     state.offsets.ledger = ledger.bytes;
   }
@@ -153,10 +161,11 @@ export class Trainer {
   /** One line per interval: means over its pairs. Fields of wall-clock time are the last ones and are not part of what a resume repeats. */
   private writeLog(step: number): void {
     const { state, plan, engine } = this.p;
-    const metrics = summarise(state.sinceLog, engine.options.loss.needs.normalise);
+    const metrics = summarise(state.sinceLog, engine.options.loss);
     const pairs = state.sinceLog.length;
     const line: Record<string, number> = { step: step + 1, epoch: (step + 1) / plan.stepsPerEpoch, ...metrics, grad_norm: state.gradNorm, learning_rate: rateAt(plan, step), num_tokens: state.numTokens };
     if (engine.options.loss.needs.branches === 2) line['kl/beta'] = state.betaBefore;
+    if (this.lossScale !== undefined) line['loss_scale'] = this.lossScale;
     state.logHistory.push(line);
     const seconds = this.sinceLogMs / 1000;
     const timed = { ...line, tokens_per_second: this.sinceLogTokens / seconds, pairs_per_second: pairs / seconds, gpu_bytes: engine.options.gpu.bytesPeak, rss_bytes: process.memoryUsage.rss() };

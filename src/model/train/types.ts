@@ -15,11 +15,24 @@ export interface DocumentSource {
   /** Row number in the data. */
   id(i: number): number;
   document(i: number): Document;
+  /** Another document's response, to run under this prompt (KTO), and its tokens. */
+  mismatched?(i: number): ArrayLike<number>;
+  mismatchedTokens?(i: number): number;
+}
+
+/** Which responses of a document run: its own, another document's, or both, its own first. */
+export type Members = 'own' | 'mismatched' | 'both';
+
+export function membersOf(source: DocumentSource, i: number, which: Members): Document {
+  const own = source.document(i);
+  if (which === 'own') return own;
+  const other = source.mismatched!(i);
+  return which === 'both' ? { ...own, branches: [...own.branches, other] } : { ...own, branches: [other], numbers: [2] };
 }
 
 /** Reference quantities of documents, in the order their scored rows have in a packed batch. */
 export interface ReferenceSource {
-  rows(positions: number[]): ReferenceRows | undefined;
+  rows(positions: number[], which: Members): ReferenceRows | undefined;
 }
 
 /** The reference runs on the GPU, or is not needed. */

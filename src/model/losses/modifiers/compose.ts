@@ -21,6 +21,14 @@ export interface Composition {
 
 export const lossNames = (c: Pick<Composition, 'loss_type'>): LossName[] => (Array.isArray(c.loss_type) ? c.loss_type : [c.loss_type]);
 
+/** Why a loss takes no others beside it. */
+const aloneBecause = (loss: LossDefinition): string | undefined =>
+  loss.needs.unpaired ? 'is of single responses' : loss.group ? 'has statistics over a group' : loss.needs.scored === 'all' ? 'scores prompts' : undefined;
+const ownWeight = (loss: LossDefinition): string => {
+  const keys = Object.keys(loss.params).filter((k) => /alpha|lambda/.test(k));
+  return keys.length > 0 ? ` (${keys.join(', ')})` : '';
+};
+
 interface Part {
   loss: LossDefinition;
   weight: number;
@@ -44,11 +52,15 @@ export function compositionProblem(c: Composition): { key: keyof Composition; wh
   if (new Set(names).size < names.length) return { key: 'loss_type', what: `names a loss twice: ${names.join(', ')}` };
   if (names.length > 1) {
     if (names.includes('epsilon_dpo')) return { key: 'loss_type', what: 'epsilon_dpo gives each pair a β of its own, and the other losses of a mixture have none; epsilon_dpo with rpo_alpha is its form with an NLL term' };
+    const alone = names.find((n) => aloneBecause(losses[n]));
+    if (alone) return { key: 'loss_type', what: `${alone} ${aloneBecause(losses[alone])!}, so it cannot be part of a mixture` };
     if (names.every((n) => n === 'sft')) return { key: 'loss_type', what: 'sft alone is the command edpo sft' };
   }
   if (c.rpo_alpha > 0 && names.includes('sft')) return { key: 'rpo_alpha', what: 'is the weight of the same NLL term that sft in loss_type is; give one of the two' };
-  const nll = names.filter((n) => 'cpo_alpha' in losses[n].params || n === 'slic_hf' || n === 'rrhf');
-  if (c.rpo_alpha > 0 && nll.length > 0) return { key: 'rpo_alpha', what: `${nll.join(', ')} has an NLL term of its own (${Object.keys(losses[nll[0]!].params).filter((k) => /alpha|lambda/.test(k)).join(', ')})` };
+  const single = names.find((n) => losses[n].needs.branches === 1 && n !== 'sft');
+  if (c.rpo_alpha > 0 && single) return { key: 'rpo_alpha', what: `is the weight of the chosen response’s likelihood, and ${single} has single responses` };
+  const nll = names.filter((n) => n === 'orpo' || 'cpo_alpha' in losses[n].params || n === 'slic_hf' || n === 'rrhf');
+  if (c.rpo_alpha > 0 && nll.length > 0) return { key: 'rpo_alpha', what: `${nll.join(', ')} has an NLL term of its own${ownWeight(losses[nll[0]!])}` };
   if (c.f_divergence_type !== 'reverse_kl') {
     const odd = names.filter((n) => n !== 'sft' && !DIVERGENCES.losses.includes(n));
     if (odd.length > 0) return { key: 'f_divergence_type', what: `${c.f_divergence_type} is defined for ${DIVERGENCES.losses.join(', ')}; not for ${odd.join(', ')}` };
@@ -133,6 +145,8 @@ function mixture(parts: Part[], nll: number): LossDefinition {
       ...(parts.some((p) => p.loss.needs.sharpness) ? { sharpness: true } : {}), ...(parts.some((p) => p.loss.needs.refEntropy) ? { refEntropy: true } : {}),
     },
     adaptiveBeta: parts.some((p) => p.loss.adaptiveBeta),
+    ...(first.group ? { group: first.group } : {}),
+    ...(first.column ? { column: first.column } : {}),
     params: Object.assign({}, ...parts.map((p) => p.loss.params)) as LossDefinition['params'],
     value: (d, p) => total(d, (loss) => loss.value(d, p)) + nll * nllTerm(d),
     gradients: (d, p) => {

@@ -1,0 +1,204 @@
+import type { Gpu } from '../gpu/device.js';
+import type { MatrixTile } from '../gpu/matrices.js';
+import { OperandStore, type ScratchSize } from '../gpu/operand_store.js';
+import { hasCopy, packedBytes } from '../gpu/ops/matmul_matrix.js';
+import { LOSS_SCALE, updateOperandScales, weightBounds } from '../gpu/ops/operand_scales.js';
+import { Program } from '../gpu/program.js';
+import { debugRead, debugReadU32 } from '../gpu/readback.js';
+import { Tensor } from '../gpu/tensor.js';
+import type { ModelSpec } from './families/spec.js';
+import type { Parameters } from './parameters.js';
+
+/** A weight [O, I] whose products run in f16, and what its input is made of. */
+interface Site {
+  parameters: Parameters;
+  name: string;
+  /** Slots of the scales of the weight, of the forward input (shared by weights that read the same) and of the gradient of the output. */
+  weight: number;
+  input: number;
+  gradient: number;
+  /** The norm whose output the weight reads; absent where it reads attention's output or the MLP's product. */
+  norm?: { gain: string; bias?: string | undefined } | undefined;
+}
+
+/** What fixes the scale of a forward operand: a norm's own output, or what weights make of it. */
+interface Input {
+  slot: number;
+  parameters: Parameters;
+  norm?: { gain: string; bias?: string | undefined };
+  /** The largest magnitude is at most the product of these weights' (their biases added). */
+  of?: Array<{ site: Site; bias: string | undefined }>;
+}
+
+/** f16 ends at 65,504; operands fixed at load keep a factor of four for what training does to the weights. */
+const FORWARD_TOP = 2 ** 14;
+/** The largest weight is brought to 32 … 64: it may grow a thousand times, and what is 10^-6 of it is still normal. */
+const WEIGHT_TOP = 2 ** 6;
+
+/** The largest power of two that keeps `peak` at or under `top`, within 2^-60 … 2^60; 1 for 0. */
+const scaleFor = (peak: number, top: number): number => (peak > 0 && Number.isFinite(peak) ? 2 ** Math.max(-60, Math.min(60, Math.floor(Math.log2(top / peak)))) : 1);
+
+/** A running state of mixed precision, as a checkpoint holds it. */
+export interface OperandState {
+  scales: number[];
+  running: number[];
+  lossScale: number[];
+}
+
+/** Packed operands that stand at once: one as wide as the MLP (or a tile of the vocabulary), and of width D one for each side of a product, the reference's and the rounded states. */
+export function scratchSizes({ D, H, C, F }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile): ScratchSize[] {
+  const wide = packedBytes(rows, Math.max(H * C, F, headTile), tile);
+  const narrow = packedBytes(rows, D, tile);
+  return [{ bytes: narrow, count: 2 + states }, ...(wide > narrow ? [{ bytes: wide, count: 1 }] : [])];
+}
+
+/** Matrices of one layer that multiply in f16. */
+export const layerMatrices = ({ names }: ModelSpec): number => (names.layers[0]!.gate ? 7 : 6);
+
+/**
+ * Mixed precision (design 6): f16 operands of every product with a weight matrix of these models, each times a power of two. Scales of the forward pass are fixed at load
+ * from what the weights can do, so that a row's bits depend on that row alone; scales of gradients follow their running maxima.
+ */
+export class Operands {
+  readonly store: OperandStore;
+  private readonly sites: Site[] = [];
+  private readonly inputs: Input[] = [];
+  private readonly firstGradient: number;
+  private readonly running: Tensor | undefined;
+  private readonly packing: Program;
+
+  /**
+   * @param models the policy, and what of the reference multiplies on the GPU (its head alone, or all of it)
+   * @param training gradients of the first model are packed too
+   */
+  constructor(readonly gpu: Gpu, tile: MatrixTile, models: Parameters[], o: { rows: number; headTile: number; states: number; training: boolean }) {
+    let slots = 0;
+    const distinct = [...new Set(models)];
+    for (const parameters of distinct) slots = this.describe(parameters, slots);
+    this.firstGradient = slots;
+    for (const site of this.sites) site.gradient = o.training && site.parameters === distinct[0] ? slots++ : site.input;
+    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile), o.training);
+    for (const { parameters, name, weight, input, gradient } of this.sites) {
+      for (const { value, moments } of parameters.get(name).pieces) this.store.add(value, moments?.grad, { weight, input, gradient });
+    }
+    if (o.training) {
+      this.running = new Tensor(gpu, 'operand maxima', [slots]);
+      this.restore({ scales: new Array<number>(slots).fill(1), running: new Array<number>(slots).fill(0), lossScale: [LOSS_SCALE.start, 0, 0, 0] });
+    }
+    this.packing = new Program(gpu, 'f16 weights');
+    for (const parameters of distinct) this.pack(this.packing, parameters);
+  }
+
+  /** Lists the weights and inputs of a model, slots from `next` on; returns the next free one. */
+  private describe(parameters: Parameters, next: number): number {
+    const { spec } = parameters;
+    const { names } = spec;
+    const site = (name: string, input: number, norm?: Site['norm']): Site => {
+      const made: Site = { parameters, name, weight: next++, input, gradient: -1, norm };
+      this.sites.push(made);
+      return made;
+    };
+    const input = (of: Omit<Input, 'slot' | 'parameters'>): number => {
+      this.inputs.push({ ...of, slot: next, parameters });
+      return next++;
+    };
+    const copied = (name: string): boolean => parameters.has(name) && hasCopy(parameters.piece(name).value);
+    for (const w of names.layers) {
+      if (![w.q, w.k, w.v, w.o, w.up, w.down].every(copied)) continue;
+      const norm1 = { gain: w.norm1, bias: w.norm1Bias };
+      const norm2 = { gain: w.norm2, bias: w.norm2Bias };
+      const h = input({ norm: norm1 });
+      site(w.q, h, norm1);
+      site(w.k, h, norm1);
+      const v = site(w.v, h, norm1);
+      site(w.o, input({ of: [{ site: v, bias: w.vBias }] }));
+      const h2 = input({ norm: norm2 });
+      const gate = w.gate ? site(w.gate, h2, norm2) : undefined;
+      const up = site(w.up, h2, norm2);
+      // |act(x)| <= |x| for SiLU and GELU alike.
+      site(w.down, input({ of: [{ site: up, bias: w.upBias }, ...(gate ? [{ site: gate, bias: undefined }] : [])] }));
+    }
+    const head = spec.tied ? names.embed : names.head;
+    // A reference's head alone comes without the norm: its states are cached ones, of the same scale as the policy's.
+    if (copied(head)) {
+      const last = { gain: names.norm, bias: names.normBias };
+      const shared = parameters.has(names.norm) ? undefined : this.sites.find((s) => s.name === head)?.input;
+      site(head, shared ?? input(parameters.has(names.norm) ? { norm: last } : {}), undefined);
+    }
+    return next;
+  }
+
+  /** Records making the f16 copies of a model's weights (after AdamW, after the reference moved). */
+  pack(p: Program, parameters: Parameters): void {
+    const mine = this.sites.filter((s) => s.parameters === parameters);
+    this.store.pack(p, mine.flatMap((s) => s.parameters.get(s.name).pieces.map((piece) => piece.value)));
+  }
+
+  /** Makes all f16 copies from the weights as they stand. */
+  async repack(): Promise<void> {
+    await this.packing.submit();
+  }
+
+  /** Fixes the scales of weights and forward operands from the weights, and makes the copies. Call once the weights are loaded. */
+  async prepare(): Promise<void> {
+    const bounds = new Tensor(this.gpu, 'weight bounds', [2 * this.sites.length], 'u32');
+    bounds.write(new Uint32Array(2 * this.sites.length));
+    const p = new Program(this.gpu, 'weight bounds');
+    const ones = new Map<number, Tensor>();
+    const gainless = (I: number): Tensor => {
+      if (!ones.has(I)) ones.set(I, new Tensor(this.gpu, 'ones', [I]));
+      ones.get(I)!.write(new Float32Array(I).fill(1));
+      return ones.get(I)!;
+    };
+    this.sites.forEach(({ parameters, name, norm }, i) => {
+      const value = (of: string): Tensor => parameters.piece(of).value;
+      for (const piece of parameters.get(name).pieces) {
+        const gain = norm ? value(norm.gain) : gainless(piece.value.shape[1] as number);
+        weightBounds(p, { w: piece.value, gain, bias: norm?.bias ? value(norm.bias) : undefined, bounds }, 2 * i, norm ? parameters.spec.block.norm.offset : 0);
+      }
+    });
+    await p.submit();
+    const found = new Float32Array((await debugReadU32(bounds)).buffer as ArrayBuffer);
+    const peak = async (parameters: Parameters, name: string, offset = 0): Promise<number> => (await debugRead(parameters.piece(name).value)).reduce((m, v) => Math.max(m, Math.abs(v + offset)), 0);
+    const scales = await debugRead(this.store.scales);
+    this.sites.forEach((s, i) => (scales[s.weight] = scaleFor(found[2 * i]!, WEIGHT_TOP)));
+    for (const { slot, parameters, norm, of } of this.inputs) {
+      let most = norm ? Math.sqrt(parameters.spec.D) * (await peak(parameters, norm.gain, parameters.spec.block.norm.offset)) + (norm.bias ? await peak(parameters, norm.bias) : 0) : 1;
+      for (const { site, bias } of of ?? []) most *= found[2 * this.sites.indexOf(site) + 1]! + (bias ? await peak(parameters, bias) : 0);
+      if (norm || of) scales[slot] = scaleFor(most, FORWARD_TOP);
+    }
+    this.store.scales.write(scales);
+    for (const t of [bounds, ...ones.values()]) t.destroy();
+    await this.repack();
+  }
+
+  /** Records what follows an optimiser step: the loss scale, the gradients' scales, the trained weights' copies. */
+  recordStep(p: Program, stepState: Tensor, policy: Parameters): void {
+    const { scales, peaks, lossScale } = this.store;
+    updateOperandScales(p, { stepState, scales, running: this.running!, peaks: peaks!, lossScale: lossScale! }, this.firstGradient);
+    const moved = this.sites.filter((s) => s.parameters === policy).flatMap((s) => s.parameters.get(s.name).pieces).filter((piece) => piece.moments);
+    this.store.pack(p, moved.map((piece) => piece.value));
+  }
+
+  /** [4]: the loss scale and its clean steps; read with every step. */
+  get lossScale(): Tensor | undefined {
+    return this.store.lossScale;
+  }
+
+  async state(): Promise<OperandState> {
+    const [scales, running, lossScale] = await Promise.all([this.store.scales, this.running!, this.store.lossScale!].map((t) => debugRead(t)));
+    return { scales: [...scales!], running: [...running!], lossScale: [...lossScale!] };
+  }
+
+  /** Puts a checkpoint's state back; `repack` makes the copies of its weights. */
+  restore(s: OperandState): void {
+    this.store.scales.write(Float32Array.from(s.scales));
+    this.running!.write(Float32Array.from(s.running));
+    this.store.peaks!.write(new Uint32Array(s.scales.length));
+    this.store.lossScale!.write(Float32Array.from(s.lossScale));
+  }
+
+  get bytes(): number {
+    return this.store.bytes + (this.running?.bytes ?? 0);
+  }
+}

@@ -1,0 +1,173 @@
+import t from 'tap';
+import { matrixTile } from '../../src/gpu/matrices.js';
+import { PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
+import { LOSS_SCALE } from '../../src/gpu/ops/operand_scales.js';
+import { STATS } from '../../src/gpu/ops/head_kernels.js';
+import { debugRead } from '../../src/gpu/readback.js';
+import type { Document } from '../../src/model/batch/pack.js';
+import type { Engine } from '../../src/model/engine.js';
+import { decode16, encode16 } from '../../src/model/files/float_formats.js';
+import { ModelFolder } from '../../src/model/files/hf_folder.js';
+import { memoryPlan } from '../../src/model/memory.js';
+import type { Parameters } from '../../src/model/parameters.js';
+import { loadFrozen } from '../../src/model/frozen.js';
+import { loadWeights, useDtype } from '../../src/model/session.js';
+import { loadTokenizer } from '../../src/model/text/tokenizer.js';
+import type { RunConfig } from '../../src/config/keys.js';
+import { loadParameters, makeEngine } from '../helpers/engine.js';
+import { testGpu } from '../helpers/gpu.js';
+import { realTest, sharedData } from '../helpers/shared.js';
+import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
+
+const gpu = await testGpu();
+const tile = matrixTile(gpu);
+const OPTIMISE = { lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, maxGradNorm: 1, weightDecay: 0 };
+/** In nats: what f16 operands change of Δ± at ε = 0.01 stays below it on the real model. */
+const BOUND = 1e-3;
+const column = (table: ArrayLike<number>, i: number, key: (typeof PAIR_COLUMNS)[number]): number => table[i * PAIR_COLUMNS.length + PAIR_COLUMNS.indexOf(key)]!;
+
+/** What `body` makes, built in mixed precision. */
+async function inMixed<T>(body: () => Promise<T>): Promise<T> {
+  useDtype(gpu, { dtype: 'mixed_f16' } as RunConfig);
+  try {
+    return await body();
+  } finally {
+    gpu.mixed = undefined;
+  }
+}
+
+const documents: Document[] = [
+  { id: 0, prompt: [1, 5, 9], branches: [[4, 7, 2], [8, 3]] },
+  { id: 1, prompt: [1, 6], branches: [[11, 2], [12, 13, 14, 2]] },
+  { id: 2, prompt: [1, 2, 3, 4, 5], branches: [[6], [7, 8, 9]] },
+];
+
+const logps = async (engine: Engine, docs: Document[]): Promise<number[]> => {
+  const { batch } = await engine.microBatch(docs, undefined, 1, false)();
+  const stats = await debugRead(engine.head.stats);
+  return Array.from({ length: batch.values.S }, (_, s) => stats[s * STATS.length]!);
+};
+
+async function steps(engine: Engine, docs: Document[], count: number, lr = OPTIMISE.lr): Promise<{ losses: number[]; deltas: number[][]; tables: Float32Array[] }> {
+  const found = { losses: [] as number[], deltas: [] as number[][], tables: [] as Float32Array[] };
+  for (let i = 0; i < count; i++) {
+    const read = engine.microBatch(docs, undefined, 1 / docs.length, true);
+    await engine.optimise({ ...OPTIMISE, lr })();
+    const { table } = await read();
+    found.tables.push(table.slice());
+    found.losses.push(docs.reduce((n, _, d) => n + column(table, d, 'loss'), 0) / docs.length);
+    found.deltas.push(docs.flatMap((_, d) => [column(table, d, 'delta_plus'), column(table, d, 'delta_minus'), column(table, d, 'epsilon_step')]));
+  }
+  return found;
+}
+
+if (typeof tile === 'string') {
+  t.test('an adapter without f16 matrices says so', async (t) => {
+    t.throws(() => useDtype(gpu, { dtype: 'mixed_f16' } as RunConfig), new RegExp(`does not multiply f16 matrices: ${tile.slice(0, 20)}`));
+    t.equal(useDtype(gpu, { dtype: 'float32' } as RunConfig).mixed, undefined);
+  });
+} else {
+  const spec = tinySpec();
+  const weights = tinyWeights(spec, 1);
+  const model = (trainable: boolean, w = weights, label = 'policy'): Promise<Parameters> => loadParameters(gpu, spec, w, trainable, label);
+
+  t.test('ties are exact, a document’s bits do not depend on its neighbours, log-probs are near those of f32', async (t) => {
+    const f32 = await logps(await makeEngine(gpu, await model(false), 'sigmoid', { kind: 'none' }, { training: false }), documents);
+    const engine = await inMixed(async () => makeEngine(gpu, await model(true), 'epsilon_dpo', { kind: 'live', parameters: await model(false, weights, 'reference') }));
+    const all = await logps(engine, documents);
+    t.ok(all.every((v, i) => Math.abs(v - f32[i]!) < 2e-2 && v !== f32[i]), `${Math.max(...all.map((v, i) => Math.abs(v - f32[i]!)))}`);
+    // A reference that its files keep in 16 bits: the same copy, made from the same values.
+    const rounded = Object.fromEntries(Object.entries(weights).map(([name, w]) => [name, decode16(encode16(w, 'BF16'), 'BF16')]));
+    const packed = await inMixed(async () => makeEngine(gpu, await model(true, rounded), 'epsilon_dpo', { kind: 'live', parameters: await loadParameters(gpu, spec, rounded, false, 'reference', (p) => (p.shape.length === 2 ? 'bf16' : 'f32')) }));
+    for (const e of [engine, packed]) {
+      const { table } = await e.microBatch(documents, undefined, 1, false)();
+      documents.forEach((_, i) => t.same(['delta_plus', 'delta_minus', 'epsilon_step'].map((key) => Math.abs(column(table, i, key as 'delta_plus'))), [0, 0, 0], 'a tie'));
+    }
+    t.notOk(packed.dispatches(documents).some(({ label }) => /matmul\.[nt][nt]/.test(label)), 'no product is left in f32');
+    const alone = (await Promise.all([documents[1]!].map((d) => logps(engine, [d])))).flat();
+    const first = documents[0]!.branches.reduce((n, b) => n + b.length, 0);
+    t.same(alone, all.slice(first, first + alone.length), 'alone and packed');
+  });
+
+  t.test('an MLP whose product is beyond f16 survives', async (t) => {
+    const large = Object.fromEntries(Object.entries(weights).map(([name, w]) => [name, w.map((v) => v * (/gate_proj/.test(name) ? 300 : /up_proj/.test(name) ? 3000 : /down_proj/.test(name) ? 1e-6 : 1))]));
+    const plain = await makeEngine(gpu, await model(false, large), 'sigmoid', { kind: 'none' }, { training: false });
+    const want = await logps(plain, documents);
+    const top = (await debugRead(plain.acts.act)).subarray(0, 19 * spec.F).reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+    t.ok(top > 65504, `the largest product is ${top}`);
+    const engine = await inMixed(async () => makeEngine(gpu, await model(true, large), 'sft', { kind: 'none' }));
+    const got = await logps(engine, documents);
+    t.ok(got.every((v, i) => Math.abs(v - want[i]!) < 2e-2), `${Math.max(...got.map((v, i) => Math.abs(v - want[i]!)))}`);
+    const { losses } = await steps(engine, documents, 3, 1e-7);
+    t.ok(losses.every(Number.isFinite) && losses[2]! < losses[0]!, losses.join());
+  });
+
+  t.test('an operand that runs over skips its step and lowers the scale; state restored continues to the same bits', async (t) => {
+    const build = () => inMixed(async () => makeEngine(gpu, await model(true), 'epsilon_dpo', { kind: 'live', parameters: await model(false, tinyWeights(spec, 2), 'reference') }));
+    const engine = await build();
+    await steps(engine, documents, 2);
+    const state = await engine.operands!.state();
+    const { policy } = engine.options;
+    const gradients = 7 * spec.L + 1;
+    const before = await policy.read(spec.names.layers[0]!.q);
+    engine.setOperands({ ...state, scales: state.scales.map((s, i) => (i >= state.scales.length - gradients ? 2 ** 60 : s)) });
+    engine.microBatch(documents, undefined, 1 / 3, true);
+    const skipped = await engine.optimise(OPTIMISE)();
+    t.ok(skipped.skipped && skipped.lossScale === LOSS_SCALE.start / 2, JSON.stringify(skipped));
+    t.same(await policy.read(spec.names.layers[0]!.q), before, 'weights unmoved');
+    engine.microBatch(documents, undefined, 1 / 3, true);
+    t.notOk((await engine.optimise(OPTIMISE)()).skipped, 'the next one goes');
+
+    // Weights, moments, counters and scales into another engine: two more steps, the same bits.
+    const kept = { operands: await engine.operands!.state(), step: await engine.readStepState(), beta: (await debugRead(engine.betaState))[0]! };
+    const other = await build();
+    const to = new Map([...other.optimiserState!.kept()].map(({ name, tensor }) => [name, tensor]));
+    for (const { name, tensor } of engine.optimiserState!.kept()) to.get(name)!.write(await debugRead(tensor));
+    other.setState(kept.beta, kept.step);
+    other.setOperands(kept.operands);
+    await other.operands!.repack();
+    t.same((await steps(other, documents, 2)).tables, (await steps(engine, documents, 2)).tables);
+    t.same(await other.options.policy.read(spec.names.layers[0]!.down), await policy.read(spec.names.layers[0]!.down));
+  });
+
+  t.test('the memory plan is what is allocated, to 3 %', async (t) => {
+    for (const live of [true, false]) {
+      const large = tinySpec({ vocab_size: 900 });
+      const before = gpu.bytesNow;
+      await inMixed(async () => {
+        const reference = live ? { kind: 'live' as const, parameters: await loadParameters(gpu, large, tinyWeights(large, 2), false, 'reference') } : { kind: 'cache' as const, rounded: false };
+        return makeEngine(gpu, await loadParameters(gpu, large, tinyWeights(large, 1), true), live ? 'epsilon_dpo' : 'sigmoid', reference, { rows: 2048, capacity: { rows: 2048, sequences: 512 } });
+      });
+      const got = gpu.bytesNow - before;
+      const plan = memoryPlan({ spec: large, rows: 2048, keep: 'train', reference: live ? 'live' : 'logps', rounded: false, mixed: tile });
+      t.ok(Math.abs(got / plan.total - 1) < 0.03, `planned ${plan.total}, allocated ${got}`);
+    }
+  });
+
+  realTest('the real model trains as in f32: loss within 1 %, ε-steps equal where |Δ| is above the bound', async (t) => {
+    const folder = ModelFolder.open(sharedData('models', 'stories260K', 'hf'));
+    const tokenizer = await loadTokenizer(folder.path);
+    const ids = (text: string): number[] => tokenizer.encode(text);
+    const texts: Array<[string, string, string]> = [
+      ['Once upon a time', ' there was a big red car.', ' no dogs ran.'], ['The little girl', ' was sad today.', ' played with her friend Tim in the park.'], ['Tom saw', ' a bird.', ' the sun.'],
+      ['One day, Lily', ' found a shiny stone.', ' sleep blue.'], ['The dog', ' ran fast to the tree.', ' tree fast to.'],
+    ];
+    const pairs = texts.map(([prompt, chosen, rejected], id) => ({ id, prompt: [1, ...ids(prompt)], branches: [ids(chosen), ids(rejected)] }));
+    const build = async (): Promise<Engine> => makeEngine(gpu, await loadWeights(gpu, folder, 'policy'), 'epsilon_dpo', { kind: 'live', parameters: await loadFrozen(gpu, folder, 'reference', { base_dtype: 'auto', load_in_4bit: false, load_in_8bit: false } as RunConfig) }, { rows: 160 });
+    const f32 = await steps(await build(), pairs, 20);
+    const mixed = await steps(await inMixed(build), pairs, 20);
+    const off = Math.max(...f32.losses.map((l, i) => Math.abs(mixed.losses[i]! - l) / l));
+    t.ok(off < 0.01, `losses differ by at most ${(100 * off).toFixed(3)} %: ${f32.losses[0]} to ${f32.losses.at(-1)}`);
+    let [worst, differ, counted] = [0, 0, 0];
+    f32.deltas.forEach((row, i) => pairs.forEach((_, d) => {
+      const [plus, minus, step] = row.slice(3 * d, 3 * d + 3) as [number, number, number];
+      const [plusMixed, minusMixed, stepMixed] = mixed.deltas[i]!.slice(3 * d, 3 * d + 3) as [number, number, number];
+      worst = Math.max(worst, Math.abs(plus - plusMixed), Math.abs(minus - minusMixed));
+      if (Math.min(Math.abs(plus), Math.abs(minus)) < BOUND) return;
+      counted++;
+      if (step !== stepMixed) differ++;
+    }));
+    t.ok(differ === 0 && counted > 50, `${differ} of ${counted} ε-steps differ above ${BOUND}; Δ differs by at most ${worst.toExponential(1)}`);
+  });
+}
+
