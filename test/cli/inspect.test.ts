@@ -67,14 +67,14 @@ t.test('a plan beyond gpu_memory is refused by plan and train, with the cheapest
   const live = total('--ref_mode', 'live');
   const gb = (share: number): string => String((share * live) / 1e9);
   t.equal(edpo(['plan', ...base, '--ref_mode', 'live', '--gpu_memory', gb(1.01)]).code, 0);
-  for (const [command, share, n, said] of [[['plan'], 0.5, 3, 'each of these fits by itself, the cheapest first'], [['train', '--output_dir', join(dir, 'run')], 0.3, 2, 'only 2 ways fit']] as const) {
+  for (const [command, share] of [[['plan'], 0.5], [['train', '--output_dir', join(dir, 'run')], 0.3]] as const) {
     const r = edpo([...command, ...base, '--ref_mode', 'live', '--gpu_memory', gb(share)]);
     t.equal(r.code, 2);
     t.match(r.err, /the plan takes [\d.]+ MB on the GPU \(.* of it weights, gradients and optimiser state\), gpu_memory is [\d.]+ [kM]B; (.*):\n( +--.*\n)+/);
-    t.ok(r.err.includes(`; ${said}:\n`), r.err);
     t.notMatch(r.err, /^adapter:/m, 'before the GPU is touched');
     const ways = [...r.err.matchAll(/^ +(--[^:]+): [\d.]+ [kM]B \(/gm)].map((m) => m[1]!.split(' '));
-    t.equal(new Set(ways.map(String)).size, n, r.err);
+    t.equal(new Set(ways.map(String)).size, ways.length, 'no way twice');
+    t.ok(ways.length >= 2 && r.err.includes(ways.length === 3 ? '; each of these fits by itself, the cheapest first:\n' : '; only 2 ways fit:\n'), r.err);
     for (const way of command[0] === 'plan' ? ways : ways.slice(-1)) {
       const fitting = edpo(['plan', ...base, '--ref_mode', 'live', ...way, '--gpu_memory', gb(share)]);
       t.equal(fitting.code, 0, `${way.join(' ')}: ${fitting.err}`);
