@@ -75,7 +75,7 @@ t.test('two shards that start at once on no cache: one fills it with what the me
   const header = JSON.parse(file[0]!) as { stores: string; mismatched?: boolean };
   t.same([header.stores, header.mismatched, file.length], ['hidden', true, 1 + 48]);
   t.notOk(readdirSync(join(dir, 'union', 'ref_cache')).some((f) => f.endsWith('.lock')), 'and nothing stays locked');
-  t.same(results(join(dir, 'union')).map((l) => l['name']), ['kto', 'mi_dpo'], 'the last to end sees both');
+  for (const name of ['kto', 'mi_dpo']) t.ok(statSync(join(dir, 'union', `${name}-s1`, 'heldout', 'eval.json')).size > 0, `${name} is trained and evaluated`);
 });
 
 t.test('checkpoints (Fig. 3), realigned points, samples without a judge; figures as files; the page in light and dark', async (t) => {
