@@ -3,7 +3,7 @@ import { InputError } from '../errors.js';
 import { tileFor } from '../gpu/matrices.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import { maskFloats, maskSpecs } from './learned_mask.js';
-import { hasTerms, type LossDefinition } from './losses/types.js';
+import { hasTerms, wantsLive, type LossDefinition } from './losses/types.js';
 import { memoryPlan, type MemoryPlan } from './memory.js';
 import { optimisers } from './optim/index.js';
 import { optimiserSettings } from './optim/settings.js';
@@ -65,7 +65,7 @@ export function cheaperPlans(spec: ModelSpec, loss: LossDefinition, c: Keys, lon
     total = bytes;
     found.push({ flags, total, cost });
   };
-  if (loss.needs.reference !== 'none') step('--ref_mode cache', { ref_mode: 'cache' }, 'disk for the reference’s states, and faster steps');
+  if (loss.needs.reference !== 'none' && !wantsLive(loss.needs)) step('--ref_mode cache', { ref_mode: 'cache' }, 'disk for the reference’s states, and faster steps');
   // Halved as long as that is needed: small micro-batches use the card less well.
   let budget = keys.token_budget;
   while (budget > longest && trainingMemory(spec, loss, keys, lora, budget, files).total > limit) budget = Math.max(longest, Math.floor(budget / 2));
