@@ -21,6 +21,7 @@ function masked(tokenWeights: TokenWeights): LossDefinition {
     name: 'sparsepo',
     title: 'SparsePO',
     citation: 'Christopoulou et al. 2024, arXiv 2410.05102',
+    semantics: `the official code${kind ? ', but for the start and the decay of a mask (docs/token-weights.md)' : ''}`,
     formula: `-log σ(β{Σ_w [m_u d_t + m_d KL_t] - Σ_l [m_u d_t + m_d KL_t]})${kind ? ' + λ_u Σ m_u + λ_d Σ m_d' : ''}, d_t log-ratios, KL_t = KL(ref‖policy), m masks ${kind ? 'learned with the policy, from 0 on' : 'in [0, 1]'}`,
     needs: { branches: 2, reference: 'hidden', scored: 'response', normalise: 'pairs', klGradient: 'both', tokenWeights },
     adaptiveBeta: false,
