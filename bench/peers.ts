@@ -56,7 +56,7 @@ export async function run(argv: string[]): Promise<void> {
           const measured = await measurePeer(c, typeof tile === 'string' ? undefined : tile);
           const line = `${JSON.stringify({
             bench: 'peers', system: 'edpo', model: values.model, lengths: values.lengths, method, dtype, shape, pairs: perStep, tokens_sha256: sha256, rehearsal: values.rehearsal || software,
-            device: gpu.name, kind: gpu.kind, toggles: gpu.toggles, ...measured,
+            device: gpu.name, card: gpu.info.device, kind: gpu.kind, toggles: gpu.toggles, ...measured,
           })}\n`;
           if (values.out) appendFileSync(values.out, line);
           else process.stdout.write(line);

@@ -17,6 +17,8 @@ interface PeerLine {
   tokens_sha256: string;
   rehearsal: boolean;
   device: string;
+  /** The adapter's name for the card, where `device` names the driver. */
+  card?: string;
   pairs_per_second: number;
   useful_tokens_per_second: number;
   peak_bytes: number;
@@ -51,7 +53,7 @@ export function joinPeers(folder: string): string {
     }
     const other = lines.find((l) => l.system === 'edpo');
     const peer = lines.find((l) => l.system !== 'edpo');
-    if (!rehearsal && other && peer && !sameCard(other.device, peer.device)) text += `\nNOT ONE CARD? edpo names "${other.device}", PyTorch "${peer.device}".\n`;
+    if (!rehearsal && other && peer && !sameCard(`${other.device} ${other.card}`, peer.device)) text += `\nNOT ONE CARD? edpo names "${other.card || other.device}", PyTorch "${peer.device}".\n`;
     text += `\n${name}, ${one.pairs} pairs a step, on ${[...new Set(lines.map((l) => l.device))].join(' / ')}\n${rowsOf(lines)}`;
   }
   return text;

@@ -27,8 +27,8 @@ bench="node dist/bench/main.js peers"
 if [ -e "$out/edpo.ndjson" ] || [ -e "$out/torch.ndjson" ]; then echo "error: $out has figures of another run" >&2; exit 2; fi
 
 if [ -n "${WHEELS:-}" ]; then
-  "$python" -m pip install --quiet --no-index --no-deps --target "$out/packages" "$WHEELS"/*.whl || exit 1
-  # Behind what the machine has, its torch above all.
+  "$python" -m pip install --quiet --no-index --no-deps --upgrade --target "$out/packages" "$WHEELS"/*.whl || exit 1
+  # They come before what the machine has: bring only what it lacks.
   PYTHONPATH=${PYTHONPATH:+$PYTHONPATH:}$out/packages; export PYTHONPATH
 fi
 if [ -z "$rehearsal" ]; then
