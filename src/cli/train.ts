@@ -12,7 +12,8 @@ import { modelCard, runManifest } from '../model/files/run_files.js';
 import { dropoutOf, loadPolicy, loraMemory, loraOf, sharesBase, writeTrained } from '../model/lora_run.js';
 import { frozenName, loadFrozen, referenceStorage } from '../model/frozen.js';
 import { describeMemory } from '../model/memory.js';
-import { requireMemory, trainingMemory } from '../model/memory_advice.js';
+import { trainingMemory } from '../model/memory_advice.js';
+import { requireMemory } from '../model/memory_changes.js';
 import { bytesText, ensureCache } from '../model/reference.js';
 import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf, useDtype } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
@@ -59,7 +60,9 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora), config.token_budget, (p) => inputs.policy.formatOf(p));
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
-  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: source.count }, (_, i) => longestRows(source, i))), loraMemory(config, inputs, lora), (p) => inputs.policy.formatOf(p));
+  let longest = 0;
+  for (let i = 0; i < source.count; i++) longest = Math.max(longest, longestRows(source, i));
+  requireMemory({ spec: inputs.policy.spec, loss, config, lora: loraMemory(config, inputs, lora), longest, files: (p) => inputs.policy.formatOf(p) }, memory);
 
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
   let trainer: Trainer | undefined;

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunConfig } from '../config/keys.js';
+import { mixedNames } from '../config/mixture.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { loadFrozen } from '../model/frozen.js';
@@ -15,6 +16,7 @@ import { Queue } from '../model/judge/queue.js';
 import { sampleKl, type SampleKl } from '../model/judge/sample_kl.js';
 import type { Judge, Question, Verdict } from '../model/judge/types.js';
 import { winRateReport } from '../model/judge/report.js';
+import { characters, mean } from '../model/judge/statistics.js';
 import { openModel } from '../model/models.js';
 import { openDevice, openInputs } from '../model/session.js';
 import { benchmark, isBenchmark } from './benchmark.js';
@@ -22,7 +24,7 @@ import type { Answer, PromptText } from './generate.js';
 import type { CliIo } from './io.js';
 import { scoreJudgments } from './judgments.js';
 import { fileAnswers, openPrompts } from './prompts.js';
-import { interruptedBy, sampled, samplingOf, type Sampling } from './sampled.js';
+import { interruptedBy, sampled, samplingOf, whileSampling, type Sampling } from './sampled.js';
 
 /** `edpo eval-winrate`: the model's answers against a baseline's, by a judge; answers and verdicts already there are kept. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
@@ -37,7 +39,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const device = (): Promise<Gpu> => (opening ??= openDevice(config, io));
   const endpoint = /^openai:(.+)$/s.exec(config.judge ?? '')?.[1];
   const ending = new AbortController();
-  const judge = config.estimate ? undefined : await openJudge(config, device, io, ending.signal);
+  const unjudged = config.judge === 'none';
+  const judge = config.estimate || unjudged ? undefined : await openJudge(config, device, io, ending.signal);
   const inputs = await openInputs(config, io);
   const { prompts, chosen } = await openPrompts(config, inputs, io);
   const n = prompts.length;
@@ -52,6 +55,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   });
   try {
     const s: Sampling = { config, io, inputs, prompts, dir, device, stopped: () => stop };
+    if (unjudged) return await withoutJudge(s);
     const baseline = config.baseline === 'chosen' ? chosen : await baselineAnswers(s);
     if (!judge) {
       io.out(JSON.stringify(await estimate(openaiOptions(endpoint!, config, io), await allQuestions(s, baseline))));
@@ -63,7 +67,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     const report = summary(s, judge, answers, baseline, verdicts, kl);
     writeAtomic(join(dir, 'winrate.json'), `${JSON.stringify(report, null, 2)}\n`);
     const outputs = (of: (p: PromptText) => string, generator: string | undefined): string =>
-      `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: of(p), generator, dataset: config.dataset_name ?? 'prompts', ...emptyMark(of(p)) })), null, 2)}\n`;
+      `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: of(p), generator, dataset: config.dataset_name ?? mixedNames(config.dataset_mixture)?.join(' + ') ?? 'prompts', ...emptyMark(of(p)) })), null, 2)}\n`;
     writeAtomic(join(dir, 'model_outputs.json'), outputs((p) => answers.get(p.index)!.output, config.model_name_or_path));
     writeAtomic(join(dir, 'reference_outputs.json'), outputs((p) => baseline.get(p.index)!, config.baseline));
     const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
@@ -75,6 +79,21 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     undo();
     unlock();
   }
+}
+
+/** Answers, their lengths and their KL, and no verdicts. */
+async function withoutJudge(s: Sampling): Promise<number> {
+  const { config, prompts, dir, io } = s;
+  if (config.outputs !== undefined) throw new InputError('judge: none is about answers that the policy samples, and outputs names a file of answers', 'leave --outputs out, or name a judge');
+  const answers = await sampled(s, 'answers', s.inputs.policy, () => undefined);
+  interruptedBy(s);
+  const kl = config.ref_model_name_or_path === undefined ? undefined : await klOfSamples(s, answers);
+  const lengths = prompts.map((p) => characters(answers.get(p.index)!.output));
+  const report = { n: 0, prompts: prompts.length, mean_length: mean(lengths), ...kl, judge: 'none', sampling: samplingOf(config), policy: s.inputs.policy.weightsHash() };
+  writeAtomic(join(dir, 'winrate.json'), `${JSON.stringify(report, null, 2)}\n`);
+  io.say(`${prompts.length} answers, nobody judged them${kl ? `; KL to the reference on them: ${kl.kl.toFixed(3)} ± ${kl.kl_se.toFixed(3)} nats` : ''}`);
+  io.out(JSON.stringify(report));
+  return 0;
 }
 
 async function baselineAnswers(s: Sampling): Promise<Map<number, string>> {
@@ -120,21 +139,19 @@ async function playGames(s: Sampling, judge: Judge, baseline: Map<number, string
       else questions.push({ id, ...asked.get(index)!, a, b });
     }
   };
-  let failure: { error: unknown } | undefined;
   const judging = judge.ask(questions, (id, winner, detail) => {
     const index = Number(id.split(':')[0]);
     verdicts.set(id, winner);
     kept.put({ id, winner, output: answers.get(index)!.output, baseline: baseline.get(index)!, ...detail });
-  }).catch((error: unknown) => (failure = { error }));
+  });
   try {
-    if (config.outputs !== undefined) for (const [index, output] of await fileAnswers(config.outputs, prompts, config.n_prompts > 0)) answered({ index, output, tokens: 0, finish: '', ids: [] });
-    else await sampled({ ...s, stopped: () => s.stopped() || failure !== undefined }, 'answers', s.inputs.policy, answered);
+    await whileSampling(questions, judging, async (failed) => {
+      if (config.outputs !== undefined) for (const [index, output] of await fileAnswers(config.outputs, prompts, config.n_prompts > 0)) answered({ index, output, tokens: 0, finish: '', ids: [] });
+      else await sampled({ ...s, stopped: () => s.stopped() || failed() }, 'answers', s.inputs.policy, answered);
+    });
   } finally {
-    questions.end();
-    await judging;
     kept.close();
   }
-  if (failure) throw failure.error;
   interruptedBy(s);
   return { answers, verdicts };
 }

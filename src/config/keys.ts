@@ -8,6 +8,7 @@ import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
 import { JUDGE_PROTOCOLS } from '../model/judge/openai/protocols.js';
 import { JUDGE_DTYPES } from '../model/judge/types.js';
+import { mixtureSchema } from './mixture.js';
 import { OPTIMISER_NAMES } from '../model/optim/index.js';
 import { SCHEDULES } from '../model/train/schedule.js';
 import { SINKS } from '../model/train/sinks/types.js';
@@ -79,6 +80,7 @@ const written = {
   offline: key('offline', 'data', [...COMMANDS], z.boolean().default(false), 'ask no hub: what has a hub id is taken from the cache (also HF_HUB_OFFLINE=1)'),
   data_files: key('data_files', 'data', DATA, list.optional(), 'training (or input) files one by one; wins over dataset_name'),
   data_dir: key('data_dir', 'data', DATA, list.optional(), 'subfolders of dataset_name, e.g. helpful-base'),
+  dataset_mixture: key('dataset_mixture', 'data', DATA, mixtureSchema.optional(), 'several data sets in place of dataset_name, as alignment-handbook has it: datasets, each with id, config, split, columns and the weight of its rows that is taken; seed draws and shuffles; test_split_size rows (or that share) are held out for evaluation, or test_datasets are read; {…} as a flag'),
   eval_data_files: key('eval_data_files', 'data', ['train', 'sft', 'precompute-ref', 'plan'], list.optional(), 'evaluation files; the test split of dataset_name where absent'),
   dataset_train_split: key('dataset_train_split', 'data', DATA, text.default('train'), 'beginning of the training files’ names'),
   dataset_test_split: key('dataset_test_split', 'data', DATA, text.default('test'), 'beginning of the evaluation files’ names'),
@@ -194,7 +196,7 @@ const written = {
   prompts_file: key('prompts_file', 'generation', ['generate'], text.optional(), 'data file whose rows give prompts'),
   outputs: key('outputs', 'generation', ['eval-winrate'], text.optional(), 'answers already made instead of sampling: AlpacaEval, Arena-Hard, MT-Bench, or NDJSON with prompt and output'),
   baseline: key('baseline', 'generation', ['eval-winrate'], text.default('chosen'), 'chosen: the data’s answers; or the folder of a model, or a file of answers'),
-  judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model; pairrm:FOLDER is PairRM; openai:MODEL asks an OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY)'),
+  judge: key('judge', 'generation', ['eval-winrate'], text.optional(), 'command:PROGRAM reads {id, prompt, a, b} lines and answers {id, winner: "a"|"b"|"tie"} lines; reward:FOLDER is a reward model; pairrm:FOLDER is PairRM; openai:MODEL asks an OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY); none: answers, lengths and KL alone'),
   judge_protocol: key('judge_protocol', 'generation', ['eval-winrate'], z.enum(JUDGE_PROTOCOLS).optional(), 'judge openai: how it is asked and how its reply is read; by the format of outputs where absent, else alpaca-eval'),
   judge_template: key('judge_template', 'generation', ['eval-winrate'], text.optional(), 'judge openai: a file with your own prompt instead of the built-in one'),
   judge_dtype: key('judge_dtype', 'generation', ['eval-winrate'], z.enum(JUDGE_DTYPES).default('float32'), 'judge pairrm: how its matrices are kept on the GPU; float16 (as PairRM’s own code) takes half the memory; the arithmetic is float32'),

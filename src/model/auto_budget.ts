@@ -9,7 +9,8 @@ import { HEAD_TILE } from '../gpu/ops/head.js';
 import type { ParameterSpec } from './families/spec.js';
 import type { FloatFormat } from './files/float_formats.js';
 import type { LossDefinition } from './losses/types.js';
-import { requireMemory, trainingMemory, type LoraMemory } from './memory_advice.js';
+import { trainingMemory, type LoraMemory } from './memory_advice.js';
+import { requireMemory } from './memory_changes.js';
 import { bytesText } from './reference.js';
 import { longestRows, type Inputs } from './session.js';
 import { stepScale, submitDocuments } from './train/batches.js';
@@ -57,7 +58,7 @@ export function chooseBudget(gpu: Gpu, config: RunConfig, { policy }: Inputs, lo
   const total = (rows: number): number => trainingMemory(spec, loss, config, lora, rows, files).total;
   const budget = largestBudget(total, { longest, step: bounds[0]!.step }, limit, { bindingBytes: gpu.limits.bindingBytes, widest });
   io.say(`token_budget auto: ${budget} rows, planned ${bytesText(total(budget))} of ${bytesText(limit)}`);
-  if (total(budget) > limit) requireMemory(spec, loss, { ...config, gpu_memory: limit / 1e9, token_budget: budget }, trainingMemory(spec, loss, config, lora, budget, files), longest, lora, files);
+  if (total(budget) > limit) requireMemory({ spec, loss, config: { ...config, gpu_memory: limit / 1e9, token_budget: budget }, lora, longest, files }, trainingMemory(spec, loss, config, lora, budget, files));
   return budget;
 }
 
