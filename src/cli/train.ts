@@ -111,7 +111,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
     const settings = settingsOf(config);
     const engine = await new Engine({
       gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing && (config.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : true), activations: config.activation_dtype, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
-      capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }, groupSize: groupSizeOf(config),
+      capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }, groupSize: groupSizeOf(config), seed: config.seed,
     }).ready();
 
     const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps, (p) => engine.operands?.pack(p, reference.parameters)).ready() : undefined;
@@ -121,6 +121,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype,
       optimiser: [config.optim, optimiserSettings(config)], activations: config.activation_dtype,
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
+      ...(loss.needs.tokenWeights?.from === 'learned' ? { mask: loss.needs.tokenWeights.kind } : {}),
       ...(loss.group ? { group: groupSizeOf(config) } : {}),
       ...(lora ? frozenName(config, inputs.policy.base) : {}),
       ...(train.weightsHash ? { weights: train.weightsHash } : {}),

@@ -67,7 +67,7 @@ export function chooseBudget(gpu: Gpu, config: RunConfig, { policy }: Inputs, lo
  * gradients and counts are cleared.
  */
 export async function dryRun(engine: Engine, source: DocumentSource, reference: ReferenceSource, batch: number): Promise<number> {
-  const { capacity, loss, gpu, policy } = engine.options;
+  const { capacity, loss, gpu } = engine.options;
   const order = Array.from({ length: source.count }, (_, i) => i).sort((a, b) => longestRows(source, b) - longestRows(source, a) || a - b);
   const taken = order.slice(0, batch);
   try {
@@ -78,7 +78,7 @@ export async function dryRun(engine: Engine, source: DocumentSource, reference: 
     throw new EdpoError(`the dry step on the ${taken.length} longest documents failed: ${(error as Error).message}`, { cause: error, hint: `--token_budget ${Math.max(longestRows(source, order[0]!), Math.floor(capacity.rows / 2))}, or a smaller --gpu_memory` });
   }
   const clear = new Program(gpu, 'after the dry step');
-  for (const { moments } of policy.trained.pieces) clear.clear(moments!.grad);
+  for (const { moments } of engine.trainedPieces) clear.clear(moments!.grad);
   clear.clear(engine.stepCounts);
   await clear.submit();
   return taken.length;

@@ -1,6 +1,7 @@
 import type { RunConfig } from '../config/keys.js';
 import { tileFor } from '../gpu/matrices.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
+import { maskFloats, maskSpecs } from './learned_mask.js';
 import { hasTerms, type LossDefinition } from './losses/types.js';
 import { memoryPlan, type MemoryPlan } from './memory.js';
 import { optimisers } from './optim/index.js';
@@ -24,14 +25,17 @@ export type LoraMemory = { rank: number; parameters: number; list: ParameterSpec
 /** The plan of a training run with these keys. @param rows of a micro-batch, where they are others than the budget's */
 export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, lora: LoraMemory, rows = c.token_budget, files: Files = specFormats(spec)): MemoryPlan {
   const needs = loss.needs.reference;
+  const { tokenWeights } = loss.needs;
+  const mask = tokenWeights?.from === 'learned' ? maskSpecs(spec, tokenWeights.kind) : [];
   const base = frozenStorage(c, { spec, formatOf: files });
   return memoryPlan({
     spec, rows, keep: !c.gradient_checkpointing ? 'train' : c.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : 'checkpoint', format: c.activation_dtype,
     reference: needs === 'none' ? 'none' : c.ref_mode !== 'cache' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
     rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
     terms: hasTerms(loss.needs) ? 8 + (loss.needs.tokenWeights ? 2 : 0) + (loss.needs.sharpness ? 2 : 0) + (loss.needs.refEntropy ? 4 : 0) : 0,
+    ...(tokenWeights?.from === 'learned' ? { mask: { perRow: maskFloats(spec, tokenWeights.kind), parameters: mask.reduce((n, p) => n + p.shape.reduce((a, b) => a * b, 1), 0) } } : {}),
     lora, sharedReference: lora?.shared, storage: { base, reference: c.sync_ref_model ? IN_F32 : base },
-    optimiser: optimiserBytes(optimisers[c.optim], lora?.list ?? parameterSpecs(spec), spec, optimiserSettings(c)),
+    optimiser: optimiserBytes(optimisers[c.optim], [...(lora?.list ?? parameterSpecs(spec)), ...mask], spec, optimiserSettings(c)),
     ...(c.dtype === 'mixed_f16' ? { mixed: USUAL_TILE } : {}),
   });
 }

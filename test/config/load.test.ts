@@ -168,6 +168,11 @@ t.test('methods without a reference, token weights and modifiers', async (t) => 
   t.same(problemsOf(`${train}loss_type: simpo\nref_model_name_or_path: r\n`, {}, 'train'), [], 'in a file that methods share it is a note');
   t.match(problemsOf(`${train}loss_type: sparsepo\n`, {}, 'train'), [/which no cache holds: it needs ref_mode: live/]);
   t.same(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\n`, {}, 'train'), []);
+  t.same(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\nsparsepo_mask: common\nsparsepo_l1: 0.001\n`, {}, 'train'), []);
+  t.match(problemsOf(`${train}loss_type: sparsepo\nsparsepo_mask: common\n`, {}, 'train'), [/which no cache holds: it needs ref_mode: live/]);
+  t.match(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\nsparsepo_l1: 0.001\n`, {}, 'train'), [/^sparsepo_l1 belongs to a learned mask/]);
+  t.match(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\nsparsepo_mask: common\nuse_weighting: true\n`, {}, 'train'), [/^use_weighting weights each pair’s loss/]);
+  t.match(problemsOf('loss_type: simpo\nsparsepo_mask: common\n'), [/^sparsepo_mask belongs to loss_type sparsepo, got loss_type: simpo/]);
   t.match(problemsOf('loss_type: mi_dpo\nrainbow_eta: 0.2\n'), [/^rainbow_eta belongs to loss_type rainbowpo, got loss_type: mi_dpo/]);
   t.match(problemsOf('loss_type: simpo\nmi_average: true\n'), [/^mi_average belongs to loss_type mi_dpo, got loss_type: simpo/]);
   t.match(problemsOf('loss_type: [sdpo, sigmoid]\n'), [/sdpo gives tokens weights of its own/]);
