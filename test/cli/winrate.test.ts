@@ -122,12 +122,21 @@ t.test('answers from files: AlpacaEval’s form and plain lines, by instruction 
 t.test('SIGTERM while a slow judge works: it ends with what the judge has in hand, keeps it, and the same command goes on', async (t) => {
   const out = join(dir, 'interrupted');
   const slow = join(dir, 'slow.mjs');
-  writeFileSync(slow, `import { createInterface } from 'node:readline';
-let n = 0;
-for await (const line of createInterface({ input: process.stdin })) {
-  await new Promise((done) => setTimeout(done, 25));
-  if (++n === 5) console.error('five are judged');
-  console.log(JSON.stringify({ id: JSON.parse(line).id, winner: 'tie' }));
+  // Reads one line at a time, so that no more than a pipe holds is in its hand, however busy the machine.
+  writeFileSync(slow, `import { readSync } from 'node:fs';
+const nap = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 25);
+const chunk = Buffer.alloc(16384);
+let [text, n] = ['', 0];
+for (;;) {
+  let got = 0;
+  try { got = readSync(0, chunk); } catch (error) { if (error.code !== 'EAGAIN') throw error; nap(); continue; }
+  if (got === 0) break;
+  text += chunk.toString('latin1', 0, got);
+  for (let at; (at = text.indexOf('\\n')) >= 0; text = text.slice(at + 1)) {
+    nap();
+    if (++n === 5) console.error('five are judged');
+    console.log(JSON.stringify({ id: JSON.parse(text.slice(0, at)).id, winner: 'tie' }));
+  }
 }`);
   // Answers as long as a pipe, so that most of them wait in the queue.
   const long = join(dir, 'long.jsonl');

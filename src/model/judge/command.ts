@@ -30,6 +30,7 @@ export const commandJudge = (program: string): Judge => ({
     })();
     let ended = false;
     const end = closed.catch(() => null).then(() => (ended = true));
+    const shut = new Promise((r) => child.stdin.once('close', r));
     const items = questions[Symbol.asyncIterator]();
     let next = items.next();
     for (;;) {
@@ -43,7 +44,7 @@ export const commandJudge = (program: string): Judge => ({
       // A program is shown the prompt's text.
       const { turns: _, ...shown } = item.value;
       if (child.stdin.write(`${JSON.stringify(shown)}\n`)) continue;
-      await Promise.race([end, new Promise((r) => child.stdin.once('drain', r)), new Promise((r) => child.stdin.once('close', r))]);
+      await Promise.race([end, shut, new Promise((r) => child.stdin.once('drain', r))]);
     }
     child.stdin.end();
     const code = await closed;
