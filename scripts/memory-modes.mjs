@@ -19,7 +19,7 @@ const steps = Number(flag('steps', '24'));
 const picture = flag('picture', 'docs/memory-modes.svg');
 /** Pairs, and those of an optimiser step: 24 steps are two epochs, so the loss has fallen and nothing is memorised. */
 const [PAIRS, BATCH] = [96, 8];
-const LORA = ['--use_peft', 'true', '--lora_r', '8', '--lora_target_modules', 'all-linear', '--ref_mode', 'adapter_off', '--learning_rate', '1e-3'];
+const LORA = ['--use_peft', 'true', '--lora_r', '8', '--lora_target_modules', 'all-linear', '--ref_mode', 'adapter_off', '--learning_rate', '5e-4'];
 const help = spawnSync(process.execPath, ['bin/edpo.js', 'train', '--help'], { encoding: 'utf8' }).stdout;
 
 /** Name, keys, and the mode its loss is compared with; lossless ones must be within 2 %. */
@@ -32,7 +32,7 @@ const MODES = [
   ['8-bit AdamW', ['--optim', 'adamw_8bit'], 'f32'],
   ['Adafactor', ['--optim', 'adafactor'], undefined],
   ['SGD, momentum 0.9', ['--optim', 'sgd', '--sgd_momentum', '0.9', '--learning_rate', '1e-2'], undefined],
-  ...(help.includes('--master_dtype') ? [['bf16 master weights', ['--master_dtype', 'bfloat16', '--base_dtype', 'bfloat16'], undefined], ['bf16 master weights, 8-bit AdamW', ['--master_dtype', 'bfloat16', '--base_dtype', 'bfloat16', '--optim', 'adamw_8bit'], undefined]] : []),
+  ...(help.includes('--master_dtype') ? [['bf16 masters', ['--master_dtype', 'bfloat16', '--base_dtype', 'bfloat16'], undefined], ['bf16 masters, 8-bit AdamW', ['--master_dtype', 'bfloat16', '--base_dtype', 'bfloat16', '--optim', 'adamw_8bit'], undefined]] : []),
   ['LoRA', LORA, 'LoRA'],
   ...(help.includes('--base_dtype') ? [
     ['LoRA, f16 base', [...LORA, '--base_dtype', 'float16'], 'LoRA'],
