@@ -12,6 +12,8 @@ const GROUPS = Object.keys(HEADINGS) as Group[];
 export function addKeyFlags(command: Command, purpose: ConfigCommand | 'config'): void {
   const inOrder = [...KEYS].sort((a, b) => GROUPS.indexOf(META[a]!.group) - GROUPS.indexOf(META[b]!.group));
   for (const key of inOrder) {
+    // A command may have an option of that name for itself (compare: shard).
+    if (command.options.some((o) => o.long === `--${key}`)) continue;
     const { about, group, commands } = META[key]!;
     const option = new Option(`--${key} ${placeholder(key)}`, `${about}${details(key)}`).helpGroup(HEADINGS[group]);
     // `config` would list all keys; reference.yaml does that better.
@@ -36,7 +38,7 @@ function details(key: KeyName): string {
 }
 
 /** Options that are no keys. */
-const OTHERS = ['config', 'debug', 'quiet', 'verbose', 'resume', 'json', 'explain', 'schema', 'for', 'output', 'pairs'];
+const OTHERS = ['config', 'debug', 'quiet', 'verbose', 'resume', 'json', 'explain', 'schema', 'for', 'output', 'pairs', 'figures'];
 
 /** Keys among commander's options, as typed. */
 export function flagsOf(options: Record<string, string | boolean>): Record<string, string> {

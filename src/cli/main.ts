@@ -65,9 +65,10 @@ function build(finish: (code: number) => void): Command {
     .addOption(new Option('--adapter <name>', 'as in training').default('auto').env('EDPO_ADAPTER')).option(...jsonFlag)
     .addHelpText('after', manual('doctor'))
     .action(async (o: { adapter: string; json?: boolean }) => finish(await (await import('./doctor.js')).run(o, io)));
-  withCommon(program.command('compare').description('methods x seeds over one data set and one reference cache: one table; resumes').option('--config <file>', 'the comparison: base, output_dir, methods, seeds, winrate').option('--shard <i/n>', 'only the i-th (from 0) of n parts of the grid'))
-    .addHelpText('after', manual('compare'))
-    .action(async (o: { config?: string; shard?: string }) => finish(await (await import('./compare.js')).run(o, io)));
+  const compare = withCommon(program.command('compare').description('methods x overrides x seeds over one data set and one reference cache: one table, one page; resumes').option('--config <file>', 'the comparison: base, output_dir, methods, overrides, seeds, winrate, checkpoints, realign, targets').option('--shard <i/n>', 'only the i-th (from 0) of n parts of the grid').option('--figures', 'each figure of the page also as SVG and CSV, in output_dir/figures'));
+  addKeyFlags(compare, 'train');
+  compare.addHelpText('after', manual('compare'))
+    .action(async ({ config, shard, figures, ...o }: Record<string, string | boolean>) => finish(await (await import('./compare.js')).run({ config: config as string | undefined, shard: shard as string | undefined, figures: figures === true, keys: flagsOf(o) }, io)));
   withCommon(program.command('methods').description('list the losses: formula, paper, what each needs of the reference, its parameters').option(...jsonFlag))
     .addHelpText('after', manual('methods'))
     .action(async (o: { json?: boolean }) => finish((await import('./methods.js')).run(o, io)));
@@ -122,6 +123,12 @@ function report(error: unknown): number {
 
 // Errors outside the command's own promise (an event's callback) end the run in the same words.
 process.on('uncaughtException', (error) => process.exit(report(error)));
+
+// A run of a comparison that was killed.
+if (process.env['EDPO_END_WITH_PARENT'] && process.channel) {
+  process.once('disconnect', () => process.exit(1));
+  process.channel.unref();
+}
 
 let code = 0;
 const program = build((c) => (code = c));

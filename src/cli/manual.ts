@@ -76,11 +76,11 @@ const PAGES: Record<string, Page> = {
     examples: ['edpo doctor', 'edpo doctor --adapter swiftshader --json'],
   },
   compare: {
-    text: 'Trains every method with every seed on one data set and one reference cache, evaluates them, and asks for win rates where the file has a winrate section. What is finished stays; the same command goes on.',
-    files: [['compare.md, compare.ndjson', 'the table, and a line per run'], ['METHOD-sSEED/', 'each run’s folder']],
-    examples: ['edpo compare --config configs/compare/quickstart.yaml', 'edpo compare --config configs/compare/quickstart.yaml --shard 0/4'],
+    text: 'Trains every method under every override with every seed on one data set and one reference cache, and evaluates them: held-out pairs, the policy’s own samples, win rates where the file’s winrate section names a judge, checkpoints and realigned points on request (docs/comparisons.md). What is finished stays; the same command goes on. Every key of edpo train is a flag here, for all runs.',
+    files: [['compare.md, compare.ndjson', 'the table, and a line per run'], ['compare.html', 'the table and the papers’ figures as one offline page'], ['figures/', 'with --figures: each as SVG and CSV'], ['METHOD-sSEED/', 'each run’s folder']],
+    examples: ['edpo compare --config configs/compare/quickstart.yaml', 'edpo compare --config configs/compare/quickstart.yaml --shard 0/4', 'edpo compare --config configs/compare/fig5.yaml --figures'],
   },
-  methods: { text: 'Everything edpo can train with, one loss each.', examples: ['edpo methods --json'] },
+  methods: { text: 'Everything edpo can train with: each loss with its formula, paper, what it needs of the reference, defaults, and whose semantics it follows; then what changes a loss.', examples: ['edpo methods --json'] },
   report: {
     text: 'Writes one offline page: plots, pairs worth reading, evaluations, win rates, configuration. A RUN is the --output_dir of edpo train, sft or eval; folders of edpo eval-winrate may stand beside them. Several runs are overlaid, with what differs between them and, where win rates have a KL beside them, the paper’s Fig. 5.',
     files: [['report.html', 'in the run’s folder; of several runs in the current one']],

@@ -15,6 +15,7 @@ import { Queue } from '../model/judge/queue.js';
 import { sampleKl, type SampleKl } from '../model/judge/sample_kl.js';
 import type { Judge, Question, Verdict } from '../model/judge/types.js';
 import { winRateReport } from '../model/judge/report.js';
+import { characters, mean } from '../model/judge/statistics.js';
 import { openModel } from '../model/models.js';
 import { openDevice, openInputs } from '../model/session.js';
 import { benchmark, isBenchmark } from './benchmark.js';
@@ -37,7 +38,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const device = (): Promise<Gpu> => (opening ??= openDevice(config, io));
   const endpoint = /^openai:(.+)$/s.exec(config.judge ?? '')?.[1];
   const ending = new AbortController();
-  const judge = config.estimate ? undefined : await openJudge(config, device, io, ending.signal);
+  const unjudged = config.judge === 'none';
+  const judge = config.estimate || unjudged ? undefined : await openJudge(config, device, io, ending.signal);
   const inputs = await openInputs(config, io);
   const { prompts, chosen } = await openPrompts(config, inputs, io);
   const n = prompts.length;
@@ -52,6 +54,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   });
   try {
     const s: Sampling = { config, io, inputs, prompts, dir, device, stopped: () => stop };
+    if (unjudged) return await withoutJudge(s);
     const baseline = config.baseline === 'chosen' ? chosen : await baselineAnswers(s);
     if (!judge) {
       io.out(JSON.stringify(await estimate(openaiOptions(endpoint!, config, io), await allQuestions(s, baseline))));
@@ -75,6 +78,21 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     undo();
     unlock();
   }
+}
+
+/** Answers, their lengths and their KL, and no verdicts. */
+async function withoutJudge(s: Sampling): Promise<number> {
+  const { config, prompts, dir, io } = s;
+  if (config.outputs !== undefined) throw new InputError('judge: none is about answers that the policy samples, and outputs names a file of answers', 'leave --outputs out, or name a judge');
+  const answers = await sampled(s, 'answers', s.inputs.policy, () => undefined);
+  interruptedBy(s);
+  const kl = config.ref_model_name_or_path === undefined ? undefined : await klOfSamples(s, answers);
+  const lengths = prompts.map((p) => characters(answers.get(p.index)!.output));
+  const report = { n: 0, prompts: prompts.length, mean_length: mean(lengths), ...kl, judge: 'none', sampling: samplingOf(config), policy: s.inputs.policy.weightsHash() };
+  writeAtomic(join(dir, 'winrate.json'), `${JSON.stringify(report, null, 2)}\n`);
+  io.say(`${prompts.length} answers, nobody judged them${kl ? `; KL to the reference on them: ${kl.kl.toFixed(3)} ± ${kl.kl_se.toFixed(3)} nats` : ''}`);
+  io.out(JSON.stringify(report));
+  return 0;
 }
 
 async function baselineAnswers(s: Sampling): Promise<Map<number, string>> {

@@ -3,7 +3,7 @@ import { COLORS, DASHES, draw, thin, type Axis, type Plot, type Series } from '.
 
 /** A plot as a figure: drawing, legend, what it says in words, and its values as a table. */
 export async function figureHtml(plot: Plot): Promise<string> {
-  const { series, thinned } = thin(plot.series);
+  const { series, thinned } = plot.kind === 'points' ? { series: plot.series, thinned: false } : thin(plot.series);
   const shown = { ...plot, series };
   const drawn = await draw(shown);
   const words = inWords(shown);
@@ -34,7 +34,7 @@ export function inWords(plot: Plot): string {
     const low = points.reduce((a, b) => (b[1] < a[1] ? b : a));
     const high = points.reduce((a, b) => (b[1] > a[1] ? b : a));
     if (plot.kind === 'steps') return `${s.label}: from ${figure(first[0])} to ${figure(last[0])} ${unit}, most (${figure(100 * high[1])} %) around ${figure(high[0])}.`;
-    if (plot.kind === 'points') return `${s.label}: ${points.map(([x, y]) => `${figure(100 * y)} % at ${figure(x)}${plot.names?.has(x) ? ` (${plot.names.get(x)!})` : ''}`).join(', ')}.`;
+    if (plot.kind === 'points') return `${s.label}: ${points.map(([x, y], i) => `${plot.yFormat === '~%' ? `${figure(100 * y)} %` : figure(y)} at ${figure(x)}${s.names?.[i] ? ` (${s.names[i]})` : ''}`).join(', ')}.`;
     if (points.length === 1) return `${s.label}: ${figure(first[1])} at ${unit} ${figure(first[0])}.`;
     return `${s.label}: ${figure(first[1])} at ${unit} ${figure(first[0])}, ${figure(last[1])} at ${unit} ${figure(last[0])}; lowest ${figure(low[1])} at ${figure(low[0])}, highest ${figure(high[1])} at ${figure(high[0])}.`;
   }).join(' ');
@@ -42,6 +42,7 @@ export function inWords(plot: Plot): string {
 
 /** The values as a table, which the page's script reads too: each row knows its x. */
 function values(plot: Plot, id: string): string {
+  if (plot.kind === 'points') return points(plot, id);
   const rows = new Map<number, string[]>();
   plot.series.forEach((s, i) => {
     for (const [x, y] of s.points) {
@@ -51,7 +52,14 @@ function values(plot: Plot, id: string): string {
     }
   });
   const bins = new Map(plot.series.flatMap((s) => s.points.map(([x]): [number, number] => [x, s.bin ?? 0])));
-  const name = (x: number): string => (bins.get(x)! > 0 ? `${figure(x - bins.get(x)! / 2)} to ${figure(x + bins.get(x)! / 2)}` : plot.names?.has(x) ? `${figure(x)} (${plot.names.get(x)!})` : figure(x));
+  const name = (x: number): string => (bins.get(x)! > 0 ? `${figure(x - bins.get(x)! / 2)} to ${figure(x + bins.get(x)! / 2)}` : figure(x));
   const sorted = [...rows.entries()].sort((a, b) => a[0] - b[0]);
   return table([plot.xTitle, ...plot.series.map((s) => s.label)], sorted.map(([x, row]) => [name(x), ...row]), { caption: `${plot.title}: values`, quiet: true, id, xs: sorted.map(([x]) => x) });
+}
+
+/** Of points each has a row of its own: two may lie at one x. */
+function points(plot: Plot, id: string): string {
+  const rows = plot.series.flatMap((s, i) => s.points.map(([x, y], k) => ({ x, cells: [`${figure(x)}${s.names?.[k] ? ` (${s.names[k]})` : ''}`, ...plot.series.map((_, j) => (j === i ? figure(y) : '–'))] })));
+  rows.sort((a, b) => a.x - b.x);
+  return table([plot.xTitle, ...plot.series.map((s) => s.label)], rows.map((r) => r.cells), { caption: `${plot.title}: values`, quiet: true, id, xs: rows.map((r) => r.x) });
 }

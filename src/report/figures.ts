@@ -56,7 +56,7 @@ function shares(runs: ReportRun[]): Plot | undefined {
 }
 
 /** The paper's Fig. 4: implicit reward margins of the pairs that lowered and that raised β, in the last pass over the data. */
-function margins(runs: ReportRun[]): Plot | undefined {
+export function margins(runs: ReportRun[], about = 'Last pass over the data (the paper’s Fig. 4)'): Plot | undefined {
   const series: Series[] = [];
   const means: string[] = [];
   runs.forEach((run, r) => {
@@ -72,7 +72,7 @@ function margins(runs: ReportRun[]): Plot | undefined {
   });
   if (series.length === 0) return undefined;
   const name = runs.find((r) => r.ledger)?.ledger?.marginName ?? 'margin';
-  return { id: 'margins', title: 'Margins by β’s step', xTitle: name, yTitle: 'share of the group', kind: 'steps', series, yFormat: '~%', note: `Last pass over the data (the paper’s Fig. 4); upright lines are means: ${means.join('; ')}.`.replaceAll(' -', ' −') };
+  return { id: 'margins', title: 'Margins by β’s step', xTitle: name, yTitle: 'share of the group', kind: 'steps', series, yFormat: '~%', note: `${about}; upright lines are means: ${means.join('; ')}.`.replaceAll(' -', ' −') };
 }
 
 /** Without the empty bins before the first and after the last filled one. */

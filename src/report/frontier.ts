@@ -32,13 +32,11 @@ export function frontier(runs: ReportRun[], extra: WinRateFile[]): Plot | undefi
   const methods = [...new Set(points.map((p) => p.method))];
   const series = methods.map((method, i): Series => {
     const mine = points.filter((p) => p.method === method).sort((a, b) => a.x - b.x);
-    return { label: method, color: i, dash: i, points: mine.map((p) => [p.x, p.y]), bars: mine.map((p) => p.bar) };
+    return { label: method, color: i, dash: i, points: mine.map((p) => [p.x, p.y]), bars: mine.map((p) => p.bar), names: mine.map((p) => p.name) };
   });
-  const names = new Map<number, string>();
-  for (const p of points) names.set(p.x, names.has(p.x) ? `${names.get(p.x)!}; ${p.name}` : p.name);
   const mixed = new Set(points.map((p) => p.judged)).size > 1;
   return {
-    id: 'frontier', title: 'Win rate by KL', xTitle: 'KL(π‖ρ) on its own answers, nats', yTitle: 'as in the paper’s Fig. 5', kind: 'points', series, names, domain: [0, 1.05 * Math.max(...points.map((p) => p.x), 1e-9)], level: 0.5, yFormat: '~%',
+    id: 'frontier', title: 'Win rate by KL', xTitle: 'KL(π‖ρ) on its own answers, nats', yTitle: 'as in the paper’s Fig. 5', kind: 'points', series, domain: [0, 1.05 * Math.max(...points.map((p) => p.x), 1e-9)], level: 0.5, yFormat: '~%',
     note: `A point higher for the same KL is the better bargain. Bars: 95 % intervals (Wilson).${mixed ? ' Judge, baseline or number of prompts differ between points: such points do not compare.' : ''}`,
   };
 }

@@ -3,15 +3,11 @@ import { figureHtml } from './figure_html.js';
 import { frontier } from './frontier.js';
 import { glance } from './glance.js';
 import { escape, figure, table } from './html.js';
+import { offlinePage, type Section } from './offline_page.js';
 import { pairsHtml } from './pairs_html.js';
 import type { ReportRun } from './run_folder.js';
-import { SCRIPT } from './script.js';
-import { STYLE } from './style.js';
 import { asWritten, differences, evaluations, winRates } from './tables.js';
 import type { WinRateFile } from './win_rates.js';
-
-// Nothing may be fetched, whatever a text of the data says.
-const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /**
  * One offline page about these runs. It holds no time of its making: the same folders give the same page.
@@ -19,7 +15,7 @@ const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsaf
  * @returns the page, and the notes in it
  */
 export async function page(runs: ReportRun[], extra: WinRateFile[], notes: string[]): Promise<{ html: string; notes: string[] }> {
-  const sections: Array<{ id: string; title: string; html: string }> = [];
+  const sections: Section[] = [];
   const add = (id: string, title: string, html: string): void => void (html !== '' && sections.push({ id, title, html }));
   const all = [...notes, ...runs.flatMap((r) => r.notes)];
   const names = runs.map((r) => r.name);
@@ -42,25 +38,9 @@ export async function page(runs: ReportRun[], extra: WinRateFile[], notes: strin
   if (wins.length > 0) add('winrates', 'Win rates', `${bargain ? `<div class="plots">${await figureHtml(bargain)}</div>` : ''}${winRates(wins)}`);
   add('settings', 'Configuration and manifest', runs.map((r) => `${runs.length > 1 ? `<h3>${escape(r.name)}</h3>` : ''}${Object.keys(r.config).length > 0 ? asWritten('Resolved configuration', r.config) : ''}${r.manifest ? asWritten('Manifest (run.json)', { ...r.manifest, config: undefined }) : ''}`).join(''));
 
-  const html = `<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<title>${escape(`edpo report: ${names.join(', ')}`)}</title><link rel="icon" href="data:,">
-<style>${STYLE}</style></head>
-<body><a class="skip" href="#main">Skip to the figures</a>
-<header><p class="brand">edpo report</p><h1>${names.map((n, i) => `${i === 0 ? '' : `<span class="vs">${i === names.length - 1 ? ' and ' : ', '}</span>`}${escape(n)}`).join('')}</h1>
-${runs.map((r) => `<p class="about">${runs.length > 1 ? `<strong>${escape(r.name)}</strong> ` : ''}${escape(describe(r))}</p>`).join('\n')}
-<nav aria-label="Sections"><ul>${sections.map((s) => `<li><a href="#${s.id}">${escape(s.title)}</a></li>`).join('')}</ul></nav></header>
-<main id="main" tabindex="-1">
-${all.length > 0 ? `<div class="note" role="note" aria-label="Notes"><ul>${all.map((n) => `<li>${escape(n)}</li>`).join('')}</ul></div>` : ''}
-${sections.map((s) => `<section aria-labelledby="s-${s.id}" id="${s.id}"><h2 id="s-${s.id}">${escape(s.title)}</h2>\n${s.html}</section>`).join('\n')}
-</main>
-<footer class="small"><p>Point at a plot, or focus it and use the arrow keys, to read its values; “Values” below each holds them as a table.</p></footer>
-<div id="say" class="hidden" role="status" aria-live="polite"></div>
-<script>${SCRIPT}</script></body></html>
-`;
-  return { html, notes: all };
+  const heading = names.map((n, i) => `${i === 0 ? '' : `<span class="vs">${i === names.length - 1 ? ' and ' : ', '}</span>`}${escape(n)}`).join('');
+  const about = runs.map((r) => `${runs.length > 1 ? `<strong>${escape(r.name)}</strong> ` : ''}${escape(describe(r))}`);
+  return { html: offlinePage({ brand: 'edpo report', title: `edpo report: ${names.join(', ')}`, heading, about, notes: all, sections }), notes: all };
 }
 
 /** A run in a sentence. */

@@ -6,6 +6,10 @@ export interface Series {
   color: number;
   dash: number;
   points: Array<[number, number]>;
+  /** Of kind `points`: what each point is, in the table of values, and beside it where the plot is `labelled`. */
+  names?: string[];
+  /** Of kind `points`: `line` has no dots of its own, `hollow` dots are previews, `dots` have no line. */
+  look?: 'line' | 'hollow' | 'dots';
   /** Of a histogram: width of a bin, and the mean, which is marked. */
   bin?: number;
   mean?: number;
@@ -26,14 +30,14 @@ export interface Plot {
   note?: string;
   /** Range of x; that of the points where absent. */
   domain?: [number, number];
+  /** Names stand beside their points. */
+  labelled?: boolean;
   /** y always reaches 0. */
   zero?: boolean;
   /** A level of y worth a line across. */
   level?: number;
   /** Labels of the y axis, as d3-format has it. */
   yFormat?: string;
-  /** What stands at an x besides its value, e.g. the run of a point. */
-  names?: Map<number, string>;
 }
 
 /** A linear axis as drawn: values at its two ends, and where these ends lie in units of the SVG. */
@@ -80,17 +84,19 @@ export function thin(series: Series[], most = MOST_POINTS): { series: Series[]; 
 
 const ends = (values: number[]): [number, number] => values.reduce<[number, number]>(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
 
+interface Value { x: number; y: number; s: number; name: string }
+
 /** Draws a plot as SVG whose colours are the page's variables, so that one drawing serves light, dark and print. Vega is loaded here and nowhere else. */
 export async function draw(plot: Plot): Promise<Drawn> {
   const vega = await import('vega');
-  const values = plot.series.flatMap((s, i) => s.points.filter((p) => Number.isFinite(p[1])).map(([x, y]) => ({ x, y, s: i })));
+  const values = plot.series.flatMap((s, i) => s.points.map(([x, y], k): Value => ({ x, y, s: i, name: s.look === 'hollow' ? '' : (s.names?.[k] ?? '') })).filter((v) => Number.isFinite(v.y)));
   const domain = plot.domain ?? xRange(plot);
   if (plot.kind === 'steps') {
     // A histogram's first and last bins end at the ground.
     plot.series.forEach((s, i) => {
       if (s.points.length === 0) return;
-      values.unshift({ x: s.points[0]![0] - (s.bin ?? 0), y: 0, s: i });
-      values.push({ x: s.points.at(-1)![0] + (s.bin ?? 0), y: 0, s: i });
+      values.unshift({ x: s.points[0]![0] - (s.bin ?? 0), y: 0, s: i, name: '' });
+      values.push({ x: s.points.at(-1)![0] + (s.bin ?? 0), y: 0, s: i, name: '' });
     });
   }
   const view = new vega.View(vega.parse(spec(plot, values, domain)), { renderer: 'none', logLevel: vega.Error });
@@ -114,6 +120,8 @@ export async function draw(plot: Plot): Promise<Drawn> {
 /** Where the points lie, whole bins included. */
 function xRange(plot: Plot): [number, number] {
   const [from, to] = ends(plot.series.flatMap((s) => s.points.flatMap(([x]) => [x - (s.bin ?? 0) / 2, x + (s.bin ?? 0) / 2])));
+  // Points stand off the edges, so that their names have room.
+  if (plot.kind === 'points' && to > from) return [from - (to - from) / 20, to + (to - from) / 8];
   return to > from ? [from, to] : to === from ? [from - 1, to + 1] : [0, 1];
 }
 
@@ -142,14 +150,15 @@ function wholeTicks([from, to]: [number, number]): { values?: number[] } {
   return to - from <= 6 ? { values: Array.from({ length: Math.floor(to) - Math.ceil(from) + 1 }, (_, i) => Math.ceil(from) + i) } : {};
 }
 
-function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x: [number, number]): Spec {
+function spec(plot: Plot, values: Value[], x: [number, number]): Spec {
   const steps = plot.kind === 'steps';
+  const free = plot.kind === 'points';
   const interpolate = { value: steps ? ('step' as const) : ('linear' as const) };
   const at = { x: { scale: 'x', field: 'x' }, y: { scale: 'y', field: 'y' } };
   const color = plot.series.map((s) => `var(--c${s.color % COLORS})`);
   const dash = plot.series.map((s) => DASHES[s.dash % DASHES.length]!.split(' ').filter(Boolean).map(Number));
   // A line of one point would be invisible.
-  const dot = plot.series.map((s) => (steps || s.points.length > MARKED ? 0 : s.points.length === 1 || plot.kind === 'points' ? 40 : 16));
+  const dot = plot.series.map((s) => (steps || s.look === 'line' || s.points.length > MARKED ? 0 : s.points.length === 1 || free ? 40 : 16));
   const of = (list: unknown[]): { signal: string } => ({ signal: `${JSON.stringify(list)}[datum.s]` });
   const y = yRange(plot, [...values.map((v) => v.y), ...plot.series.flatMap((s) => (s.bars ?? []).flat())]);
   // Below a thousandth, exponents are shorter.
@@ -181,8 +190,9 @@ function spec(plot: Plot, values: Array<{ x: number; y: number; s: number }>, x:
       type: 'group', clip: steps, encode: { enter: { width: { signal: 'width' }, height: { signal: 'height' } } }, from: { facet: { name: 'one', data: 'points', groupby: 's' } },
       marks: [
         ...(steps ? [{ type: 'area' as const, from: { data: 'one' }, encode: { enter: { ...at, y2: { scale: 'y', value: 0 }, interpolate, fill: { scale: 'color', field: 's' }, fillOpacity: { value: 0.16 } } } }] : []),
-        { type: 'line' as const, from: { data: 'one' }, encode: { enter: { ...at, interpolate, stroke: { scale: 'color', field: 's' }, strokeWidth: { value: 1.8 }, strokeJoin: { value: 'round' as const }, strokeDash: of(dash) } } },
-        ...(dot.some((size) => size > 0) ? [{ type: 'symbol' as const, from: { data: 'one' }, encode: { enter: { ...at, size: of(dot), fill: { scale: 'color', field: 's' } } } }] : []),
+        { type: 'line' as const, from: { data: 'one' }, encode: { enter: { ...at, interpolate, stroke: { scale: 'color', field: 's' }, strokeWidth: of(plot.series.map((s) => (s.look === 'dots' ? 0 : 1.8))), strokeJoin: { value: 'round' as const }, strokeDash: of(dash) } } },
+        ...(dot.some((size) => size > 0) ? [{ type: 'symbol' as const, from: { data: 'one' }, encode: { enter: { ...at, size: of(dot), fill: of(plot.series.map((s, i) => (s.look === 'hollow' ? 'var(--panel)' : color[i]))), ...(free ? { stroke: { scale: 'color', field: 's' }, strokeWidth: { value: 1.4 } } : {}) } } }] : []),
+        ...(plot.labelled === true ? [{ type: 'text' as const, from: { data: 'one' }, encode: { enter: { ...at, text: { field: 'name' }, dx: { value: 6 }, dy: { value: -5 }, fontSize: { value: 10 }, fill: { value: 'var(--muted)' }, font: { value: 'inherit' } } } }] : []),
       ],
     }, ...means],
   };

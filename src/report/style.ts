@@ -1,6 +1,9 @@
 const LIGHT = '--bg:#fff;--ink:#1b1f24;--muted:#57606a;--line:#b8c0c8;--grid:#e4e8ec;--panel:#f6f8fa;--accent:#0a58a8;--note:#fff6df;--c0:#0067b0;--c1:#b84500;--c2:#007a5a;--c3:#9c3587;--c4:#806000;--c5:#0f7f96;--c6:#6a4fc0;--c7:#555b62';
 const DARK = '--bg:#12161b;--ink:#e4e8ec;--muted:#a3adb8;--line:#56606b;--grid:#2a3139;--panel:#1a2027;--accent:#74b4f2;--note:#352c13;--c0:#62b0f0;--c1:#f0965a;--c2:#4ec9a2;--c3:#dd8acb;--c4:#d9b84c;--c5:#5fcbe0;--c6:#ab98f2;--c7:#b4bcc4';
 
+/** The light colours by name, for figures that stand alone. */
+export const LIGHT_COLORS: Record<string, string> = Object.fromEntries(LIGHT.slice(2).split(';--').map((c) => c.split(':') as [string, string]));
+
 /** The page's look: light, dark, print, and narrow screens. Colours are told apart by people with the usual colour deficiencies (after Okabe and Ito), and lines by their dashes too. */
 export const STYLE = `
 :root{color-scheme:light dark;${LIGHT}}

@@ -1,17 +1,14 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import type { Browser, Page } from 'puppeteer-core';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { openChromium } from '../helpers/chromium.js';
 import { edpo, tinyFolder, tinyPairs } from '../helpers/cli.js';
+import { inPage, look, open } from '../helpers/look.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-page-'));
 // Screenshots stay for a person where EDPO_SCREENSHOTS names a folder.
 const shots = process.env['EDPO_SCREENSHOTS'] ?? dir;
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const browser = await openChromium();
 t.teardown(async () => {
   await browser?.close();
@@ -28,51 +25,15 @@ const train = (out: string, loss: string): void => {
   if (r.code !== 0) throw new Error(r.err);
 };
 
-/** An expression in the page: a string, because these sources are compiled without the DOM's types. */
-const inPage = async <T>(page: Page, expression: string): Promise<T> => (await page.evaluate(expression)) as T;
-
-interface Seen { page: Page; errors: string[]; requests: string[] }
-async function open(b: Browser, path: string, o: { scheme: 'light' | 'dark'; width: number }): Promise<Seen> {
-  const page = await b.newPage();
-  const seen: Seen = { page, errors: [], requests: [] };
-  page.on('console', (m) => seen.errors.push(`${m.type()}: ${m.text()}`));
-  page.on('pageerror', (e) => seen.errors.push(String(e)));
-  page.on('request', (r) => seen.requests.push(r.url()));
-  await page.setViewport({ width: o.width, height: 900 });
-  await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: o.scheme }]);
-  await page.goto(pathToFileURL(path).href, { waitUntil: 'load' });
-  return seen;
-}
-
-/** One look at the page: silent, self-sufficient, no wider than the window, and axe finds nothing serious. */
-async function look(t: Test, path: string, name: string, o: { scheme: 'light' | 'dark'; width: number }): Promise<void> {
-  const { page, errors, requests } = await open(browser!, path, o);
-  t.same(errors, [], `${name}: no word on the console`);
-  t.same(requests, [pathToFileURL(path).href], `${name}: no request but the page itself`);
-  t.ok((await inPage<number>(page, 'document.documentElement.scrollWidth')) <= o.width, `${name}: no sideways scrolling`);
-  const shot = await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
-  t.ok(shot.length > 10_000, `${name}: a picture of ${shot.length} bytes`);
-  // Everything folded is looked at too.
-  await inPage(page, "document.querySelectorAll('details').forEach((d) => { d.open = true; })");
-  await page.evaluate(axe);
-  const found = await page.evaluate(async () => {
-    const { violations } = await (globalThis as unknown as { axe: { run(): Promise<{ violations: Array<{ id: string; impact: string; nodes: Array<{ html: string }> }> }> } }).axe.run();
-    return violations.map((v) => `${v.impact} ${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200)).join(' | ')}`);
-  });
-  t.same(found.filter((v) => /^(serious|critical)/.test(v)), [], `${name}: axe`);
-  for (const v of found) t.comment(`${name}: ${v}`);
-  await page.close();
-}
-
 t.test('the report of a real run', skip, async (t) => {
   const run = join(dir, 'epsilon');
   train(run, 'epsilon_dpo');
   const r = edpo(['report', run]);
   t.equal(r.code, 0, r.err);
   const path = join(run, 'report.html');
-  await look(t, path, 'report-light', { scheme: 'light', width: 1280 });
-  await look(t, path, 'report-dark', { scheme: 'dark', width: 1280 });
-  await look(t, path, 'report-narrow', { scheme: 'light', width: 360 });
+  await look(t, browser!, shots, path, 'report-light', { scheme: 'light', width: 1280 });
+  await look(t, browser!, shots, path, 'report-dark', { scheme: 'dark', width: 1280 });
+  await look(t, browser!, shots, path, 'report-narrow', { scheme: 'light', width: 360 });
 
   const { page, errors } = await open(browser!, path, { scheme: 'light', width: 1280 });
   const plots = await page.$$eval('.plot', (all) => all.map((p) => p.getAttribute('data-table')!.slice(2)));
@@ -118,8 +79,8 @@ t.test('two runs overlaid, with what differs and win rates beside them', skip, a
   const path = join(dir, 'two.html');
   const r = edpo(['report', join(dir, 'epsilon'), other, wins, '--output', path]);
   t.equal(r.code, 0, r.err);
-  await look(t, path, 'report-two-light', { scheme: 'light', width: 1280 });
-  await look(t, path, 'report-two-dark', { scheme: 'dark', width: 1280 });
+  await look(t, browser!, shots, path, 'report-two-light', { scheme: 'light', width: 1280 });
+  await look(t, browser!, shots, path, 'report-two-dark', { scheme: 'dark', width: 1280 });
   const { page } = await open(browser!, path, { scheme: 'light', width: 1280 });
   t.same(await page.$$eval('#f-loss .legend li', (all) => all.map((l) => l.textContent)), ['epsilon: training', 'epsilon: evaluation', 'dpo: training', 'dpo: evaluation']);
   const rows = await page.$$eval('#differences tbody tr', (all) => all.map((tr) => [...tr.cells].map((c) => c.textContent)));

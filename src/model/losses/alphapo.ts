@@ -18,6 +18,7 @@ export const alphapo: LossDefinition = {
   title: 'AlphaPO',
   citation: 'Gupta et al. 2025, arXiv 2501.03884',
   formula: '-log σ(X), X = β(R(a/n_w) - R(b/n_l)) - γ, R(m) = (1 - e^(-αm))/α',
+  semantics: 'TRL (experimental)',
   needs: { branches: 2, reference: 'none', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,
   params: {

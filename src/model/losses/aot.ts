@@ -6,6 +6,7 @@ export const aot: LossDefinition = {
   name: 'aot',
   title: 'AOT',
   citation: 'Melnyk et al. 2024, arXiv 2406.05882 (paired); sorted over group_size pairs',
+  semantics: 'TRL since 0.29, over group_size',
   formula: '-(1-λ) log σ(βD) - λ log σ(-βD), D_k = A_(k) - A_ref(k) of the sorted log-ratios A = a - b',
   needs: { branches: 2, reference: 'logps', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,

@@ -50,6 +50,7 @@ export const aot_unpaired: LossDefinition = {
   name: 'aot_unpaired',
   title: 'AOT, unpaired',
   citation: 'Melnyk et al. 2024, arXiv 2406.05882 (unpaired); sorted over group_size pairs',
+  semantics: 'TRL since 0.29, over group_size',
   formula: '-(1-λ) log σ(βD) - λ log σ(-βD), D_k = u_(k) - v_(k), both sorted',
   needs: { branches: 2, reference: 'logps', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,

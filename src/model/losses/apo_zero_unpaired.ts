@@ -7,6 +7,7 @@ export const apo_zero_unpaired: LossDefinition = {
   name: 'apo_zero_unpaired',
   title: 'APO-zero, unpaired',
   citation: 'D’Oosterlinck et al. 2024, arXiv 2408.06266; as TRL’s KTO trainer has it',
+  semantics: 'TRL’s KTO trainer',
   formula: '1 - σ(βu) where desirable, σ(βu) where not',
   needs: { branches: 1, reference: 'logps', scored: 'response', normalise: 'pairs', unpaired: true },
   adaptiveBeta: false,

@@ -10,6 +10,7 @@ export const bco: LossDefinition = {
   name: 'bco',
   title: 'BCO, unpaired',
   citation: 'Jung et al. 2024, arXiv 2404.04656; δ over group_size responses and all before, as TRL’s BCO trainer has it',
+  semantics: 'TRL’s BCO trainer, over group_size',
   formula: '-log σ(βu - δ) where desirable, -log σ(δ - βu) where not; δ the running mean of βu',
   needs: { branches: 1, reference: 'logps', scored: 'response', normalise: 'pairs', unpaired: true },
   adaptiveBeta: false,

@@ -17,6 +17,7 @@ export const beta_dpo: LossDefinition = {
   name: 'beta_dpo',
   title: 'β-DPO',
   citation: 'Wu et al. 2024, arXiv 2407.08639; statistics over group_size pairs as in the official code',
+  semantics: 'the official code, over group_size; evaluation moves nothing',
   formula: '-log σ(β̂h) over the pairs kept, β̂ = max(0.001, β(1 + α(mean h of those - M))), M the running mean of h',
   needs: { branches: 2, reference: 'logps', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,

@@ -9,6 +9,7 @@ export const cpo: LossDefinition = {
   title: 'CPO',
   citation: 'Xu et al. 2024, arXiv 2401.08417; token mean of the NLL as in TRL',
   formula: '-(1-λ) log σ(X) - λ log σ(-X) + α NLL(chosen), X = β(a - b)',
+  semantics: 'TRL (experimental); the NLL is a mean over the tokens of the optimiser step',
   needs: { branches: 2, reference: 'none', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,
   params: {

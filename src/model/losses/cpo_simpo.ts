@@ -8,6 +8,7 @@ export const cpo_simpo: LossDefinition = {
   title: 'CPO-SimPO',
   citation: 'the CPO_SIMPO repository; TRL’s CPO trainer with loss_type simpo and cpo_alpha > 0',
   formula: 'SimPO + α NLL(chosen)',
+  semantics: 'TRL (experimental)',
   params: { ...simpo.params, cpo_alpha: { default: 1, about: 'α, weight of the NLL term' } },
   value: (d, p) => simpo.value(d, p) - p['cpo_alpha']! * d.a * d.perToken,
   gradients: (d, p) => {

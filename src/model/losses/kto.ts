@@ -12,6 +12,7 @@ export const kto: LossDefinition = {
   name: 'kto',
   title: 'KTO',
   citation: 'Ethayarajh et al. 2024, arXiv 2402.01306, Eq. 8; z over group_size responses',
+  semantics: 'TRL, over group_size; mismatched pairs by the order of the data',
   formula: 'λ_D σ(-β(u - z)) where desirable, λ_U σ(-β(z - u)) where not; z = max(0, mean log-ratio of mismatched pairs)',
   needs: { branches: 1, reference: 'logps', scored: 'response', normalise: 'pairs', unpaired: true },
   adaptiveBeta: false,

@@ -13,6 +13,7 @@ function withPrior({ reference, kl, average, klGradient, tokenWeights }: Prior):
     name: 'mi_dpo',
     title: 'MI-DPO',
     citation: 'Tutnov et al. 2025, arXiv 2501.01544',
+    semantics: 'the paper',
     formula: `-log σ(S_w - S_l - γ), S = β(log π - log ζ), log ζ = ρ log π_ref - κ Σ KL(ref‖policy)${average ? ', over n' : ''} - (λ/β)n`,
     needs: {
       branches: 2, reference: kl ? 'hidden' : reference ? 'logps' : 'none', scored: 'response', normalise: 'pairs',

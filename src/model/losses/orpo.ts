@@ -18,6 +18,7 @@ export const orpo: LossDefinition = {
   name: 'orpo',
   title: 'ORPO',
   citation: 'Hong et al. 2024, arXiv 2403.07691, Eq. 6; the NLL is over prompt and chosen response as in TRL',
+  semantics: 'TRL (experimental); the NLL is a mean over the tokens of the optimiser step',
   formula: 'NLL(prompt, chosen) - β log σ(o), o = log odds(a/n_w) - log odds(b/n_l)',
   needs: { branches: 2, reference: 'none', scored: 'all', normalise: 'pairs' },
   adaptiveBeta: false,

@@ -9,6 +9,7 @@ export const r_dpo: LossDefinition = {
   title: 'R-DPO',
   citation: 'Park et al. 2024, arXiv 2403.19159',
   formula: '-log σ(βh + α(n_w - n_l))',
+  semantics: 'the paper',
   needs: { branches: 2, reference: 'logps', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,
   params: { rdpo_alpha: { default: 0.05, about: 'α of R-DPO, per token of difference in length' } },

@@ -61,6 +61,7 @@ function rainbow({ link, average, context, reference }: Components): LossDefinit
     name: 'rainbowpo',
     title: 'RainbowPO',
     citation: 'Zhao et al. 2024, arXiv 2410.04203',
+    semantics: 'the official code',
     formula: `${formula}, X = βφ[${average ? 'a/n_w - b/n_l - α(a_ref/n_w - b_ref/n_l)' : 'a - b - α(a_ref - b_ref)'} - (1-α)η]${context ? ', φ = -c log H̄, H̄ the reference’s mean entropy / log V' : ''}`,
     needs: { branches: 2, reference: context ? 'hidden' : reference ? 'logps' : 'none', scored: 'response', normalise: 'pairs', ...(context ? { refEntropy: true } : {}) },
     adaptiveBeta: false,

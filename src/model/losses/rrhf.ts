@@ -23,6 +23,7 @@ export const rrhf: LossDefinition = {
   title: 'RRHF',
   citation: 'Yuan et al. 2023, arXiv 2304.05302',
   formula: 'max(0, p_l - p_w) - λa, p = Σ log π / n^η; of lists Σ_{r_i < r_j} max(0, p_i - p_j) - λ a_best',
+  semantics: 'the paper and its code',
   needs: { branches: 2, reference: 'none', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,
   params: {

@@ -10,6 +10,7 @@ export const sdpo: LossDefinition = {
   name: 'sdpo',
   title: 'SDPO',
   citation: 'Kong et al. 2025, arXiv 2501.01821',
+  semantics: 'the official code',
   formula: '-log σ(β(Σ_w ω_t d_t - Σ_l ω_t d_t)), d_t the log-ratio of token t, ω from the data',
   needs: { branches: 2, reference: 'logps', scored: 'response', normalise: 'pairs', tokenWeights: { from: 'data' } },
 };

@@ -6,6 +6,7 @@ export const sft: LossDefinition = {
   title: 'SFT',
   citation: 'maximum likelihood; token mean over the optimiser step as in arXiv 2502.13177, Appendix B.2',
   formula: '-(1/N) Σ log π(y_t)',
+  semantics: 'transformers',
   needs: { branches: 1, reference: 'none', scored: 'response', normalise: 'tokens' },
   adaptiveBeta: false,
   params: {},

@@ -9,6 +9,7 @@ export const sigmoid: LossDefinition = {
   title: 'DPO',
   citation: 'Rafailov et al. 2023, arXiv 2305.18290, Eq. 7; label smoothing: Mitchell 2023, ericmitchell.ai/cdpo.pdf',
   formula: '-(1-λ) log σ(βh) - λ log σ(-βh)',
+  semantics: 'TRL since 0.29, but label_smoothing has an effect, as up to 0.28',
   needs: { branches: 2, reference: 'logps', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,
   params: { label_smoothing: { default: 0, about: 'λ, the assumed share of flipped labels, in [0, 0.5)' } },

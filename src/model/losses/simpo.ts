@@ -8,6 +8,7 @@ export const simpo: LossDefinition = {
   title: 'SimPO',
   citation: 'Meng et al. 2024, arXiv 2405.14734, Eq. 6',
   formula: '-(1-λ) log σ(X) - λ log σ(-X), X = β(a/n_w - b/n_l) - γ',
+  semantics: 'the official code; simpo_gamma as in TRL',
   needs: { branches: 2, reference: 'none', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,
   params: {

@@ -6,6 +6,7 @@ export const slic_hf: LossDefinition = {
   title: 'SLiC-HF',
   citation: 'Zhao et al. 2023, arXiv 2305.10425, the chosen response as the target',
   formula: 'max(0, δ - a + b) - λa',
+  semantics: 'the paper',
   needs: { branches: 2, reference: 'none', scored: 'response', normalise: 'pairs' },
   adaptiveBeta: false,
   params: {

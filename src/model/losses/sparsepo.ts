@@ -6,6 +6,7 @@ const masked = (tokenWeights: TokenWeights): LossDefinition => ({
   name: 'sparsepo',
   title: 'SparsePO',
   citation: 'Christopoulou et al. 2024, arXiv 2410.05102',
+  semantics: 'the official code',
   formula: '-log σ(β{Σ_w [m_u d_t + m_d KL_t] - Σ_l [m_u d_t + m_d KL_t]}), d_t log-ratios, KL_t = KL(ref‖policy), m masks in [0, 1]',
   needs: { branches: 2, reference: 'hidden', scored: 'response', normalise: 'pairs', klGradient: 'both', tokenWeights },
   adaptiveBeta: false,

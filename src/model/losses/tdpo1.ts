@@ -9,6 +9,7 @@ export const tdpo1: LossDefinition = {
   title: 'TDPO1',
   citation: 'Zeng et al. 2024, arXiv 2404.11999',
   formula: '-log σ(β(h - (K_l - K_w))), K = Σ KL(ref‖policy)',
+  semantics: 'the official code',
   needs: { branches: 2, reference: 'hidden', scored: 'response', normalise: 'pairs', klGradient: 'both' },
   adaptiveBeta: false,
   params: {},

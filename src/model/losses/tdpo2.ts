@@ -9,6 +9,7 @@ export const tdpo2: LossDefinition = {
   title: 'TDPO2',
   citation: 'Zeng et al. 2024, arXiv 2404.11999',
   formula: '-log σ(β(h - α(K_l - sg[K_w]))), K = Σ KL(ref‖policy)',
+  semantics: 'the official code',
   needs: { branches: 2, reference: 'hidden', scored: 'response', normalise: 'pairs', klGradient: 'rejected' },
   adaptiveBeta: false,
   params: { tdpo_alpha: { default: 0.5, about: 'α of TDPO2, weight of the difference of sequence KLs' } },

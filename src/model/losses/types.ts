@@ -140,6 +140,8 @@ export interface LossDefinition {
   /** Paper and equation. */
   citation: string;
   formula: string;
+  /** Whose semantics it follows, where that is not TRL since 0.29 (losses.md 2.1). */
+  semantics?: string;
   needs: LossNeeds;
   /** β of each pair follows its ε-step. */
   adaptiveBeta: boolean;

@@ -23,21 +23,21 @@ function scoreOf(kind: Divergence, α: number): Score {
   const limit = `f32(${LARGEST_EXPONENT})`;
   if (kind === 'forward_kl') {
     return {
-      value: (u) => -held(-u)[0],
+      value: (u) => 1 - held(-u)[0],
       slope: (u) => held(-u)[0] * held(-u)[1],
       wgsl: [`held = held || -u > ${limit}; return -exp(min(-u, ${limit}));`, `return select(exp(min(-u, ${limit})), 0.0, -u > ${limit});`],
     };
   }
   if (kind === 'js_divergence') {
     return {
-      value: (u) => -(Math.max(-u, 0) + Math.log1p(Math.exp(-Math.abs(u)))),
+      value: (u) => Math.LN2 - (Math.max(-u, 0) + Math.log1p(Math.exp(-Math.abs(u)))),
       slope: (u) => (u >= 0 ? Math.exp(-u) / (1 + Math.exp(-u)) : 1 / (1 + Math.exp(u))),
-      wgsl: ['return -softplus(-u);', 'return sigmoid(-u);'],
+      wgsl: [`return f32(${Math.LN2}) - softplus(-u);`, 'return sigmoid(-u);'],
     };
   }
   const power = `f32(${α - 1}) * u`;
   return {
-    value: (u) => held((α - 1) * u)[0] / (α - 1),
+    value: (u) => (held((α - 1) * u)[0] - 1) / (α - 1),
     slope: (u) => held((α - 1) * u)[0] * held((α - 1) * u)[1],
     wgsl: [`held = held || ${power} > ${limit}; return exp(min(${power}, ${limit})) / f32(${α - 1});`, `return select(exp(min(${power}, ${limit})), 0.0, ${power} > ${limit});`],
   };
@@ -45,7 +45,8 @@ function scoreOf(kind: Divergence, α: number): Score {
 
 /**
  * A loss under another f-divergence (Wang et al. 2024, arXiv 2309.16240): the log-ratio u of a response is replaced by the score s(u), and the
- * gradient gains s'(u). forward_kl: -e^(-u); js_divergence: log σ(u); alpha_divergence: e^((α-1)u)/(α-1), TRL's form since 0.29 (losses.md 2.2).
+ * gradient gains s'(u). forward_kl: 1 - e^(-u); js_divergence: log 2 + log σ(u); alpha_divergence: (e^((α-1)u) - 1)/(α-1): 0 at u = 0, as TRL has them
+ * by 1.16 (losses.md 2.2 has them without the constants, which only length averages see: ipo, sigmoid_norm).
  */
 export function divergence(loss: LossDefinition, kind: Divergence, α: number): LossDefinition {
   const s = scoreOf(kind, α);
