@@ -70,7 +70,7 @@ const view = new vega.View(vega.parse({
     { name: 'dash', type: 'ordinal', domain: runs.map((r) => r.name), range: runs.map((_, i) => [[1, 0], [6, 3], [2, 2]][i % 3]) },
   ],
   axes: [{ orient: 'bottom', scale: 'x', title: 'optimiser step' }, { orient: 'left', scale: 'y', title: 'ε-DPO loss', grid: true }],
-  legends: [{ stroke: 'color', strokeDash: 'dash', symbolType: 'stroke', symbolSize: 400, symbolStrokeWidth: 1.8 }],
+  legends: [{ stroke: 'color', strokeDash: 'dash', symbolType: 'stroke', symbolSize: 400, symbolStrokeWidth: 1.8, labelLimit: 300 }],
   marks: [{
     type: 'group', from: { facet: { name: 'line', data: 'points', groupby: 'mode' } },
     marks: [{ type: 'line', from: { data: 'line' }, encode: { enter: { x: { scale: 'x', field: 'x' }, y: { scale: 'y', field: 'y' }, stroke: { scale: 'color', field: 'mode' }, strokeDash: { scale: 'dash', field: 'mode' }, strokeWidth: { value: 1.6 } } } }],
