@@ -3,7 +3,7 @@
 #
 #   sh bench/first-hour.sh OUT        # from the project's root, after a build (no network, no npm needed)
 #
-# Figures go to OUT as NDJSON, tables and errors beside them as .txt. A part that fails is named and the rest goes on; exit code 1 then.
+# Figures go to OUT as NDJSON, tables and errors beside them as .txt (the last 25 lines of each are shown). A part that fails is named and the rest goes on; exit code 1 then.
 # FAST=1 keeps every part to seconds: for a rehearsal on a software adapter.
 set -u
 out=${1:?"usage: sh bench/first-hour.sh OUT"}
@@ -12,7 +12,7 @@ failed=""
 part() { # part NAME command ...
   name=$1; shift
   echo "== $name: $*" >&2
-  if ! "$@" >"$out/$name.ndjson" 2>"$out/$name.txt"; then failed="$failed $name"; tail -3 "$out/$name.txt" >&2; fi
+  if "$@" >"$out/$name.ndjson" 2>"$out/$name.txt"; then grep -v '^Warning' "$out/$name.txt" | tail -25 >&2; else failed="$failed $name"; tail -3 "$out/$name.txt" >&2; fi
 }
 bench="node dist/bench/main.js"
 runs=${FAST:+--runs 1}

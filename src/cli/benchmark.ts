@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { hasData } from '../config/contradictions.js';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -14,19 +15,20 @@ import { KeptVerdicts } from '../model/judge/kept_verdicts.js';
 import { matchAnswers, type Match } from '../model/judge/match.js';
 import { openaiOptions, openJudge } from '../model/judge/open.js';
 import { estimate } from '../model/judge/openai/judge.js';
+import type { EndpointQuestion } from '../model/judge/openai/prompts.js';
 import { questionFormat, readQuestions, withQuestions, type BenchmarkQuestion } from '../model/judge/questions.js';
 import { Queue } from '../model/judge/queue.js';
 import { winRateReport } from '../model/judge/report.js';
 import { openDevice } from '../model/session.js';
-import { answerFileText, ndjson, sampleBenchmark, type Session } from './benchmark_answers.js';
+import { answerFileText, ndjson, sampleBenchmark, unanswered, type Sampler, type Session } from './benchmark_answers.js';
 import { grade } from './benchmark_grade.js';
 import { alpacaLine, arenaLine, pairLine } from './benchmark_lines.js';
 import type { CliIo } from './io.js';
 import { lengthFiles } from './judgments.js';
-import { interruption } from './sampled.js';
+import { interruption, whileSampling } from './sampled.js';
 
 /** Are the questions a benchmark's, rather than a preference data set's? */
-export const isBenchmark = (c: RunConfig): boolean => c.dataset_name === undefined && c.data_files === undefined;
+export const isBenchmark = (c: RunConfig): boolean => !hasData(c);
 const isFile = (path: string): boolean => !isHubId(path) && existsSync(path) && statSync(path).isFile();
 
 /**
@@ -57,12 +59,17 @@ export async function benchmark(config: RunConfig, io: CliIo): Promise<number> {
     io.say(`${signal}: ending; answers and verdicts are kept`);
   });
   try {
-    const sample = (folder: string, name: 'answers' | 'baseline'): Promise<AnswerFile> =>
-      sampleBenchmark({ ...s, config: c, stopped: () => s.ending.signal.aborted }, folder, name, format, questions ?? theirs ?? own!);
-    const outputs = own ?? (await sample(c.model_name_or_path!, 'answers'));
-    if (!own) writeAtomic(join(dir, outputs.format === 'alpaca-eval' ? 'model_outputs.json' : 'model_answer.jsonl'), answerFileText(outputs));
-    const baseline = c.baseline === 'chosen' ? undefined : theirs ? (own ? theirs : onlyAnswered(theirs, outputs)) : await sample(c.baseline, 'baseline');
-    const result = single ? await grade({ ...s, config: c }, outputs, baseline, questions) : await compare({ ...s, config: c }, outputs, baseline!, questions, own === undefined);
+    const asked = questions ?? theirs ?? own!;
+    const stopped = (): boolean => s.ending.signal.aborted;
+    const outputs = own ?? unanswered(c, c.model_name_or_path!, format, asked);
+    const baseline = c.baseline === 'chosen' ? undefined : theirs ? (own ? theirs : onlyAnswered(theirs, outputs)) : unanswered({ ...c, category_temperatures: false }, c.baseline, format, asked);
+    // What a judge compares with must be there before the first comparison; the model's own answers go to the judge one by one.
+    if (baseline && !theirs) await sampleBenchmark({ ...s, config: c, stopped }, 'baseline', baseline);
+    const sampler: Sampler | undefined = own ? undefined : async (each, unwanted) => {
+      await sampleBenchmark({ ...s, config: c, stopped: () => stopped() || unwanted() }, 'answers', outputs, each);
+      writeAtomic(join(dir, outputs.format === 'alpaca-eval' ? 'model_outputs.json' : 'model_answer.jsonl'), answerFileText(outputs));
+    };
+    const result = single ? await grade({ ...s, config: c }, outputs, baseline, questions, sampler) : await compare({ ...s, config: c }, outputs, baseline!, questions, sampler);
     await (await opening)?.close();
     if (result) {
       const whole = { ...result, outputs: c.outputs ?? c.model_name_or_path, baseline: c.baseline };
@@ -83,29 +90,38 @@ function onlyAnswered(baseline: AnswerFile, outputs: AnswerFile): AnswerFile {
   return { ...baseline, answers: baseline.answers.filter((a) => asked.has(key(a))) };
 }
 
-/** Two games of every question by the judge; undefined where only the estimate was asked for. */
-async function compare(s: Session, outputs: AnswerFile, baseline: AnswerFile, questions: Map<string, BenchmarkQuestion> | undefined, sampled: boolean): Promise<object | undefined> {
+/** Two games of every question by the judge, asked as the answers are there; undefined where only the estimate was asked for. */
+async function compare(s: Session, outputs: AnswerFile, baseline: AnswerFile, questions: Map<string, BenchmarkQuestion> | undefined, sampler: Sampler | undefined): Promise<object | undefined> {
   const { config, io, dir } = s;
   const endpoint = /^openai:(.+)$/s.exec(config.judge!)?.[1];
-  const matches = matchAnswers(outputs, baseline, { allowEmpty: sampled });
+  const matches = matchAnswers(outputs, baseline, { allowEmpty: sampler !== undefined });
   const blind = matches.find((m) => m.prompt === undefined);
   if (blind) throw new InputError(`neither ${outputs.path} nor ${baseline.path} says what was asked (question ${blind.key})`, '--questions question.jsonl of the benchmark');
   const turns = endpoint !== undefined || config.judge!.startsWith('pairrm:');
   if (!turns && matches.some((m) => m.turn > 1)) throw new InputError(`judge ${config.judge}: answers of several turns need the turns before them, which only judge: openai:MODEL and pairrm:FOLDER are shown`, '--judge openai:MODEL');
-  const games = gamesOf(matches, config.judge_order, questions);
+  const turnsOf = new Map<AnswerFile['answers'][number], Match[]>();
+  for (const m of matches) turnsOf.set(m.model, [...(turnsOf.get(m.model) ?? []), m]);
+  /** The games of one turn; what came before it is shown with it. */
+  const games = (m: Match): EndpointQuestion[] => gamesOf(turnsOf.get(m.model)!, config.judge_order, questions).filter((g) => g.id.slice(0, -3) === gameId(m));
+  /** The match an answer belongs to, with the answer in it. */
+  const answered = (question: number, turn: number, output: string): Match => Object.assign(turnsOf.get(outputs.answers[question]!)![turn]!, { output });
   if (config.estimate) {
-    io.out(JSON.stringify(await estimate(openaiOptions(endpoint!, config, io), games)));
+    if (sampler) await sampler(answered, () => false);
+    io.out(JSON.stringify(await estimate(openaiOptions(endpoint!, config, io), matches.flatMap(games))));
     return undefined;
   }
   const judge = await openJudge(config, s.device, io, s.ending.signal);
   const kept = new KeptVerdicts(join(dir, 'annotations.ndjson'), judge.identity, (t) => io.say(`note: ${t}`));
   const byId = new Map<string, Match>(matches.map((m) => [gameId(m), m]));
   const matchOf = (id: string): Match => byId.get(id.slice(0, -3))!;
+  const asked = new Queue<EndpointQuestion>();
+  s.ending.signal.addEventListener('abort', () => asked.abandon(), { once: true });
+  const ready = (m: Match): void => asked.push(...games(m).filter((g) => !kept.find(g.id, m.output, m.baseline)));
   try {
-    const left = games.filter((g) => !kept.find(g.id, matchOf(g.id).output, matchOf(g.id).baseline));
-    const asked = Queue.of(left);
-    s.ending.signal.addEventListener('abort', () => asked.abandon(), { once: true });
-    await judge.ask(asked, (id, winner, detail) => kept.put({ ...detail, id, winner, output: matchOf(id).output, baseline: matchOf(id).baseline }));
+    await whileSampling(asked, judge.ask(asked, (id, winner, detail) => kept.put({ ...detail, id, winner, output: matchOf(id).output, baseline: matchOf(id).baseline })), async (failed) => {
+      if (sampler) await sampler((question, turn, output) => ready(answered(question, turn, output)), failed);
+      else matches.forEach(ready);
+    });
   } finally {
     kept.close();
   }

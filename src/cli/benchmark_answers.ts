@@ -22,37 +22,48 @@ export interface Session {
 
 export const ndjson = (rows: unknown[]): string => rows.map((r) => `${JSON.stringify(r)}\n`).join('');
 
+/** Called as an answer to one turn of a question is there; both count from 0. */
+export type OnTurn = (question: number, turn: number, output: string) => void;
+/** Samples a model's answers, each turn of each handed on as it ends; ends early where nobody wants more. */
+export type Sampler = (each: OnTurn, unwanted: () => boolean) => Promise<void>;
+
+/** What a model is to answer: the benchmark's questions (the first `n_prompts` of them), every turn an empty text until `sampleBenchmark` has it. */
+export function unanswered(config: RunConfig, folder: string, format: AnswerFile['format'], asked: Map<string, BenchmarkQuestion> | AnswerFile): AnswerFile {
+  const questions: Array<Pick<Answer, 'id' | 'prompts' | 'category'>> = asked instanceof Map ? [...asked.values()] : asked.answers;
+  if (questions.some((q) => q.prompts.length === 0)) throw new InputError(`${(asked as AnswerFile).path} holds answers without what was asked`, '--questions question.jsonl of the benchmark');
+  if (config.category_temperatures && format !== 'mt-bench') throw new InputError('category_temperatures are MT-Bench’s', '--temperature NUMBER');
+  const chosen = config.n_prompts > 0 ? questions.slice(0, config.n_prompts) : questions;
+  return {
+    path: folder, format,
+    answers: chosen.map((q, i) => ({ ...(q.id === undefined ? {} : { id: q.id }), ...(q.category === undefined ? {} : { category: q.category }), prompts: q.prompts, outputs: q.prompts.map(() => ''), generator: folder, where: `${folder}, question ${q.id ?? i + 1}` })),
+  };
+}
+
 /**
- * A model's own answers to a benchmark's questions, turn by turn; what `<name>.ndjson` (of later turns `<name>-turn2.ndjson`) holds is kept.
- * All turns are sampled at the configuration's temperature, or with category_temperatures at MT-Bench's.
+ * A model's own answers to a benchmark's questions, turn by turn, put into `file`; what `<name>.ndjson` (of later turns `<name>-turn2.ndjson`) holds is
+ * kept. All turns are sampled at the configuration's temperature, or with category_temperatures at MT-Bench's.
  */
-export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, folder: string, name: 'answers' | 'baseline', format: AnswerFile['format'], asked: Map<string, BenchmarkQuestion> | AnswerFile): Promise<AnswerFile> {
+export async function sampleBenchmark(s: Omit<Sampling, 'inputs' | 'prompts'>, name: 'answers' | 'baseline', file: AnswerFile, each: OnTurn = () => undefined): Promise<void> {
+  const folder = file.path;
   // Another seed: a model against itself must not be a comparison of equal answers.
   const config = name === 'answers' ? s.config : { ...s.config, seed: s.config.seed + 1, model_name_or_path: folder, adapter_name_or_path: undefined, realign: undefined };
   const inputs = await openInputs(config.realign === undefined ? { ...config, ref_model_name_or_path: undefined } : config, s.io);
   const model = name === 'answers' ? inputs.policy : (await openModel(folder, { offline: config.offline }, s.io)).folder;
-  const questions: Array<Pick<Answer, 'id' | 'prompts' | 'category'>> = asked instanceof Map ? [...asked.values()] : asked.answers;
-  if (questions.some((q) => q.prompts.length === 0)) throw new InputError(`${(asked as AnswerFile).path} holds answers without what was asked`, '--questions question.jsonl of the benchmark');
-  const chosen = config.n_prompts > 0 ? questions.slice(0, config.n_prompts) : questions;
-  if (config.category_temperatures && format !== 'mt-bench') throw new InputError('category_temperatures are MT-Bench’s', '--temperature NUMBER');
-  const temperatures = chosen.map((q) => (config.category_temperatures ? mtBenchTemperature(q) : undefined));
-  const outputs: string[][] = chosen.map(() => []);
-  for (let turn = 0; chosen.some((q) => q.prompts.length > turn); turn++) {
-    const prompts: PromptText[] = chosen.flatMap((q, index) => {
+  const { answers } = file;
+  for (let turn = 0; answers.some((q) => q.prompts.length > turn); turn++) {
+    const prompts: PromptText[] = answers.flatMap((q, index) => {
       if (q.prompts.length <= turn) return [];
-      const before: Message[] = q.prompts.slice(0, turn).flatMap((p, t) => [{ role: 'user', content: p }, { role: 'assistant', content: outputs[index]![t]! }]);
+      const before: Message[] = q.prompts.slice(0, turn).flatMap((p, t) => [{ role: 'user', content: p }, { role: 'assistant', content: q.outputs[t]! }]);
       const prompt = turn === 0 ? q.prompts[0]! : [...before, { role: 'user', content: q.prompts[turn]! }];
-      const temperature = temperatures[index];
-      return [{ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length), ...(temperature === undefined ? {} : { temperature }) }];
+      return [{ index, prompt, ids: promptIds(prompt, inputs, config.max_prompt_length), ...(config.category_temperatures ? { temperature: mtBenchTemperature(q) } : {}) }];
     });
     const full: Sampling = { ...s, config, inputs, prompts };
-    for (const [index, a] of await sampled(full, turn === 0 ? name : `${name}-turn${turn + 1}`, model, () => undefined)) outputs[index]!.push(a.output);
+    await sampled(full, turn === 0 ? name : `${name}-turn${turn + 1}`, model, ({ index, output }) => {
+      answers[index]!.outputs[turn] = output;
+      each(index, turn, output);
+    });
     interruptedBy(full);
   }
-  return {
-    path: folder, format,
-    answers: chosen.map((q, i) => ({ ...(q.id === undefined ? {} : { id: q.id }), ...(q.category === undefined ? {} : { category: q.category }), prompts: q.prompts, outputs: outputs[i]!, generator: folder, where: `${folder}, question ${q.id ?? i + 1}` })),
-  };
 }
 
 /** Answers as the benchmark's own tools read them: AlpacaEval's array, else lines (user-anchors 5.3 to 5.5). Ids are hashes, so the same answers give the same bytes. */

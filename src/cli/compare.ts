@@ -10,7 +10,10 @@ import { finished, pointsOf } from '../compare/points.js';
 import { markdown, resultOf, type RunResult } from '../compare/results.js';
 import { EdpoError, InputError } from '../errors.js';
 import { writeAtomic } from '../model/files/atomic.js';
+import { waitForFolder } from '../model/files/lock.js';
+import { losses } from '../model/losses/index.js';
 import { lossNames } from '../model/losses/modifiers/compose.js';
+import type { LossDefinition } from '../model/losses/types.js';
 import { lossOf } from '../model/session.js';
 import type { CliIo } from './io.js';
 
@@ -45,11 +48,11 @@ export async function run(o: CompareFlags, io: CliIo): Promise<number> {
     // A channel, so that a run ends when this process does, whatever ends it: its folder must not stay locked by an orphan.
     child = spawn(process.execPath, [bin, ...args], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env: { ...process.env, EDPO_END_WITH_PARENT: '1' } });
     const code = await new Promise<number | null>((done) => child!.on('close', done));
-    if (stopped) throw new EdpoError(`interrupted; finished runs are kept in ${grid.folder}`, { exitCode: 130, hint: 'the same command goes on' });
+    if (stopped) throw interrupted(grid);
     if (code !== 0) throw new EdpoError(`edpo ${args[0]} ended with exit code ${code ?? 'none (killed)'}`, { exitCode: code === 2 ? 2 : 1, hint: `what it said stands above; by hand: edpo ${args.join(' ')}` });
   };
   try {
-    await fillCache(grid, mine, edpo, io);
+    await fillCache(grid, mine, edpo, io, () => stopped);
     for (const [i, r] of mine.entries()) {
       io.say(`compare ${i + 1}/${mine.length}: ${r.name}, seed ${r.seed}`);
       await train(grid, r, edpo);
@@ -73,14 +76,32 @@ export async function run(o: CompareFlags, io: CliIo): Promise<number> {
   return 0;
 }
 
-/** One cache for all: with hidden states if any method wants them, since those hold the sums too. */
-async function fillCache(grid: Grid, runs: GridRun[], edpo: Edpo, io: CliIo): Promise<void> {
-  const cached = runs.filter((r) => !finished(r) && r.config.ref_mode === 'cache' && lossOf(r.config).needs.reference !== 'none');
-  const r = cached.find((x) => lossOf(x.config).needs.reference === 'hidden') ?? cached[0];
-  if (!r) return;
-  io.say(`compare: reference cache for ${cached.length} of ${runs.length} runs`);
-  await edpo(['precompute-ref', '--config', grid.base, ...asArgs(ofCache(grid.shared)), '--loss_type', lossNames(r.config).join(','), '--ref_cache', grid.refCache]);
+/**
+ * One cache for all runs of the grid, those of other shards too: hidden states and mismatched pairs if any method wants them, since methods that need less
+ * read it as well. Shards that start at once take turns; the later ones find it whole.
+ */
+async function fillCache(grid: Grid, mine: GridRun[], edpo: Edpo, io: CliIo, stopped: () => boolean): Promise<void> {
+  const cached = (runs: GridRun[]): GridRun[] => runs.filter((r) => r.config.ref_mode === 'cache' && lossOf(r.config).needs.reference !== 'none');
+  const waiting = cached(mine.filter((r) => !finished(r)));
+  if (waiting.length === 0) return;
+  const all = cached(grid.runs);
+  const strongest = all.find((r) => lossOf(r.config).needs.reference === 'hidden') ?? all[0]!;
+  const mismatched = all.find((r) => lossOf(r.config).group?.of === 'mismatched');
+  const names = [...new Set([strongest, ...(mismatched ? [mismatched] : [])].flatMap((r) => lossNames(r.config)))];
+  // What a method needs may hang on its own keys (mi_dpo's prior).
+  const deciding = lossNames(strongest.config).flatMap((n) => { const l: LossDefinition = losses[n]; return l.resolve ? [...Object.keys(l.params), ...Object.keys(l.options ?? {})] : []; });
+  const own = Object.fromEntries(Object.entries(strongest.flags).filter(([k]) => deciding.includes(k)));
+  const unlock = await waitForFolder(grid.refCache, (n) => io.say(`note: ${n}`), { name: '.compare.lock', stop: stopped, waiting: () => io.say(`compare: another shard fills ${grid.refCache}; waiting for it`) });
+  if (!unlock) throw interrupted(grid);
+  try {
+    io.say(`compare: reference cache for ${waiting.length} of ${mine.length} runs`);
+    await edpo(['precompute-ref', '--config', grid.base, ...asArgs(ofCache({ ...grid.shared, ...own })), '--loss_type', names.join(','), '--ref_cache', grid.refCache]);
+  } finally {
+    unlock();
+  }
 }
+
+const interrupted = (grid: Grid): EdpoError => new EdpoError(`interrupted; finished runs are kept in ${grid.folder}`, { exitCode: 130, hint: 'the same command goes on' });
 
 const ofCache = (keys: Record<string, string>): Record<string, string> => Object.fromEntries(Object.entries(keys).filter(([k]) => META[k]!.commands.includes('precompute-ref')));
 

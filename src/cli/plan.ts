@@ -1,3 +1,4 @@
+import { hasData } from '../config/contradictions.js';
 import { AUTO_BUDGET, type RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import { largestBudget, rowBounds } from '../model/auto_budget.js';
@@ -5,7 +6,8 @@ import { parameterCount } from '../model/families/spec.js';
 import type { LossDefinition } from '../model/losses/types.js';
 import { paddedRows } from '../model/data/audit.js';
 import { loraMemory, loraOf } from '../model/lora_run.js';
-import { requireMemory, trainingMemory } from '../model/memory_advice.js';
+import { trainingMemory } from '../model/memory_advice.js';
+import { requireMemory } from '../model/memory_changes.js';
 import { openConfig } from '../model/models.js';
 import { bytesText } from '../model/reference.js';
 import { BUDGETS, planJson, planTable, planText, SETUPS } from '../model/plan_table.js';
@@ -29,7 +31,7 @@ async function modelPlan(config: RunConfig, io: CliIo): Promise<number> {
  */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (config.model_name_or_path === undefined) throw new InputError('model_name_or_path is required');
-  if (config.dataset_name === undefined && config.data_files === undefined) return modelPlan(config, io);
+  if (!hasData(config)) return modelPlan(config, io);
   const inputs = await openInputs(config, io);
   const loss = lossOf(config);
   const lora = loraMemory(config, inputs, loraOf(config, inputs, io));
@@ -41,7 +43,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   const rows = all.reduce((n, i) => n + source.rows(i), 0);
   const other = source.mismatchedTokens ? all.reduce((n, i) => n + source.mismatchedTokens!(i), 0) : 0;
   const scored = all.reduce((n, i) => n + source.tokens(i), 0) + other;
-  const longest = Math.max(...all.map((i) => longestRows(source, i)));
+  const longest = all.reduce((n, i) => Math.max(n, longestRows(source, i)), 0);
   if (config.token_budget === AUTO_BUDGET) {
     const total = (n: number): number => trainingMemory(inputs.policy.spec, loss, config, lora, n).total;
     config = { ...config, token_budget: largestBudget(total, rowBounds(source, plan.batch), config.gpu_memory! * 1e9, { bindingBytes: 2 ** 31, widest: Math.max(inputs.policy.spec.D, inputs.policy.spec.F) }) };
@@ -63,7 +65,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   if (cache > 0) say(`reference cache on disk: about ${bytesText(cache)}`);
   if (io.json) io.out(JSON.stringify({ steps: plan.totalSteps, documents: source.count, rows, scored_rows: scored, ...(loss.group && micro ? { log_prob_passes: micro.scores } : {}), padded_rows: padded, longest, memory: memory.parts, memory_bytes: memory.total, cache_bytes: cache }));
   store.close();
-  requireMemory(inputs.policy.spec, loss, config, memory, longest, lora, (p) => inputs.policy.formatOf(p));
+  requireMemory({ spec: inputs.policy.spec, loss, config, lora, longest, files: (p) => inputs.policy.formatOf(p) }, memory);
   return 0;
 }
 

@@ -1,10 +1,11 @@
 import { existsSync, statSync } from 'node:fs';
 import type { RunConfig } from '../config/keys.js';
+import { mixesEvaluation } from '../config/mixture.js';
 import { InputError } from '../errors.js';
 import type { Example } from '../model/data/formats.js';
 import { hhDialogue } from '../model/data/hh.js';
-import { rows } from '../model/data/rows.js';
-import { isHubId, localDataset } from '../model/hub/index.js';
+import { openSource } from '../model/data/source.js';
+import { isHubId } from '../model/hub/index.js';
 import { readAnswers, type Answer } from '../model/judge/answers.js';
 import { refuseDuplicates, refuseEmpty } from '../model/judge/match.js';
 import { singleTurnPrompts } from '../model/judge/single_turn.js';
@@ -33,7 +34,7 @@ const hasFolder = ({ dataset_name: name, data_files: files }: RunConfig): boolea
 
 /** The first n_prompts of the evaluation data; with `single_turn` those of the papers' Anthropic-HH protocol. */
 export async function openPrompts(config: RunConfig, inputs: Inputs, io: CliIo): Promise<Prompts> {
-  const split = hasFolder(config) ? 'eval' : 'train';
+  const split = hasFolder(config) || mixesEvaluation(config) ? 'eval' : 'train';
   const found = config.single_turn ? await singleTurn(config, inputs, split, io) : await pairs(config, inputs, split, io);
   const prompts = config.n_prompts > 0 ? found.prompts.slice(0, config.n_prompts) : found.prompts;
   if (prompts.length === 0) throw new InputError('the data have no prompt to ask', config.single_turn ? 'single_turn takes Anthropic-HH dialogues with one human turn' : 'edpo inspect shows what was read');
@@ -53,16 +54,15 @@ async function pairs(config: RunConfig, inputs: Inputs, split: 'train' | 'eval',
 
 /** Every row with one human turn, duplicates, empty chosen answers and rows the trainer would drop among them, as the papers count them. */
 async function singleTurn(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', io: CliIo): Promise<Prompts> {
-  const files = await localDataset({ name: config.dataset_name, split: split === 'train' ? config.dataset_train_split : config.dataset_test_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.data_files ? { dataFiles: config.data_files } : {}) }, config, io);
   const given: Array<{ chosen: string; rejected: string }> = [];
-  for (const file of files) {
-    for await (const { value, where } of rows(file)) {
-      const { chosen, rejected } = value;
-      if (typeof chosen !== 'string' || typeof rejected !== 'string') throw new InputError(`${where}: single_turn reads Anthropic-HH rows (texts chosen and rejected)`, 'leave --single_turn out for other data');
-      given.push({ chosen, rejected });
-    }
+  const numbers: number[] = [];
+  for await (const { value, where, id } of (await openSource(config, split, io)).rows()) {
+    const { chosen, rejected } = value;
+    if (typeof chosen !== 'string' || typeof rejected !== 'string') throw new InputError(`${where}: single_turn reads Anthropic-HH rows (texts chosen and rejected)`, 'leave --single_turn out for other data');
+    numbers.push(id ?? given.length);
+    given.push({ chosen, rejected });
   }
-  const found = singleTurnPrompts(given);
+  const found = singleTurnPrompts(given).map((p) => ({ ...p, index: numbers[p.index]! }));
   io.say(`prompts: ${found.length} of ${given.length} rows have one human turn`);
   // A model without a chat template continues the dialogue itself.
   const prompts = found.map((p) => ({ index: p.index, prompt: p.prompt, ids: promptIds(inputs.template ? p.prompt : p.dialogue, inputs, config.max_prompt_length) }));

@@ -4,6 +4,7 @@ import { EdpoError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { loadFrozen } from '../model/frozen.js';
 import type { ModelFolder } from '../model/files/hf_folder.js';
+import type { Queue } from '../model/judge/queue.js';
 import { openKeptLines, type KeptLine } from '../model/judge/kept_lines.js';
 import { type Inputs } from '../model/session.js';
 import { sampleAnswers, type Answer, type PromptText } from './generate.js';
@@ -29,6 +30,21 @@ export const interruption = (dir: string): EdpoError => new EdpoError(`interrupt
 
 export function interruptedBy(s: Pick<Sampling, 'stopped' | 'dir'>): void {
   if (s.stopped()) throw interruption(s.dir);
+}
+
+/**
+ * Judging beside sampling: `sample` fills the queue that `judging` reads from, which ends when both are through. A judge that fails ends the sampling
+ * (`failed` says so) and is what is reported.
+ */
+export async function whileSampling<T>(queue: Queue<T>, judging: Promise<unknown>, sample: (failed: () => boolean) => Promise<void>): Promise<void> {
+  let failure: { error: unknown } | undefined;
+  const judged = judging.catch((error: unknown) => (failure = { error }));
+  let broken: { error: unknown } | undefined;
+  await sample(() => failure !== undefined).catch((error: unknown) => (broken = { error }));
+  queue.end();
+  await judged;
+  const first = failure ?? broken;
+  if (first) throw first.error;
 }
 
 /** Samples what is not in `<name>.ndjson` yet; every finished answer is a line, so a killed run goes on. */

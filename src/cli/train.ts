@@ -12,7 +12,8 @@ import { modelCard, runManifest } from '../model/files/run_files.js';
 import { dropoutOf, loadPolicy, loraMemory, loraOf, sharesBase, writeTrained } from '../model/lora_run.js';
 import { frozenName, loadFrozen, referenceStorage } from '../model/frozen.js';
 import { describeMemory } from '../model/memory.js';
-import { requireMemory, trainingMemory } from '../model/memory_advice.js';
+import { trainingMemory } from '../model/memory_advice.js';
+import { requireMemory } from '../model/memory_changes.js';
 import { bytesText, ensureCache } from '../model/reference.js';
 import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf, useDtype } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
@@ -59,7 +60,9 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora), config.token_budget, (p) => inputs.policy.formatOf(p));
   io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
-  requireMemory(inputs.policy.spec, loss, config, memory, Math.max(...Array.from({ length: source.count }, (_, i) => longestRows(source, i))), loraMemory(config, inputs, lora), (p) => inputs.policy.formatOf(p));
+  let longest = 0;
+  for (let i = 0; i < source.count; i++) longest = Math.max(longest, longestRows(source, i));
+  requireMemory({ spec: inputs.policy.spec, loss, config, lora: loraMemory(config, inputs, lora), longest, files: (p) => inputs.policy.formatOf(p) }, memory);
 
   const unlock = lockFolder(dir, (n) => io.say(`note: ${n}`));
   let trainer: Trainer | undefined;
@@ -108,7 +111,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
     const settings = settingsOf(config);
     const engine = await new Engine({
       gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing && (config.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : true), activations: config.activation_dtype, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
-      capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }, groupSize: groupSizeOf(config),
+      capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }, groupSize: groupSizeOf(config), seed: config.seed,
     }).ready();
 
     const sync = config.sync_ref_model && reference.kind === 'live' ? await new ReferenceSync(policy, reference.parameters, config.ref_model_mixup_alpha, config.ref_model_sync_steps, (p) => engine.operands?.pack(p, reference.parameters)).ready() : undefined;
@@ -118,6 +121,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype, master: config.master_dtype === 'float32' ? undefined : config.master_dtype,
       optimiser: [config.optim, optimiserSettings(config)], activations: config.activation_dtype,
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
+      ...(loss.needs.tokenWeights?.from === 'learned' ? { mask: loss.needs.tokenWeights.kind } : {}),
       ...(loss.group ? { group: groupSizeOf(config) } : {}),
       ...(lora ? frozenName(config, inputs.policy.base) : {}),
       ...(train.weightsHash ? { weights: train.weightsHash } : {}),

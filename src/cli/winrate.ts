@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunConfig } from '../config/keys.js';
+import { mixedNames } from '../config/mixture.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { loadFrozen } from '../model/frozen.js';
@@ -23,7 +24,7 @@ import type { Answer, PromptText } from './generate.js';
 import type { CliIo } from './io.js';
 import { scoreJudgments } from './judgments.js';
 import { fileAnswers, openPrompts } from './prompts.js';
-import { interruptedBy, sampled, samplingOf, type Sampling } from './sampled.js';
+import { interruptedBy, sampled, samplingOf, whileSampling, type Sampling } from './sampled.js';
 
 /** `edpo eval-winrate`: the model's answers against a baseline's, by a judge; answers and verdicts already there are kept. */
 export async function run(config: RunConfig, io: CliIo): Promise<number> {
@@ -66,7 +67,7 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
     const report = summary(s, judge, answers, baseline, verdicts, kl);
     writeAtomic(join(dir, 'winrate.json'), `${JSON.stringify(report, null, 2)}\n`);
     const outputs = (of: (p: PromptText) => string, generator: string | undefined): string =>
-      `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: of(p), generator, dataset: config.dataset_name ?? 'prompts', ...emptyMark(of(p)) })), null, 2)}\n`;
+      `${JSON.stringify(prompts.map((p) => ({ instruction: p.prompt, output: of(p), generator, dataset: config.dataset_name ?? mixedNames(config.dataset_mixture)?.join(' + ') ?? 'prompts', ...emptyMark(of(p)) })), null, 2)}\n`;
     writeAtomic(join(dir, 'model_outputs.json'), outputs((p) => answers.get(p.index)!.output, config.model_name_or_path));
     writeAtomic(join(dir, 'reference_outputs.json'), outputs((p) => baseline.get(p.index)!, config.baseline));
     const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
@@ -138,21 +139,19 @@ async function playGames(s: Sampling, judge: Judge, baseline: Map<number, string
       else questions.push({ id, ...asked.get(index)!, a, b });
     }
   };
-  let failure: { error: unknown } | undefined;
   const judging = judge.ask(questions, (id, winner, detail) => {
     const index = Number(id.split(':')[0]);
     verdicts.set(id, winner);
     kept.put({ id, winner, output: answers.get(index)!.output, baseline: baseline.get(index)!, ...detail });
-  }).catch((error: unknown) => (failure = { error }));
+  });
   try {
-    if (config.outputs !== undefined) for (const [index, output] of await fileAnswers(config.outputs, prompts, config.n_prompts > 0)) answered({ index, output, tokens: 0, finish: '', ids: [] });
-    else await sampled({ ...s, stopped: () => s.stopped() || failure !== undefined }, 'answers', s.inputs.policy, answered);
+    await whileSampling(questions, judging, async (failed) => {
+      if (config.outputs !== undefined) for (const [index, output] of await fileAnswers(config.outputs, prompts, config.n_prompts > 0)) answered({ index, output, tokens: 0, finish: '', ids: [] });
+      else await sampled({ ...s, stopped: () => s.stopped() || failed() }, 'answers', s.inputs.policy, answered);
+    });
   } finally {
-    questions.end();
-    await judging;
     kept.close();
   }
-  if (failure) throw failure.error;
   interruptedBy(s);
   return { answers, verdicts };
 }

@@ -22,7 +22,7 @@ export async function evaluatePoint(grid: Grid, r: GridRun, p: Point, edpo: Edpo
 /** The held-out data of a run, as edpo eval takes them. */
 function dataArgs({ config: c }: GridRun): string[] {
   return [
-    ...(c.eval_data_files ? ['--data_files', c.eval_data_files.join(',')] : c.dataset_name ? ['--dataset_name', c.dataset_name] : []),
+    ...(c.eval_data_files ? ['--data_files', c.eval_data_files.join(',')] : c.dataset_mixture ? ['--dataset_mixture', JSON.stringify(c.dataset_mixture)] : c.dataset_name ? ['--dataset_name', c.dataset_name] : []),
     ...(c.data_dir ? ['--data_dir', c.data_dir.join(',')] : []), ...(c.eval_data_files || !c.data_files ? [] : ['--data_files', c.data_files.join(',')]),
     '--dataset_format', c.dataset_format, '--tokenization', c.tokenization, '--max_length', String(c.max_length), '--max_prompt_length', String(c.max_prompt_length), '--truncation_mode', c.truncation_mode, '--bad_rows', c.bad_rows,
     ...(c.chat_template ? ['--chat_template', c.chat_template] : []),

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { InputError } from '../errors.js';
 import { ALIASES, IGNORED, isNeutral, SECTIONS, UNAVAILABLE } from './foreign.js';
 import { fromEnvironment, isEnvironment } from './environment.js';
-import { FORMS } from './forms.js';
+import { FORM_KEYS, isFormKey, readForms, type FormKey } from './forms.js';
 import { isSimpoForm, setSimpoMargin, simpoSurrogate } from './simpo.js';
 import { KEYS, shape, type KeyName } from './keys.js';
 import { unknownKey, type Problem } from './problems.js';
@@ -32,18 +32,20 @@ export interface Collected {
   bad: Set<string>;
   /** One per key of the file, in its order. */
   fates: Fate[];
+  /** Structured keys of other trainers, read together once all are there. */
+  forms: Map<FormKey, { value: unknown; where: string; fate: Fate }>;
   /** SimPO's γ/β, where a file gives that. */
   ratio?: { value: unknown; where: string };
   /** Is the file in the form of SimPO's own code? */
   simpo?: boolean;
 }
 
-const KNOWN = [...KEYS, 'gamma_beta_ratio', ...Object.keys(ALIASES), ...Object.keys(FORMS)];
+const KNOWN = [...KEYS, 'gamma_beta_ratio', ...Object.keys(ALIASES), ...FORM_KEYS];
 const isKey = (name: string): name is KeyName => name in shape;
 
 /** Reads the environment's defaults, the YAML file over them, then the flags; says of every foreign key what became of it. */
 export function collect(file: string | undefined, flags: Record<string, string>, env: Record<string, string | undefined> = {}): Collected {
-  const c: Collected = { given: new Map(), notes: [], problems: [], bad: new Set(), fates: [] };
+  const c: Collected = { given: new Map(), notes: [], problems: [], bad: new Set(), fates: [], forms: new Map() };
   const defaults = fromEnvironment(env, c);
   for (const { reading, where } of defaults) put(c, reading, where);
   if (file !== undefined) collectFile(file, c);
@@ -55,6 +57,7 @@ export function collect(file: string | undefined, flags: Record<string, string>,
     }
     // A flag replaces whatever the file said of the key, also a bad value.
     forget(c, flag);
+    replaceData(c, flag);
     const reading = readValue(flag, fromText(flag, text), where)!;
     forget(c, reading.name);
     put(c, reading, where);
@@ -68,6 +71,7 @@ function collectFile(file: string, c: Collected): void {
   const entries = readYaml(readText(file), file, Object.keys(SECTIONS));
   c.simpo = isSimpoForm(entries);
   for (const entry of entries) collectEntry(entry, c);
+  setForms(c);
   // The nested form is the official ε-DPO repository's, where the loss is not a key.
   const nested = entries.some((e) => e.path[0] === 'training_args' && e.key === 'epsilon');
   if (nested && !c.given.has('loss_type')) {
@@ -98,15 +102,10 @@ function collectEntry({ key, path, value, line }: YamlEntry, c: Collected): void
     c.problems.push({ key: label, what, where });
     fate('refused', what);
   };
-  const form = path.length === 1 ? FORMS[key] : undefined;
-  if (form) {
-    const read = form(value);
-    if ('problem' in read) return problem(read.problem);
-    for (const [name, v] of Object.entries(read.set)) {
-      c.notes.push(`${label}: read as ${name} ${JSON.stringify(v)}`);
-      put(c, { name: name as KeyName, value: v, notes: [] }, where);
-    }
-    return fate('used', undefined, read.set);
+  if (path.length === 1 && isFormKey(key)) {
+    fate('used');
+    c.forms.set(key, { value, where, fate: c.fates.at(-1)! });
+    return;
   }
   if (path.length === 1 && key === 'gamma_beta_ratio') {
     c.ratio = { value, where };
@@ -140,6 +139,38 @@ function collectEntry({ key, path, value, line }: YamlEntry, c: Collected): void
   const why = reading.notes.map((n) => n.slice(label.length + 2)).join('; ') || undefined;
   const same = reading.name === label && JSON.stringify(reading.value) === JSON.stringify(value);
   fate(reading.name !== name ? 'differs' : 'used', why, same ? undefined : { [reading.name]: reading.value });
+}
+
+/** What the structured keys of a file say of its data, as keys of ours. */
+function setForms(c: Collected): void {
+  for (const read of readForms(Object.fromEntries([...c.forms].map(([key, { value }]) => [key, value])))) {
+    const { key } = read;
+    const { where, fate } = c.forms.get(key)!;
+    if ('problem' in read) {
+      c.problems.push({ key, what: read.problem, where });
+      Object.assign(fate, { fate: 'refused', why: read.problem });
+    } else if ('within' in read) {
+      fate.why = `together with ${read.within}`;
+      c.notes.push(`${key}: read together with ${read.within}`);
+    } else {
+      for (const [name, value] of Object.entries(read.set)) {
+        c.notes.push(`${key}: read as ${name} ${JSON.stringify(value)}`);
+        put(c, { name: name as KeyName, value, notes: [] }, where);
+      }
+      fate.as = read.set;
+    }
+  }
+}
+
+/** Other data by a flag stand in place of the file's, also where those are given by another key. */
+function replaceData(c: Collected, flag: KeyName): void {
+  const others: KeyName[] = flag === 'dataset_mixture' ? ['dataset_name', 'data_files', 'data_dir', 'dataset_revision'] : flag === 'dataset_name' || flag === 'data_files' ? ['dataset_mixture'] : [];
+  for (const other of others) {
+    const before = c.given.get(other);
+    if (!before || before.where.startsWith('--')) continue;
+    forget(c, other);
+    c.notes.push(`${other}: not used (--${flag} names other data)`);
+  }
 }
 
 export function put(c: Collected, { name, value, notes, refused }: { name: KeyName; value: unknown; notes: string[]; refused?: string }, where: string): void {

@@ -5,6 +5,7 @@ import { wantsLive, type LossDefinition } from '../model/losses/types.js';
 import { isEnvironment } from './environment.js';
 import { defaultOf } from './expect.js';
 import { AUTO_BUDGET, META, type Command, type KeyName, type RunConfig } from './keys.js';
+import { mixesEvaluation } from './mixture.js';
 import type { Problem } from './problems.js';
 
 /** Keys that only ε-DPO reads. */
@@ -76,7 +77,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (c.load_best_model_at_end && c.save_strategy === 'no') add(['load_best_model_at_end', 'save_strategy'], 'load_best_model_at_end needs checkpoints, got save_strategy: no');
   const trains = purpose === 'train' || purpose === 'sft';
   if (trains && c.eval_strategy !== 'no' && !hasEvaluationKeys(c)) {
-    add(['eval_strategy'], `is ${c.eval_strategy}, but there are no evaluation data: give eval_data_files, or a dataset_name that is a folder with a test split`);
+    add(['eval_strategy'], `is ${c.eval_strategy}, but there are no evaluation data: give eval_data_files, or a dataset_name that is a folder with a test split${c.dataset_mixture ? ' (in dataset_mixture: test_split_size)' : ''}`);
   }
   if (given.has('eval_steps') && c.eval_steps > 0 && c.eval_strategy === 'no') notes.push('eval_steps: not used (eval_strategy is no)');
   if (c.warmup_steps > 0 && c.warmup_ratio > 0) notes.push(`warmup_ratio: not used (warmup_steps ${c.warmup_steps} wins, as in transformers)`);
@@ -93,6 +94,12 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (c.overwrite_output_dir && c.resume_from_checkpoint !== undefined && c.resume_from_checkpoint !== false) notes.push('overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)');
   if (loss && wantsLive(loss.needs) && (purpose === 'precompute-ref' || (c.ref_mode === 'cache' && (purpose !== 'eval' || c.ref_cache !== undefined)) && purpose !== 'sft')) {
     add(['ref_mode', 'loss_type'], `loss_type ${chosen} weights tokens by the reference’s states in every layer, which no cache holds: it needs ref_mode: live (or adapter_off)${purpose === 'precompute-ref' ? ', and nothing to precompute' : ''}`);
+  }
+  if (loss?.needs.tokenWeights?.from === 'learned') {
+    if (purpose === 'eval') add(['sparsepo_mask', 'loss_type'], `is ${c.sparsepo_mask}, and a learned mask is in its run’s checkpoints, not in the model’s folder; train evaluates with it (eval_strategy), eval takes sparsepo_mask: mapo or another loss_type`);
+    if (c.use_weighting) add(['use_weighting', 'sparsepo_mask'], `weights each pair’s loss as a constant of the pair, and sparsepo_mask ${c.sparsepo_mask} learns what a pair’s tokens count; give one of the two`);
+  } else if (loss?.name === 'sparsepo') {
+    for (const name of ['sparsepo_l1', 'sparsepo_l1_kl', 'sparsepo_dropout'] as const) if (given.has(name) && c[name] !== defaultOf(name)) add([name, 'sparsepo_mask'], `belongs to a learned mask (sparsepo_mask: common or independent), got sparsepo_mask: ${c.sparsepo_mask}`);
   }
   if (loss?.needs.reference === 'none' && purpose === 'train') {
     // A file may be shared by methods; a flag asks for a reference in this very run.
@@ -115,6 +122,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     if (purpose === 'eval' && loss?.needs.reference === 'logps' && c.ref_cache !== undefined && c.ref_mode === 'cache') add(['realign', 'ref_mode'], `needs the reference’s whole distribution, and loss_type ${chosen} caches sums: ref_mode: live, or loss_type: epsilon_dpo`);
   }
   if (c.ref_mode !== 'cache' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push(`ref_cache: not used (ref_mode is ${c.ref_mode})`);
+  dataSources(c, given, add, notes);
   optimiser(c, given, purpose, add, notes);
   if (c.token_budget === AUTO_BUDGET && !trains && purpose !== 'config' && !(purpose === 'plan' && c.gpu_memory !== undefined)) add(['token_budget'], purpose === 'plan' ? 'auto needs gpu_memory here, where there is no GPU to ask' : `auto is for train and sft; give edpo ${purpose} a number of rows (--token_budget 2048)`);
   if (c.token_budget === 1) add(['token_budget'], 'must be 2 at least, or auto');
@@ -158,7 +166,7 @@ function optimiser(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Ar
 
 /** Does the configuration choose how to train? A plan without data shows a model with adapters and without. */
 const trainsBy = (c: RunConfig, purpose: Purpose): boolean =>
-  purpose === 'train' || purpose === 'sft' || purpose === 'config' || (purpose === 'plan' && (c.dataset_name !== undefined || c.data_files !== undefined));
+  purpose === 'train' || purpose === 'sft' || purpose === 'config' || (purpose === 'plan' && hasData(c));
 
 /** Keys that say something of adapters alone. */
 const LORA_KEYS = ['lora_r', 'lora_alpha', 'lora_target_modules', 'lora_dropout', 'use_rslora', 'lora_modules_to_save'] as const;
@@ -187,14 +195,29 @@ function storage(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Arra
   if (c.use_bnb_nested_quant && !c.load_in_4bit) notes.push('use_bnb_nested_quant: not used (only has an effect with load_in_4bit)');
 }
 
+/** Does the configuration name data? */
+export const hasData = (c: Pick<RunConfig, 'dataset_name' | 'data_files' | 'dataset_mixture'>): boolean => c.dataset_name !== undefined || c.data_files !== undefined || c.dataset_mixture !== undefined;
+
+/** Which keys name data: one of them alone. */
+function dataSources(c: RunConfig, given: Places, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
+  const m = c.dataset_mixture;
+  if (m === undefined) return;
+  for (const key of ['dataset_name', 'data_files'] as const) if (c[key] !== undefined) add(['dataset_mixture', key], `${key} names data, too; give one of the two`);
+  for (const key of ['data_dir', 'dataset_revision'] as const) if (c[key] !== undefined) add([key, 'dataset_mixture'], `belongs to dataset_name; a mixture says ${key === 'data_dir' ? 'config (or data_dir)' : 'id: ORG/NAME@REVISION'} for each data set`);
+  const sources = [...((m.test_split_size ?? undefined) !== undefined ? ['test_split_size'] : []), ...(m.test_datasets ? ['test_datasets'] : []), ...(c.eval_data_files ? ['eval_data_files'] : [])];
+  if (sources.length > 1) add(['dataset_mixture', 'eval_data_files'], `${sources.join(' and ')} both say what is evaluated on; give one of them`);
+  const unused = (['dataset_train_split', 'dataset_test_split'] as const).filter((k) => given.has(k) && c[k] !== defaultOf(k));
+  if (unused.length > 0) notes.push(`${unused.join(', ')}: not used (dataset_mixture says the split of each data set)`);
+}
+
 /** Could there be evaluation data? A single data file has no test split. */
 export const hasEvaluationKeys = (c: RunConfig): boolean =>
-  c.eval_data_files !== undefined || (c.dataset_name !== undefined && c.data_files === undefined && !/\.(jsonl|ndjson|json|parquet)(\.gz)?$/.test(c.dataset_name));
+  c.eval_data_files !== undefined || mixesEvaluation(c) || (c.dataset_name !== undefined && c.data_files === undefined && !/\.(jsonl|ndjson|json|parquet)(\.gz)?$/.test(c.dataset_name));
 
 /** Keys a command cannot do without: one of each group. */
 const REQUIRED: Record<Command, Array<Array<keyof RunConfig>>> = (() => {
   const model: Array<keyof RunConfig> = ['model_name_or_path'];
-  const data: Array<keyof RunConfig> = ['dataset_name', 'data_files'];
+  const data: Array<keyof RunConfig> = ['dataset_name', 'data_files', 'dataset_mixture'];
   const out: Array<keyof RunConfig> = ['output_dir'];
   return {
     train: [model, data, out], sft: [model, data, out], eval: [model, data, out], 'precompute-ref': [model, data, ['ref_cache', 'output_dir']],
@@ -204,10 +227,9 @@ const REQUIRED: Record<Command, Array<Array<keyof RunConfig>>> = (() => {
 
 /** A win rate of answers in files needs neither model nor data; a model may answer the instructions of the baseline's file. */
 function winRateNeeds(c: RunConfig): Array<Array<keyof RunConfig>> {
-  const data: Array<keyof RunConfig> = ['dataset_name', 'data_files'];
-  const hasData = data.some((k) => c[k] !== undefined);
-  if (c.outputs !== undefined && !hasData) return [];
-  return hasData || c.questions !== undefined || c.baseline !== 'chosen' ? [['model_name_or_path']] : [['model_name_or_path'], [...data, 'questions']];
+  const data: Array<keyof RunConfig> = ['dataset_name', 'data_files', 'dataset_mixture'];
+  if (c.outputs !== undefined && !hasData(c)) return [];
+  return hasData(c) || c.questions !== undefined || c.baseline !== 'chosen' ? [['model_name_or_path']] : [['model_name_or_path'], [...data, 'questions']];
 }
 
 /** Keys a command cannot do without, and flags it does not use (keys of a shared YAML may belong to other commands). */

@@ -42,7 +42,7 @@ function range(j: Json, noun: string): string {
 
 function words(j: Json): string {
   if (j.enum) return j.enum.length === 1 ? String(j.enum[0]) : `one of ${j.enum.join(', ')}`;
-  if (j.anyOf) return j.anyOf.map(words).join(' or ');
+  if (j.anyOf) return j.anyOf.filter((one) => one.type !== 'null').map(words).join(' or ');
   switch (j.type) {
     case 'number':
       return range(j, 'a number');
@@ -51,7 +51,7 @@ function words(j: Json): string {
     case 'boolean':
       return 'true or false';
     case 'array':
-      return j.items?.enum ? 'a list of those' : j.items?.type === 'number' ? 'a list of numbers' : 'a list of text';
+      return j.items?.enum ? 'a list of those' : j.items?.type === 'number' ? 'a list of numbers' : j.items?.type === 'object' ? `a list of mappings with ${Object.keys(j.items.properties ?? {}).join(', ')}` : 'a list of text';
     case 'object':
       return `a mapping with ${Object.keys(j.properties ?? {}).join(', ')}`;
     default:
@@ -59,9 +59,15 @@ function words(j: Json): string {
   }
 }
 
+/** The schema of a field of a mapping, or of an item of a list, also where null is an alternative. */
+function fieldOf(j: Json | undefined, part: string): Json | undefined {
+  const own = j?.properties?.[part] ?? (/^\d+$/.test(part) ? j?.items : undefined);
+  return own ?? j?.anyOf?.map((one) => fieldOf(one, part)).find((one) => one !== undefined);
+}
+
 /** What a key (or, by `path`, an entry of a mapping) expects, in words: "a number in (0, 1)". */
 export function expectation(name: KeyName, path: string[] = []): string {
   let j: Json | undefined = jsonOf(name);
-  for (const part of path) j = j?.properties?.[part];
+  for (const part of path) j = fieldOf(j, part);
   return words(j ?? jsonOf(name));
 }

@@ -108,6 +108,7 @@ const DIFFERENCES: Record<string, Difference> = {
   eval_strategy: { why: 'evaluates before the first step, too (eval_on_start: false does not)', when: (v, given) => v !== 'no' && !given.has('eval_on_start') },
   epsilon: { why: 'the criterion compares in float32; the official code compares in bf16 (criterion: bf16-trl)', when: (_, given) => !given.has('criterion') },
   lora_r: { why: 'A begins from other random numbers of the same law than PyTorch’s', when: (_, given) => given.has('use_peft') },
+  dataset_mixture: { why: 'rows are drawn and shuffled by edpo’s generator, so the same seed takes others than the datasets library does' },
   trust_remote_code: { why: 'architectures that bring their own code do not load' },
 };
 

@@ -8,6 +8,7 @@ import { TOKENIZATIONS } from '../model/data/tokenise.js';
 import { TRUNCATION_MODES } from '../model/data/truncate.js';
 import { JUDGE_PROTOCOLS } from '../model/judge/openai/protocols.js';
 import { JUDGE_DTYPES } from '../model/judge/types.js';
+import { mixtureSchema } from './mixture.js';
 import { OPTIMISER_NAMES } from '../model/optim/index.js';
 import { SCHEDULES } from '../model/train/schedule.js';
 import { SINKS } from '../model/train/sinks/types.js';
@@ -79,6 +80,7 @@ const written = {
   offline: key('offline', 'data', [...COMMANDS], z.boolean().default(false), 'ask no hub: what has a hub id is taken from the cache (also HF_HUB_OFFLINE=1)'),
   data_files: key('data_files', 'data', DATA, list.optional(), 'training (or input) files one by one; wins over dataset_name'),
   data_dir: key('data_dir', 'data', DATA, list.optional(), 'subfolders of dataset_name, e.g. helpful-base'),
+  dataset_mixture: key('dataset_mixture', 'data', DATA, mixtureSchema.optional(), 'several data sets in place of dataset_name, as alignment-handbook has it: datasets, each with id, config, split, columns and the weight of its rows that is taken; seed draws and shuffles; test_split_size rows (or that share) are held out for evaluation, or test_datasets are read; {…} as a flag'),
   eval_data_files: key('eval_data_files', 'data', ['train', 'sft', 'precompute-ref', 'plan'], list.optional(), 'evaluation files; the test split of dataset_name where absent'),
   dataset_train_split: key('dataset_train_split', 'data', DATA, text.default('train'), 'beginning of the training files’ names'),
   dataset_test_split: key('dataset_test_split', 'data', DATA, text.default('test'), 'beginning of the evaluation files’ names'),
@@ -129,6 +131,10 @@ const written = {
   mi_margin: key('mi_margin', 'method', PAIRS, z.number().default(0), 'mi_dpo: margin γ, half of it in each side’s prior (SimPO)'),
   mi_average: key('mi_average', 'method', PAIRS, z.boolean().default(false), 'mi_dpo: means over a response’s tokens in place of sums'),
   mi_weights: key('mi_weights', 'method', PAIRS, z.enum(['none', 'data', 'mapo']).default('none'), 'mi_dpo: weights per token inside the sums: from the data as sdpo has them, or sparsepo’s mask'),
+  sparsepo_mask: key('sparsepo_mask', 'method', PAIRS, z.enum(['mapo', 'common', 'independent']).default('mapo'), 'sparsepo: mapo, a constant mask of the reference’s activations; common, one learned with the policy; independent, one each for log-ratios and KLs'),
+  sparsepo_l1: key('sparsepo_l1', 'method', PAIRS, z.number().min(0).default(0), 'sparsepo with a learned mask: λ_u per token on the mask of log-ratios (half of it where the mask is common)'),
+  sparsepo_l1_kl: key('sparsepo_l1_kl', 'method', PAIRS, z.number().min(0).default(0), 'sparsepo with a learned mask: λ_d per token on the mask of KLs (half of it where the mask is common)'),
+  sparsepo_dropout: key('sparsepo_dropout', 'method', PAIRS, z.number().min(0).lt(1).default(0.01), 'sparsepo with a learned mask: dropout inside it'),
   epsilon: key('epsilon', 'method', PAIRS, z.number().gt(0).lt(1).default(0.01), 'size ε by which β is perturbed'),
   epsilon_check: key('epsilon_check', 'method', PAIRS, z.number().gt(0).lt(1).optional(), 'ε of the monotonicity check; epsilon where absent'),
   epsilon_size: key('epsilon_size', 'method', PAIRS, z.number().gt(0).lt(1).optional(), 'ε of the step in β; epsilon where absent'),

@@ -9,7 +9,8 @@ import { HEAD_TILE } from '../gpu/ops/head.js';
 import type { ParameterSpec } from './families/spec.js';
 import type { FloatFormat } from './files/float_formats.js';
 import type { LossDefinition } from './losses/types.js';
-import { requireMemory, trainingMemory, type LoraMemory } from './memory_advice.js';
+import { trainingMemory, type LoraMemory } from './memory_advice.js';
+import { requireMemory } from './memory_changes.js';
 import { bytesText } from './reference.js';
 import { longestRows, type Inputs } from './session.js';
 import { stepScale, submitDocuments } from './train/batches.js';
@@ -57,7 +58,7 @@ export function chooseBudget(gpu: Gpu, config: RunConfig, { policy }: Inputs, lo
   const total = (rows: number): number => trainingMemory(spec, loss, config, lora, rows, files).total;
   const budget = largestBudget(total, { longest, step: bounds[0]!.step }, limit, { bindingBytes: gpu.limits.bindingBytes, widest });
   io.say(`token_budget auto: ${budget} rows, planned ${bytesText(total(budget))} of ${bytesText(limit)}`);
-  if (total(budget) > limit) requireMemory(spec, loss, { ...config, gpu_memory: limit / 1e9, token_budget: budget }, trainingMemory(spec, loss, config, lora, budget, files), longest, lora, files);
+  if (total(budget) > limit) requireMemory({ spec, loss, config: { ...config, gpu_memory: limit / 1e9, token_budget: budget }, lora, longest, files }, trainingMemory(spec, loss, config, lora, budget, files));
   return budget;
 }
 
@@ -66,7 +67,7 @@ export function chooseBudget(gpu: Gpu, config: RunConfig, { policy }: Inputs, lo
  * gradients and counts are cleared.
  */
 export async function dryRun(engine: Engine, source: DocumentSource, reference: ReferenceSource, batch: number): Promise<number> {
-  const { capacity, loss, gpu, policy } = engine.options;
+  const { capacity, loss, gpu } = engine.options;
   const order = Array.from({ length: source.count }, (_, i) => i).sort((a, b) => longestRows(source, b) - longestRows(source, a) || a - b);
   const taken = order.slice(0, batch);
   try {
@@ -77,7 +78,7 @@ export async function dryRun(engine: Engine, source: DocumentSource, reference: 
     throw new EdpoError(`the dry step on the ${taken.length} longest documents failed: ${(error as Error).message}`, { cause: error, hint: `--token_budget ${Math.max(longestRows(source, order[0]!), Math.floor(capacity.rows / 2))}, or a smaller --gpu_memory` });
   }
   const clear = new Program(gpu, 'after the dry step');
-  for (const { moments } of policy.trained.pieces) clear.clear(moments!.grad);
+  for (const { moments } of engine.trainedPieces) clear.clear(moments!.grad);
   clear.clear(engine.stepCounts);
   await clear.submit();
   return taken.length;

@@ -20,11 +20,12 @@ import { rowKeys } from './batch/row_keys.js';
 import { tokenWeights } from './batch/token_weights.js';
 import { keyedUniform } from './data/order.js';
 import { hasTerms, wantsLive, type LossDefinition, type LossSettings } from './losses/types.js';
+import { LearnedMask } from './learned_mask.js';
 import { Operands, type OperandState } from './operands.js';
 import { optimisers } from './optim/index.js';
 import { OptimiserState } from './optim/state.js';
 import type { Optimiser, OptimiserSettings } from './optim/types.js';
-import { clearNow, type Parameters } from './parameters.js';
+import { clearNow, type Parameters, type Piece } from './parameters.js';
 import { longFrom } from './rotary.js';
 import { mapoMask } from './token_mask.js';
 import { backward, forward, type TransformerParts } from './transformer.js';
@@ -56,6 +57,8 @@ export interface EngineOptions {
   optimiserSettings?: OptimiserSettings | undefined;
   /** Columns of a vocabulary tile. */
   tile?: number;
+  /** Of the tensors a method trains of its own; 0 where absent. */
+  seed?: number | undefined;
   /** λ of decoding-time realignment: the policy scored is λ f + (1 - λ) r (evaluation with the reference's whole distribution). */
   realign?: number | undefined;
 }
@@ -120,6 +123,8 @@ export class Engine {
   /** [Q, 8], columns TERMS, where the loss has such terms; [S, 2], weights of log-prob and KL of each scored row, where it has them. */
   readonly seqTerms: Tensor | undefined;
   readonly tokenWeights: Tensor | undefined;
+  /** The method's own mask of tokens, trained with the policy. */
+  readonly learnedMask: LearnedMask | undefined;
   /** Of lists of responses: the first sequence of each document [P+1], and the score of each response [Q]. */
   private readonly lists: { docStart: Tensor; scores: Tensor } | undefined;
   readonly coef: Tensor;
@@ -163,6 +168,9 @@ export class Engine {
     if (hasTerms(needs)) this.seqTerms = new Tensor(gpu, 'seq_terms', [Q, TERMS.length]);
     if (wantsLive(needs) && reference.kind !== 'live') throw new InputError(`${loss.name} weights tokens by the reference’s states, which no cache holds`, '--ref_mode live');
     if (needs.tokenWeights) this.tokenWeights = new Tensor(gpu, 'token_weights', [S, 2]);
+    if (needs.tokenWeights?.from === 'learned' && reference.kind === 'live') {
+      this.learnedMask = new LearnedMask(gpu, reference.parameters.spec, this.axes, { kind: needs.tokenWeights.kind, seed: options.seed ?? 0, params: settings.params }, this.tokenWeights!);
+    }
     this.coef = new Tensor(gpu, 'coef', [Q, 2]);
     this.pairs = new Tensor(gpu, 'pairs', [P, PAIR_COLUMNS.length]);
     this.betaState = new Tensor(gpu, 'beta_state', [4]);
@@ -244,7 +252,8 @@ export class Engine {
         this.head.backward(b, { ...headInputs, coef: this.coef, seqOf: this.batch.seqOf, dHidden: scratch.dHidden, ...(this.refHidden ? { refHidden: this.refHidden } : {}) });
         backward(b, parts, scratch);
       });
-      this.optimiserState = new OptimiserState(gpu, policy.trained, options.optimiser ?? optimisers.adamw_torch, options.optimiserSettings ?? { momentum: 0 });
+      this.learnedMask?.recordBackward(b, { coef: this.coef, seqOf: this.batch.seqOf, stats: this.head.stats });
+      this.optimiserState = new OptimiserState(gpu, policy.trained, options.optimiser ?? optimisers.adamw_torch, options.optimiserSettings ?? { momentum: 0 }, this.learnedMask?.parameters);
       this.optimiserProgram = this.recordOptimiser(new Program(gpu, 'optimiser'), this.optimiserState);
     }
     this.pairRing = new ReadbackRing(gpu, this.pairs.bytes, 4);
@@ -259,16 +268,22 @@ export class Engine {
     if (longFrom(spec, rows) !== longFrom(this.options.policy.spec, rows)) throw new InputError('policy and reference turn long documents by other rotary angles from different lengths on', '--ref_mode cache');
     const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference', parameters.adapters);
     const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, softCap: spec.logitSoftCap, ...(this.options.tile ? { tile: this.options.tile } : {}) });
-    const mask = this.options.loss.needs.tokenWeights?.from === 'mapo' ? { afterLayer: mapoMask(gpu, this.axes, this.batch, spec.L, this.tokenWeights!) } : {};
+    const mask = this.learnedMask ? { afterLayer: this.learnedMask.recordForward(this.batch) }
+      : this.options.loss.needs.tokenWeights?.from === 'mapo' ? { afterLayer: mapoMask(gpu, this.axes, this.batch, spec.L, this.tokenWeights!) } : {};
     forward(p, { spec, parameters, batch: this.batch, acts, ...mask });
     head.forward(p, { hidden: acts.hidden, labels: this.batch.labels });
     takeColumn(p, { x: head.stats, y: this.refLogps! }, 0);
     if (this.refHidden) p.copy(acts.hidden, this.refHidden);
   }
 
+  /** Every trained tensor: the policy's, and a method's own. */
+  get trainedPieces(): Piece[] {
+    return [...this.options.policy.trained.pieces, ...(this.learnedMask?.parameters.pieces ?? [])];
+  }
+
   private recordOptimiser(p: Program, state: OptimiserState): Program {
     const { gpu, policy, settings } = this.options;
-    const { pieces } = policy.trained;
+    const pieces = this.trainedPieces;
     const partials = new Tensor(gpu, 'grad_norm partials', [pieces.length * PARTIAL_SLOTS]);
     clearNow(partials);
     pieces.forEach((piece, i) => gradNorm(p, { grad: piece.moments!.grad, partials }, i * PARTIAL_SLOTS));
@@ -365,7 +380,7 @@ export class Engine {
     const weights = loss.needs.tokenWeights;
     if (weights?.from === 'data' || weights?.from === 'length') this.tokenWeights!.write(tokenWeights(documents, weights, loss.needs.scored === 'all'));
     this.group?.docInfo.write(Float32Array.from(documents.flatMap((d, i) => [part.places[i]!, d.desirable === false ? 0 : 1, part.uniforms[i]!, 0])));
-    const values: StepValues = { ...batch.values, invCount: o.invCount, perToken: o.perToken, training: train ? 1 : 0, measureScales: this.measure ? 1 : 0, ...this.groupValues(batch, part, o.first), ...this.dropoutValues(documents, train) };
+    const values: StepValues = { ...batch.values, invCount: o.invCount, perToken: o.perToken, training: train ? 1 : 0, measureScales: this.measure ? 1 : 0, ...this.groupValues(batch, part, o.first), ...this.dropoutValues(documents, batch, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
     this.batch.upload(encoder, batch);
     this.forwardProgram.encode(encoder, values);
@@ -377,17 +392,22 @@ export class Engine {
   }
 
   /** Writes the rows' keys and gives the step's numbers; nothing falls in evaluation. */
-  private dropoutValues(documents: Document[], train: boolean): StepValues {
+  private dropoutValues(documents: Document[], batch: PackedBatch, train: boolean): StepValues {
     const { dropout } = this.acts.lora ?? {};
-    if (!dropout) return {};
-    dropout.keys.write(rowKeys(documents));
-    return { dropout: train ? this.options.policy.adapters!.dropout : 0, dropoutKey: this.stepKey };
+    const { learnedMask } = this;
+    dropout?.keys.write(rowKeys(documents));
+    learnedMask?.writeKeys(documents, batch);
+    return {
+      ...(dropout ? { dropout: train ? this.options.policy.adapters!.dropout : 0 } : {}),
+      ...(learnedMask ? { maskDropout: train ? (this.options.settings.params['sparsepo_dropout'] ?? 0) : 0 } : {}),
+      dropoutKey: this.stepKey,
+    };
   }
 
   /** What a training micro-batch of these documents dispatches, forward and backward; nothing runs (tests, benchmarks). */
   dispatches(documents: Document[]): DispatchSizes[] {
     const batch = pack(documents, this.options.loss.needs.scored === 'all');
-    const all: StepValues = { ...batch.values, ...this.groupValues(batch, wholeGroup(documents), 0), invCount: 1, perToken: 0, training: 1, measureScales: 0, dropout: 0, dropoutKey: 0 };
+    const all: StepValues = { ...batch.values, ...this.groupValues(batch, wholeGroup(documents), 0), invCount: 1, perToken: 0, training: 1, measureScales: 0, dropout: 0, maskDropout: 0, dropoutKey: 0 };
     return [this.forwardProgram, this.gatherProgram, this.statsProgram, this.lossProgram, this.backwardProgram].flatMap((p) => p?.dispatches(all) ?? []);
   }
 
@@ -416,7 +436,7 @@ export class Engine {
     this.group?.docInfo.write(Float32Array.from(documents.flatMap((d, i) => [i, d.desirable === false ? 0 : 1, part.uniforms[i]!, 0])));
     const encoder = gpu.device.createCommandEncoder({ label: 'profiled step' });
     this.batch.upload(encoder, batch);
-    const values = { ...batch.values, ...this.groupValues(batch, part, 0), invCount, perToken: 0, training: 1, measureScales: this.measure ? 1 : 0, ...this.dropoutValues(documents, true), ...optimiserScalars(o, this.stepKey) };
+    const values = { ...batch.values, ...this.groupValues(batch, part, 0), invCount, perToken: 0, training: 1, measureScales: this.measure ? 1 : 0, ...this.dropoutValues(documents, batch, true), ...optimiserScalars(o, this.stepKey) };
     for (const program of [this.forwardProgram, this.gatherProgram, this.statsProgram, this.lossProgram, this.backwardProgram!, this.optimiserProgram!]) program?.encode(encoder, values, profiler);
     const read = profiler.finish(encoder);
     gpu.device.queue.submit([encoder.finish()]);

@@ -40,6 +40,13 @@ export const sharesBase = ({ policy, reference }: Inputs, lora: LoraSettings | u
 /** TRL's DPO trainer switches every dropout off unless told otherwise, that of adapters too; its SFT trainer does not. */
 export const dropoutOf = (c: RunConfig): number => (c.loss_type !== 'sft' && c.disable_dropout ? 0 : c.lora_dropout);
 
+/** The adapters that a configuration gives a model without one, whose reference is their own base unless another is named. */
+export function adaptersOf(spec: ModelSpec, c: RunConfig): LoraMemory {
+  if (!c.use_peft) return undefined;
+  const lora = loraSettings(spec, c);
+  return { rank: c.lora_r, parameters: adapterCount(spec, lora), list: adapterParameters(spec, lora).list, dropout: dropoutOf(c) > 0, shared: c.ref_model_name_or_path === undefined };
+}
+
 export const loraMemory = (config: RunConfig, inputs: Inputs, lora: LoraSettings | undefined): LoraMemory =>
   lora && { rank: lora.r, dropout: dropoutOf(config) > 0, parameters: adapterCount(inputs.policy.spec, lora), list: adapterParameters(inputs.policy.spec, lora).list, shared: sharesBase(inputs, lora) };
 

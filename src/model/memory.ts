@@ -26,10 +26,12 @@ export interface MemoryOptions {
   rounded: boolean;
   /** Floats per scored row for a loss's terms and token weights. */
   terms?: number | undefined;
+  /** Floats per row that a learned mask of tokens keeps, and numbers of its tensors. */
+  mask?: { perRow: number; parameters: number } | undefined;
   tile?: number;
   /** How the policy’s weights are kept (a LoRA run’s base), and those of a reference (and its head); f32 where absent. */
   storage?: { policy: Storage; reference: Storage } | undefined;
-  /** Bytes the optimiser keeps; those of AdamW in f32 where absent. */
+  /** Bytes the optimiser keeps, a mask's among them; those of AdamW in f32 where absent. */
   optimiser?: number | undefined;
   /** Only adapters are trained: their rank, how many numbers they hold, and whether elements of their inputs fall. */
   lora?: { rank: number; parameters: number; dropout?: boolean } | undefined;
@@ -47,7 +49,7 @@ function copies({ D, H, G, C, F, V, L, names }: ModelSpec, tile: MatrixTile, lay
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
-export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, rounded, terms = 0, tile, optimiser, lora, sharedReference, storage, mixed }: MemoryOptions): MemoryPlan {
+export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, rounded, terms = 0, mask, tile, optimiser, lora, sharedReference, storage, mixed }: MemoryOptions): MemoryPlan {
   const { D, H, G, C, F, V, L } = spec;
   const specs = parameterSpecs(spec);
   const P = parameterCount(spec);
@@ -83,6 +85,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
     ...(reference === 'head' && !sharedReference ? { 'reference head': storageBytes([{ name: spec.tied ? spec.names.embed : spec.names.head, shape: [V, D], table: true }], storage?.reference ?? IN_F32) } : {}),
     ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward') + N * (12 + width + 4)) * 4 } : {}),
+    ...(mask ? { 'token mask': (N * mask.perRow + 2 * mask.parameters + (optimiser === undefined ? 2 * mask.parameters : 0)) * 4 } : {}),
     ...(mixed ? { 'f16 operands': mixedBytes() } : {}),
   };
   function mixedBytes(): number {

@@ -1,9 +1,9 @@
 import type { RunConfig } from '../config/keys.js';
 import { parameterCount, type ModelSpec } from './families/spec.js';
-import { adapterCount, adapterParameters, loraTargets, moduleOf } from './lora.js';
-import { dropoutOf, loraSettings } from './lora_run.js';
+import { loraTargets, moduleOf } from './lora.js';
+import { adaptersOf } from './lora_run.js';
 import type { MemoryPlan } from './memory.js';
-import { trainingMemory, type LoraMemory } from './memory_advice.js';
+import { trainingMemory } from './memory_advice.js';
 import { lossOf } from './session.js';
 
 /** Memory of the cards people have, in GB of 1e9 bytes. */
@@ -39,13 +39,6 @@ export interface PlanRow {
   card: number | undefined;
 }
 
-/** The adapters of a setup, whose reference is their own base unless another is named. */
-function loraOf(spec: ModelSpec, c: RunConfig): LoraMemory {
-  if (!c.use_peft) return undefined;
-  const lora = loraSettings(spec, c);
-  return { rank: c.lora_r, parameters: adapterCount(spec, lora), list: adapterParameters(spec, lora).list, dropout: dropoutOf(c) > 0, shared: c.ref_model_name_or_path === undefined };
-}
-
 /** The published cards, and the one a run has. */
 const cardsOf = (c: RunConfig): number[] => [...new Set([...CARDS, ...(c.gpu_memory === undefined ? [] : [c.gpu_memory])])].sort((a, b) => a - b);
 
@@ -55,7 +48,7 @@ export function planTable(spec: ModelSpec, config: RunConfig, setups = SETUPS, b
   const cards = cardsOf(config);
   return setups.flatMap(({ name, keys }) => [true, false].flatMap((checkpointing) => budgets.map((rows): PlanRow => {
     const c = { ...config, load_in_4bit: false, load_in_8bit: false, master_dtype: 'float32' as const, ...keys, gradient_checkpointing: checkpointing, token_budget: rows };
-    const memory = trainingMemory(spec, loss, c, loraOf(spec, c));
+    const memory = trainingMemory(spec, loss, c, adaptersOf(spec, c));
     return { setup: name, keys, rows, checkpointing, memory, card: cards.find((gb) => memory.total <= gb * 1e9) };
   })));
 }

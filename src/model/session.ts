@@ -6,10 +6,10 @@ import { openGpu, type Gpu } from '../gpu/device.js';
 import { matrixTile } from '../gpu/matrices.js';
 import type { CliIo } from '../cli/io.js';
 import type { Sides } from './data/formats.js';
+import { openSource } from './data/source.js';
 import { describeReport, TokenStore } from './data/store.js';
 import type { BaseName } from './files/adapter_folder.js';
 import type { ModelFolder } from './files/hf_folder.js';
-import { localDataset } from './hub/index.js';
 import { composeLoss } from './losses/modifiers/compose.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
 import { openModel } from './models.js';
@@ -44,11 +44,8 @@ export async function openInputs(config: RunConfig, io: CliIo): Promise<Inputs> 
 
 /** Reads, checks and tokenises one split; says what became of the rows. */
 export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', sides: Sides, io: CliIo, keepText = false, lists = sides === 2 && lossOf(config).list !== undefined): Promise<TokenStore> {
-  const choice = split === 'train'
-    ? { name: config.dataset_name, split: config.dataset_train_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.data_files ? { dataFiles: config.data_files } : {}) }
-    : { name: config.dataset_name, split: config.dataset_test_split, ...(config.data_dir ? { dataDir: config.data_dir } : {}), ...(config.eval_data_files ? { dataFiles: config.eval_data_files } : {}) };
   const store = await TokenStore.build({
-    files: await localDataset(choice, config, io), format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
+    ...(await openSource(config, split, io)), format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
     maxLength: config.max_length, maxPromptLength: config.max_prompt_length, truncation: config.truncation_mode, badRows: config.bad_rows,
     vocabSize: inputs.policy.spec.V, maxSamples: split === 'train' ? config.max_train_samples : config.max_eval_samples, keepText,
     lists,

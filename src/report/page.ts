@@ -1,3 +1,4 @@
+import { mixedNames, type DatasetMixture } from '../config/mixture.js';
 import { chapters } from './figures.js';
 import { figureHtml } from './figure_html.js';
 import { frontier } from './frontier.js';
@@ -46,7 +47,7 @@ export async function page(runs: ReportRun[], extra: WinRateFile[], notes: strin
 /** A run in a sentence. */
 function describe(r: ReportRun): string {
   const c = r.config;
-  const data = c['dataset_name'] ?? (Array.isArray(c['data_files']) ? c['data_files'].join(', ') : undefined);
+  const data = c['dataset_name'] ?? (Array.isArray(c['data_files']) ? c['data_files'].join(', ') : mixedNames(c['dataset_mixture'] as DatasetMixture | undefined)?.join(' + '));
   const step = r.train.at(-1)?.['step'];
   const parts = [c['loss_type'], c['model_name_or_path'], data, step === undefined ? undefined : `${figure(step)} optimiser ${step === 1 ? 'step' : 'steps'}${r.manifest ? '' : ' so far'}`];
   return parts.filter((p) => p !== undefined).join(' · ');

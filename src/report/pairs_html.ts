@@ -1,3 +1,4 @@
+import { mixesEvaluation, type DatasetMixture } from '../config/mixture.js';
 import { escape, figure } from './html.js';
 import type { NamedPair } from './ledger.js';
 import type { ReportRun } from './run_folder.js';
@@ -10,7 +11,7 @@ export async function pairsHtml(run: ReportRun, notes: string[], named: boolean)
   const ledger = run.ledger;
   if (!ledger || ledger.lists.length === 0) return '';
   const ids = new Set(ledger.lists.flatMap((l) => l.pairs.map((p) => p.id)));
-  const fromEval = run.train.length === 0 && run.evalFiles.length > 0 && !(typeof run.config['dataset_name'] === 'string' && /\.(jsonl|ndjson|json|parquet)(\.gz)?$/.test(run.config['dataset_name']));
+  const fromEval = run.train.length === 0 && run.evalFiles.length > 0 && !(typeof run.config['dataset_name'] === 'string' && /\.(jsonl|ndjson|json|parquet)(\.gz)?$/.test(run.config['dataset_name'])) && (run.config['dataset_mixture'] === undefined || mixesEvaluation(run.config as { dataset_mixture: DatasetMixture }));
   const texts = Object.keys(run.config).length === 0 ? 'the folder does not say which data it was made from' : await pairTexts(run.config, fromEval ? 'eval' : 'train', ids);
   if (typeof texts === 'string') notes.push(`${run.name}: the pairs are named without their texts: ${texts}`);
   const lists = ledger.lists.map((l) => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -173,6 +173,51 @@ t.test('a model answers the instructions of a baseline’s file, or a benchmark�
   t.match(wrong.err, /category_temperatures are MT-Bench’s/);
 });
 
+t.test('a benchmark’s answers are judged while others are sampled; killed, nothing is sampled or judged twice', async (t) => {
+  const out = join(dir, 'overlap');
+  const answered = (): number => ['answers', 'answers-turn2'].reduce((n, f) => n + (existsSync(join(out, `${f}.ndjson`)) ? readFileSync(join(out, `${f}.ndjson`), 'utf8').split('\n').length - 2 : 0), 0);
+  const sampling = ['--max_new_tokens', '40', '--batch_size', '1', '--judge', 'openai:tester', '--judge_concurrency', '1', '--output_dir', out];
+  const args = ['eval-winrate', '--questions', questions, '--baseline', join(dir, 'arena-theirs.jsonl'), '--model_name_or_path', join(dir, 'policy'), ...sampling];
+  const killing = new AbortController();
+  let atFirst: number | undefined;
+  // One request at a time: when the fifth comes, four verdicts are on disk.
+  const { server, env } = await serve(t, (seen, response, n) => {
+    atFirst ??= answered();
+    if (n === 4) killing.abort();
+    else void good(seen, response, n);
+  });
+  t.equal((await edpoBeside(args, env, killing.signal)).code, null);
+  t.ok(atFirst! < 6, `the first question is asked with ${atFirst} of 6 answers there`);
+  const [before, verdicts] = ['answers', 'annotations'].map((f) => readFileSync(join(out, `${f}.ndjson`), 'utf8'));
+  t.ok(verdicts!.split('\n').length - 2 >= 3, verdicts);
+  server.behaviour = good;
+  const judged = server.seen.slice(0, 4).map((s) => s.text);
+  const r = await edpoBeside(args, env);
+  t.equal(r.code, 0, r.err);
+  const whole = before!.slice(0, before!.lastIndexOf('\n') + 1);
+  t.equal(readFileSync(join(out, 'answers.ndjson'), 'utf8').slice(0, whole.length), whole, 'answers are kept');
+  t.same((lines('overlap', 'answers.ndjson').slice(1) as Array<{ index: number }>).map((l) => l.index).sort(), [0, 1, 2, 3, 4, 5]);
+  const ids = (lines('overlap', 'annotations.ndjson').slice(1) as Array<{ id: string }>).map((l) => l.id);
+  t.same([ids.length, new Set(ids).size], [12, 12], 'both games of every question, once');
+  t.notOk(server.seen.slice(5).some((s) => judged.includes(s.text)), 'what was judged is not asked again');
+  t.match(json('overlap', 'winrate.json'), { n: 6, arena_hard: { scores: [{}] } });
+
+  // MT-Bench’s first turns are graded, and compared, before the second ones are sampled.
+  for (const [name, more] of [['overlap-mt', []], ['overlap-pair', ['--judge_protocol', 'mt-bench', '--baseline', join(dir, 'mt-theirs.jsonl')]]] as const) {
+    let there: number | undefined;
+    server.behaviour = (seen, response, n) => {
+      there ??= existsSync(join(dir, name, 'answers-turn2.ndjson')) ? lines(name, 'answers-turn2.ndjson').length - 1 : 0;
+      void good(seen, response, n);
+    };
+    const run = await edpoBeside(['eval-winrate', '--questions', turns, '--model_name_or_path', join(dir, 'templated'), ...sampling.slice(0, -1), join(dir, name), ...more], env);
+    t.equal(run.code, 0, run.err);
+    t.ok(there! < 2, `${there} second turns are there`);
+    const asked = server.seen.map((s) => s.text);
+    const own = (lines(name, 'model_answer.jsonl') as Array<{ choices: Array<{ turns: string[] }> }>).map((l) => l.choices[0]!.turns);
+    for (const [first, second] of own) t.ok(asked.some((text) => text.includes(first!) && text.includes(second!)), 'the second turn is shown with the first');
+  }
+});
+
 t.test('files that do not fit: one error each', async (t) => {
   const bad = (args: string[], want: RegExp): void => {
     const r = edpo(['eval-winrate', ...args]);
@@ -187,7 +232,7 @@ t.test('files that do not fit: one error each', async (t) => {
   bad(pair(rows.map((r, i) => (i === 3 ? { ...r, output: ' ' } : r)), rows), /1 of 6 outputs are empty/);
   bad(['--outputs', join(dir, 'mine.json'), '--judge', 'command:cat', '--output_dir', join(dir, 'bad')], /without a data set there are no chosen answers/);
   bad(['--outputs', join(dir, 'mine.json'), '--baseline', join(dir, 'none.json'), '--judge', 'command:cat', '--output_dir', join(dir, 'bad')], /baseline .*none.json: no such file or folder/);
-  bad(['--judge', 'command:cat', '--output_dir', join(dir, 'bad')], /model_name_or_path +is required[\s\S]*dataset_name +is required \(or data_files, questions\)/);
+  bad(['--judge', 'command:cat', '--output_dir', join(dir, 'bad')], /model_name_or_path +is required[\s\S]*dataset_name +is required \(or data_files, dataset_mixture, questions\)/);
   bad(['--judgments', put('odd.jsonl', [{ a: 1 }])], /no known form of judgments; its first row has a/);
   bad(['--judgments', put('odd2.jsonl', [{ preference: 'good', instruction: 'i', output_1: 'a', output_2: 'b' }])], /preference must be a number/);
 });

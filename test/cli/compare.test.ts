@@ -6,7 +6,7 @@ import { paretoFront } from '../../src/compare/figures.js';
 import { readGrid } from '../../src/compare/grid.js';
 import { TARGETS } from '../../src/compare/targets.js';
 import { openChromium } from '../helpers/chromium.js';
-import { edpo, edpoKilled, tinyFolder, tinyPairs } from '../helpers/cli.js';
+import { edpo, edpoBeside, edpoKilled, tinyFolder, tinyPairs } from '../helpers/cli.js';
 import { look } from '../helpers/look.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-compare-'));
@@ -63,6 +63,19 @@ t.test('in shards, one killed as it trains and as it samples: the same table', a
   t.equal(edpo(['compare', '--config', parts, '--shard', '0/2']).code, 0);
   t.same(timeless(join(dir, 'parts')), timeless(join(dir, 'whole')));
   t.equal(statSync(join(dir, 'parts', 'sigmoid-beta0.5-s1', 'model.safetensors')).mtimeMs, stamp);
+});
+
+t.test('two shards that start at once on no cache: one fills it with what the methods of both need, the other waits', async (t) => {
+  // Single steps; mi_dpo's own key makes it want hidden states, kto wants mismatched pairs.
+  const path = write('union', 'methods:\n  - kto\n  - {loss_type: mi_dpo, mi_kl: 1}\nseeds: [1]\n');
+  const shards = await Promise.all(['0/2', '1/2'].map((s) => edpoBeside(['compare', '--config', path, '--shard', s, '--max_steps', '1'])));
+  for (const r of shards) t.equal(r.code, 0, r.err);
+  t.equal(shards.filter((r) => /another shard fills .*ref_cache; waiting for it/.test(r.err)).length, 1);
+  const file = readFileSync(join(dir, 'union', 'ref_cache', 'ref.train.ndjson'), 'utf8').trim().split('\n');
+  const header = JSON.parse(file[0]!) as { stores: string; mismatched?: boolean };
+  t.same([header.stores, header.mismatched, file.length], ['hidden', true, 1 + 48]);
+  t.notOk(readdirSync(join(dir, 'union', 'ref_cache')).some((f) => f.endsWith('.lock')), 'and nothing stays locked');
+  for (const name of ['kto', 'mi_dpo']) t.ok(statSync(join(dir, 'union', `${name}-s1`, 'heldout', 'eval.json')).size > 0, `${name} is trained and evaluated`);
 });
 
 t.test('checkpoints (Fig. 3), realigned points, samples without a judge; figures as files; the page in light and dark', async (t) => {

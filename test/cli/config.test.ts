@@ -117,7 +117,17 @@ warmup_ratio: 0.1
   t.equal(r.status, 0, r.stderr);
   t.match(resolved(r), { dataset_name: 'HuggingFaceH4/ultrafeedback_binarized', dataset_train_split: 'train_prefs', dataset_test_split: 'test_prefs', eval_strategy: 'steps', gradient_checkpointing: true, beta: 0.01 });
   for (const key of ['dataset_mixer', 'dataset_splits', 'evaluation_strategy', 'hub_model_id', 'push_to_hub', 'gradient_checkpointing_kwargs', 'per_device_eval_batch_size']) t.match(r.stderr, new RegExp(`^note: ${key}: `, 'm'));
-  refuses(t, edpo('config', yaml(`${common}dataset_mixture:\n  datasets:\n    - id: a\n      split: train_prefs\n    - id: a\n      split: test_prefs\n`)), /dataset_mixture {2}mixes 2 datasets; edpo reads one dataset a run/);
+  const newer = `${common}dataset_mixture:\n  datasets:\n    - id: a\n      config: default\n      split: train_prefs\n      columns:\n        - chosen\n        - rejected\n      weight: 0.5\n    - id: a\n      split: test_prefs\n  seed: 7\n`;
+  refuses(t, edpo('config', yaml(newer), '--for', 'train'), /eval_strategy +is steps, but there are no evaluation data: .*\(in dataset_mixture: test_split_size\)/);
+  const mixed = edpo('config', yaml(`${newer}  test_split_size: 2000\n`), '--for', 'train');
+  t.equal(mixed.status, 0, mixed.stderr);
+  const { dataset_mixture: mixture } = resolved(mixed);
+  t.same(mixture, { datasets: [{ id: 'a', config: 'default', split: 'train_prefs', columns: ['chosen', 'rejected'], weight: 0.5 }, { id: 'a', split: 'test_prefs' }], seed: 7, test_split_size: 2000 });
+  t.same(resolved(edpo('config', yaml(mixed.stdout))).dataset_mixture, mixture, 'what is printed is read again');
+  const explained = edpo('config', '--explain', yaml(`${newer}  test_split_size: 0.1\n`), '--for', 'train');
+  t.match(explained.stdout, /the form of the alignment handbook/);
+  t.match(explained.stdout, /differs +dataset_mixture +.*: rows are drawn and shuffled by edpo’s generator/);
+  t.match(explained.stdout, /0 refused/);
 });
 
 t.test('the official ε-DPO form runs as ε-DPO', async (t) => {

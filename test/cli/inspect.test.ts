@@ -64,19 +64,31 @@ t.test('a plan beyond gpu_memory is refused by plan and train, with the cheapest
   const data = tinyPairs(join(dir, 'plan.jsonl'), 30);
   const base = ['--model_name_or_path', model, '--dataset_name', data, '--loss_type', 'epsilon_dpo', '--token_budget', '4096'];
   const total = (...more: string[]): number => (JSON.parse(edpo(['plan', ...base, '--json', ...more]).out) as { memory_bytes: number }).memory_bytes;
-  const gb = (share: number): string => String((share * total('--ref_mode', 'live')) / 1e9);
+  const live = total('--ref_mode', 'live');
+  const gb = (share: number): string => String((share * live) / 1e9);
   t.equal(edpo(['plan', ...base, '--ref_mode', 'live', '--gpu_memory', gb(1.01)]).code, 0);
-  for (const command of [['plan'], ['train', '--output_dir', join(dir, 'run')]]) {
-    const r = edpo([...command, ...base, '--ref_mode', 'live', '--gpu_memory', gb(0.3)]);
+  for (const [command, share] of [[['plan'], 0.5], [['train', '--output_dir', join(dir, 'run')], 0.3]] as const) {
+    const r = edpo([...command, ...base, '--ref_mode', 'live', '--gpu_memory', gb(share)]);
     t.equal(r.code, 2);
-    t.match(r.err, /the plan takes [\d.]+ MB on the GPU, gpu_memory is [\d.]+ [kM]B\nhint: --ref_mode cache: .*; and --token_budget \d+: /);
+    t.match(r.err, /the plan takes [\d.]+ MB on the GPU \(.* of it weights, gradients and optimiser state\), gpu_memory is [\d.]+ [kM]B; (.*):\n( +--.*\n)+/);
     t.notMatch(r.err, /^adapter:/m, 'before the GPU is touched');
-    const budget = /--token_budget (\d+)/.exec(r.err)![1]!;
-    t.equal(edpo(['plan', ...base, '--ref_mode', 'cache', '--token_budget', budget, '--gpu_memory', gb(0.3)]).code, 0, 'the last change makes it fit');
+    const ways = [...r.err.matchAll(/^ +(--[^:]+): [\d.]+ [kM]B \(/gm)].map((m) => m[1]!.split(' '));
+    t.equal(new Set(ways.map(String)).size, ways.length, 'no way twice');
+    t.ok(ways.length >= 2 && r.err.includes(ways.length === 3 ? '; each of these fits by itself, the cheapest first:\n' : '; only 2 ways fit:\n'), r.err);
+    for (const way of command[0] === 'plan' ? ways : ways.slice(-1)) {
+      const fitting = edpo(['plan', ...base, '--ref_mode', 'live', ...way, '--gpu_memory', gb(share)]);
+      t.equal(fitting.code, 0, `${way.join(' ')}: ${fitting.err}`);
+    }
   }
+  // Nothing is promised beyond what there is: the least of all settings just fits, anything below fits with none.
   const none = edpo(['plan', ...base, '--gpu_memory', '0.00001']);
   t.equal(none.code, 2);
-  t.match(none.err, /that is still too much: .* are weights, gradients and optimiser state; --use_peft true \(LoRA\), a smaller model or a larger card/);
+  t.match(none.err, /no setting fits: the least that settings reach is [\d.]+ kB, with --token_budget \d+ .*--use_peft true\nhint: a smaller model, shorter documents \(the longest takes \d+ rows: --max_length\) or a larger card/);
+  const floor = /with (--.*)$/m.exec(none.err)![1]!.split(' ');
+  const least = total(...floor);
+  const bare = edpo(['plan', ...base, '--gpu_memory', String((least * 1.0001) / 1e9)]);
+  t.match(bare.err, /only (one way fits|2 ways fit):\n +--.*\n(.*\n)?hint: the least that settings reach is [\d.]+ kB, with .*; below that a smaller model/);
+  t.equal(edpo(['plan', ...base, ...floor, '--gpu_memory', String((least * 1.0001) / 1e9)]).code, 0);
 });
 
 t.test('a plan from config.json alone: ways to train by token budgets, bytes per item, the card each fits; text and JSON', async (t) => {

@@ -1,8 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { readExample } from '../../src/model/data/formats.js';
+import { SafetensorsFile } from '../../src/model/files/safetensors.js';
 import { tokenise } from '../../src/model/data/tokenise.js';
 import { chatTemplate } from '../../src/model/text/template.js';
 import { loadTokenizer } from '../../src/model/text/tokenizer.js';
@@ -37,6 +38,45 @@ t.test('sdpo: weights of 1 give DPO’s ledger, byte for byte, from the same cac
   const [a, b] = [ledger('segment'), ledger('dpo')];
   t.equal(a[0]!.policy_logps_chosen, b[0]!.policy_logps_chosen, 'the first step’s sums of all tokens are DPO’s');
   t.not(a.at(-1)!.loss, b.at(-1)!.loss);
+});
+
+const SAVING = ['--max_steps', '4', '--save_strategy', 'steps', '--save_steps', '2'];
+/** Goes on from a copy of the run's checkpoint-2 and compares what comes out, byte for byte. */
+function resumed(t: Test, name: string, data: string, ...flags: string[]): void {
+  const whole = train(name, data, ...SAVING, ...flags);
+  t.equal(whole.code, 0, whole.err);
+  cpSync(join(dir, name), join(dir, `${name}2`), { recursive: true });
+  rmSync(join(dir, `${name}2`, 'checkpoint-4'), { recursive: true });
+  rmSync(join(dir, `${name}2`, 'model.safetensors'));
+  const again = train(`${name}2`, data, ...SAVING, ...flags, '--resume');
+  t.equal(again.code, 0, again.err);
+  t.match(again.err, /resuming after step 2 of 4/);
+  for (const f of ['pairs.ndjson', 'model.safetensors', 'checkpoint-4/edpo_state.safetensors']) t.ok(readFileSync(join(dir, name, f)).equals(readFileSync(join(dir, `${name}2`, f))), f);
+}
+
+t.test('sdpo resumed: the bytes of the uninterrupted run', async (t) => resumed(t, 'sdpo', file('segment.jsonl', weighted((i, n) => (i >= n / 2 ? 1 : 0.25))), '--loss_type', 'sdpo', '--ref_cache', join(dir, 'cache_sdpo')));
+
+t.test('sparsepo with a learned mask: resumed byte for byte; the mask is in the checkpoint, not in the model', async (t) => {
+  const flags = ['--loss_type', 'sparsepo', '--sparsepo_mask', 'independent', '--sparsepo_l1', '0.001', '--sparsepo_dropout', '0.1', '--ref_mode', 'live', '--weight_decay', '0.1'];
+  const data = file('plain.jsonl', rows);
+  resumed(t, 'sparse', data, ...flags, '--eval_data_files', data, '--eval_strategy', 'steps', '--eval_steps', '2');
+  const names = (path: string): string[] => {
+    const f = SafetensorsFile.open(join(dir, 'sparse', path), undefined, true);
+    f.close();
+    return [...f.tensors.keys()];
+  };
+  t.notOk(names('model.safetensors').some((n) => n.includes('mask')));
+  const kept = names('checkpoint-4/edpo_state.safetensors');
+  for (const n of ['value', 'm', 'v'].flatMap((kind) => ['reward', 'kl'].map((of) => `${kind}.mask.${of}.layers.weight`))) t.ok(kept.includes(n), n);
+  t.ok(ledger('sparse').every((l) => l.mask_mean! >= 0) && ledger('sparse').some((l) => l.mask_mean! > 0), 'mask_mean in the ledger');
+  const log = readFileSync(join(dir, 'sparse', 'trainer_log.jsonl'), 'utf8').trim().split('\n').map((l) => JSON.parse(l) as Record<string, number>);
+  t.ok(log.some((l) => l['mask_mean']! > 0) && log.some((l) => l['eval_mask_mean']! > 0), 'and in the log');
+  const other = train('sparse2', data, ...SAVING, '--loss_type', 'sparsepo', '--sparsepo_mask', 'common', '--ref_mode', 'live', '--resume');
+  t.equal(other.code, 2);
+  t.match(other.err, /mask was "independent", is "common"/);
+  const evaluated = edpo(['eval', '--model_name_or_path', join(dir, 'sparse'), '--ref_model_name_or_path', model, '--dataset_name', data, '--output_dir', join(dir, 'eval'), '--loss_type', 'sparsepo', '--sparsepo_mask', 'common']);
+  t.equal(evaluated.code, 2, evaluated.err);
+  t.match(evaluated.err, /a learned mask is in its run’s checkpoints, not in the model’s folder/);
 });
 
 t.test('bad weights', async (t) => {

@@ -108,7 +108,7 @@ t.test('contradictions', async (t) => {
 });
 
 t.test('what a command needs', async (t) => {
-  t.same(problemsOf('beta: 0.1\n', {}, 'train'), ['model_name_or_path is required', 'dataset_name is required (or data_files)', 'output_dir is required']);
+  t.same(problemsOf('beta: 0.1\n', {}, 'train'), ['model_name_or_path is required', 'dataset_name is required (or data_files, dataset_mixture)', 'output_dir is required']);
   t.same(problemsOf('model_name_or_path: m\noutput_dir: o\ndata_files: a.jsonl\neval_strategy: steps\n', {}, 'train'), [
     'eval_strategy is steps, but there are no evaluation data: give eval_data_files, or a dataset_name that is a folder with a test split line 4',
   ]);
@@ -121,7 +121,7 @@ t.test('what a command needs', async (t) => {
   t.same(problemsOf('model_name_or_path: m\n', {}, 'generate'), ['prompt is required (or prompts_file)']);
   t.same(problemsOf('model_name_or_path: m\n', { prompt: 'a', prompts_file: 'b' }, 'generate'), ['prompt prompt and prompts_file are both given; keep one --prompt']);
   t.same(problemsOf('', { merge_shards: 'true' }, 'precompute-ref'), ['ref_cache is required (or output_dir)']);
-  t.same(problemsOf('', {}, 'inspect'), ['model_name_or_path is required', 'dataset_name is required (or data_files)']);
+  t.same(problemsOf('', {}, 'inspect'), ['model_name_or_path is required', 'dataset_name is required (or data_files, dataset_mixture)']);
   t.same(problemsOf('', {}, 'plan'), ['model_name_or_path is required'], 'a model alone has a plan too');
 });
 
@@ -168,6 +168,11 @@ t.test('methods without a reference, token weights and modifiers', async (t) => 
   t.same(problemsOf(`${train}loss_type: simpo\nref_model_name_or_path: r\n`, {}, 'train'), [], 'in a file that methods share it is a note');
   t.match(problemsOf(`${train}loss_type: sparsepo\n`, {}, 'train'), [/which no cache holds: it needs ref_mode: live/]);
   t.same(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\n`, {}, 'train'), []);
+  t.same(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\nsparsepo_mask: common\nsparsepo_l1: 0.001\n`, {}, 'train'), []);
+  t.match(problemsOf(`${train}loss_type: sparsepo\nsparsepo_mask: common\n`, {}, 'train'), [/which no cache holds: it needs ref_mode: live/]);
+  t.match(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\nsparsepo_l1: 0.001\n`, {}, 'train'), [/^sparsepo_l1 belongs to a learned mask/]);
+  t.match(problemsOf(`${train}loss_type: sparsepo\nref_mode: live\nsparsepo_mask: common\nuse_weighting: true\n`, {}, 'train'), [/^use_weighting weights each pair’s loss/]);
+  t.match(problemsOf('loss_type: simpo\nsparsepo_mask: common\n'), [/^sparsepo_mask belongs to loss_type sparsepo, got loss_type: simpo/]);
   t.match(problemsOf('loss_type: mi_dpo\nrainbow_eta: 0.2\n'), [/^rainbow_eta belongs to loss_type rainbowpo, got loss_type: mi_dpo/]);
   t.match(problemsOf('loss_type: simpo\nmi_average: true\n'), [/^mi_average belongs to loss_type mi_dpo, got loss_type: simpo/]);
   t.match(problemsOf('loss_type: [sdpo, sigmoid]\n'), [/sdpo gives tokens weights of its own/]);
@@ -252,12 +257,24 @@ t.test('dataset forms: used where clear, refused with the reason where not', asy
     dataset_name: 'HuggingFaceH4/ultrafeedback_binarized', dataset_train_split: 'train_prefs', dataset_test_split: 'test_prefs',
   });
   t.match(load('datasets:\n  - path: my/data\n    split: train\n    data_files: [a.jsonl]\n').config, { dataset_name: 'my/data', dataset_train_split: 'train', data_files: ['a.jsonl'] });
-  t.match(load('dataset_mixture:\n  datasets:\n    - id: my/data\n      config: default\n      split: train_prefs\n      columns: [chosen, rejected]\n      weight: 1.0\n').config, { dataset_name: 'my/data', dataset_train_split: 'train_prefs' });
-  t.match(problemsOf('dataset_mixer: {a: 1.0, b: 0.5}\n'), [/^dataset_mixer mixes 2 datasets; edpo reads one dataset a run/]);
-  t.match(problemsOf('dataset_mixer: {a: 0.5}\n'), [/takes a random share \(0.5\) of a/]);
+  t.match(load('dataset_mixture:\n  datasets:\n    - id: my/data\n      config: default\n      split: train_prefs\n      columns: [chosen, rejected]\n      weight: 1.0\n').config, { dataset_mixture: { datasets: [{ id: 'my/data', split: 'train_prefs', columns: ['chosen', 'rejected'] }] } });
+  // The older form takes the first rows, and every evaluation split whole.
+  t.same(load('dataset_mixer: {a: 1.0, b: 0.5}\ndataset_splits: [train_prefs, test_prefs]\ndataset_configs: [default, small]\n').config.dataset_mixture, {
+    datasets: [{ id: 'a', config: 'default', split: 'train_prefs', weight: 1 }, { id: 'b', config: 'small', split: 'train_prefs', weight: 0.5 }], seed: 42, take: 'first',
+    test_datasets: [{ id: 'a', config: 'default', split: 'test_prefs' }, { id: 'b', config: 'small', split: 'test_prefs' }],
+  });
+  t.same(load('dataset_mixer: {a.jsonl: 0.5}\n').config.dataset_mixture, { datasets: [{ id: 'a.jsonl', split: 'train', weight: 0.5 }], seed: 42, take: 'first' }, 'a file has no test split');
+  t.same(load('datasets:\n  - {path: a, name: small, columns: [chosen, rejected]}\n  - {path: b}\ntest_split_size: 0.1\n').config.dataset_mixture, { datasets: [{ id: 'a', config: 'small', columns: ['chosen', 'rejected'] }, { id: 'b' }], test_split_size: 0.1 });
+  t.match(problemsOf('dataset_mixer: {a: 1.5}\n'), [/expected a share of its rows from 0 to 1 for a, got 1.5/]);
+  t.match(problemsOf('dataset_mixer: {a: 1, b: 1}\ndataset_configs: [x]\n'), [/^dataset_configs expected one name for each of the 2 sets/]);
+  t.match(problemsOf('dataset_mixture:\n  datasets:\n    - {id: a, weight: 2, colums: [x]}\n  test_split_size: 1.5\n'), [/weight expected a number in \(0, 1\], got 2/, /colums/, /test_split_size/]);
+  t.match(problemsOf('dataset_mixture: {datasets: [{id: a}]}\ndataset_name: b\n'), [/dataset_name names data, too; give one of the two/]);
+  t.match(problemsOf('dataset_mixture: {datasets: [{id: a}], test_split_size: 3, test_datasets: [{id: b}]}\n'), [/test_split_size and test_datasets both say what is evaluated on/]);
+  const flagged = load('dataset_mixture: {datasets: [{id: a}]}\n', { dataset_name: 'b' });
+  t.match(flagged.config, { dataset_name: 'b', dataset_mixture: undefined });
+  t.match(flagged.notes.join('\n'), /dataset_mixture: not used \(--dataset_name names other data\)/);
   t.match(problemsOf('dataset_splits: [prefs, test]\n'), [/does not say which of prefs, test is for training/]);
   t.match(problemsOf('datasets:\n  - path: a\n    type: chatml\n'), [/its type cannot be followed/]);
-  t.match(problemsOf('dataset_mixture:\n  datasets:\n    - id: a\n  test_split_size: 2000\n'), [/splits 2000 rows off at random/]);
 });
 
 t.test('a resolved configuration loads again as the same run', async (t) => {

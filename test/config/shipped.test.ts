@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { ALIASES, IGNORED, REFUSED_VALUES, SECTIONS, UNAVAILABLE, VALUE_ALIASES } from '../../src/config/foreign.js';
-import { FORMS } from '../../src/config/forms.js';
+import { FORM_KEYS } from '../../src/config/forms.js';
 import { COMMANDS, KEYS, META, type Command } from '../../src/config/keys.js';
 import { loadConfig, resolvedYaml, totalBatch } from '../../src/config/load.js';
 import { readYaml } from '../../src/config/yaml.js';
@@ -71,7 +71,7 @@ t.test('tables are consistent', async (t) => {
     t.notOk(KEYS.includes(from as never), `${from} is no key itself`);
   }
   for (const section of Object.values(SECTIONS)) for (const to of Object.values(section)) t.ok(KEYS.includes(to as never) || to in IGNORED, to);
-  for (const name of [...Object.keys(IGNORED), ...Object.keys(UNAVAILABLE), ...Object.keys(FORMS)]) t.notOk(KEYS.includes(name as never) || name in ALIASES, `${name} has one meaning`);
+  for (const name of [...Object.keys(IGNORED), ...Object.keys(UNAVAILABLE), ...FORM_KEYS]) t.notOk(KEYS.includes(name as never) || name in ALIASES, `${name} has one meaning`);
   for (const name of Object.keys(UNAVAILABLE)) t.notOk(name in IGNORED, `${name} is either refused or ignored`);
   for (const name of [...Object.keys(VALUE_ALIASES), ...Object.keys(REFUSED_VALUES)]) t.ok(KEYS.includes(name as never), name);
 });

@@ -84,6 +84,12 @@ UNPAIRED = Dataset.from_list([row for p in PAIRS for row in (
     dict(prompt=words(p["prompt"]), completion=words(p["chosen"], True), label=True), dict(prompt=words(p["prompt"]), completion=words(p["rejected"], True), label=False))])
 
 
+# Every prompt once: the batch's rotation by one (TRL) and the nearest earlier row of another prompt, round the end (edpo), are then the same mismatched pairs.
+SINGLE = Dataset.from_list([dict(prompt=words(p), completion=words(c, True), label=y) for p, c, y in (
+    ([5, 9, 30, 12, 7, 22], [20, 21, 22, 23, 24, 25, 26], True), ([33, 6], [31, 4, 12, 35, 36, 7], False), ([40, 39, 3], [4, 8, 15, 16, 23], True), ([11, 27, 5, 13], [9, 9, 8], True),
+    ([14, 8], [17, 18, 19], False), ([21, 34, 10, 6, 19], [28, 37], True))])
+
+
 class Gradients(TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         self.found = {k: p.grad.detach().double().clone() for k, p in model.named_parameters()}
@@ -149,13 +155,13 @@ def main():
 
     cases, batches, names = [], {}, None
 
-    def add(name, trainer, arguments, result):
+    def add(name, trainer, arguments, result, data=None):
         outcome, batch, tensors = result
         nonlocal names
         assert names in (None, tensors)
         names = tensors
-        batches.setdefault(trainer, batch)
-        cases.append(dict(name=name, trainer=trainer, arguments=arguments, **outcome))
+        batches.setdefault(data or trainer, batch)
+        cases.append(dict(name=name, trainer=trainer, documents=data or trainer, arguments=arguments, **outcome))
         print(f"{trainer} {name}: loss {outcome['metrics']['loss']}", file=sys.stderr, flush=True)
 
     for name, arguments in dpo_cases():
@@ -165,6 +171,9 @@ def main():
         # With edpo the weights are KTO's alone.
         arguments = dict(loss_type=name, beta=1.0, **(dict(desirable_weight=1.2, undesirable_weight=0.9) if name == "kto" else {}))
         add(name, "KTOTrainer", arguments, one_step(KTOTrainer, KTOConfig, dict(arguments, max_length=None), UNPAIRED, 2 * len(PAIRS), True))
+    arguments = dict(loss_type="kto", beta=1.0, desirable_weight=1.2, undesirable_weight=0.9)
+    add("kto every prompt once", "KTOTrainer", arguments, one_step(KTOTrainer, KTOConfig, dict(arguments, max_length=None), SINGLE, len(SINGLE), True), "single")
+    assert cases[-1]["metrics"]["kl"] > 0.1, "z is cut to 0: another PHASE"
     listed = set(re.findall(r'loss_type == "(\w+)"', inspect.getsource(CPOTrainer))) - {"kto_pair"}
     for name in sorted(listed):
         arguments = dict(loss_type=name, beta=dict(simpo=2.0, ipo=0.5).get(name, 1.0), cpo_alpha=1.0, **(dict(simpo_gamma=0.5) if name == "simpo" else {}))

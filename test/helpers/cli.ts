@@ -20,13 +20,14 @@ export function edpo(args: string[], o: { env?: Record<string, string>; shell?: 
   return { code: r.status, out: r.stdout, err: r.stderr };
 }
 
-/** As `edpo`, beside this process: for commands that talk to a server of the test's own. */
-export function edpoBeside(args: string[], env: Record<string, string> = {}): Promise<CliResult> {
+/** As `edpo`, beside this process: for commands that talk to a server of the test's own. @param kill kills it (SIGKILL) */
+export function edpoBeside(args: string[], env: Record<string, string> = {}, kill?: AbortSignal): Promise<CliResult> {
   return new Promise((done) => {
     const child = spawn(process.execPath, [bin, ...args], { env: { ...process.env, ...env } });
     let [out, err] = ['', ''];
     child.stdout.on('data', (d: Buffer) => (out += d.toString()));
     child.stderr.on('data', (d: Buffer) => (err += d.toString()));
+    kill?.addEventListener('abort', () => child.kill('SIGKILL'), { once: true });
     child.on('close', (code) => done({ code, out, err }));
   });
 }

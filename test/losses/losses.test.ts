@@ -206,6 +206,7 @@ t.test('scores held at their limit are counted', async (t) => {
 
 for (const name of LOSS_NAMES) walkLoss(losses[name]);
 for (const loss of composed) walkLoss(loss, PARAMS[loss.name]);
+for (const kind of ['common', 'independent']) walkLoss((losses.sparsepo as LossDefinition).resolve!({ sparsepo_mask: kind }), { sparsepo_l1: 0.01, sparsepo_l1_kl: 0.003 });
 
 t.test('ε-steps: both signs, ties and the dead zone; counts and β', async (t) => {
   const gpu = await testGpu();

@@ -3,6 +3,10 @@ import { Parameters } from '../../src/model/parameters.js';
 import type { RunConfig } from '../../src/config/keys.js';
 import { loadConfig } from '../../src/config/load.js';
 import { modelSpec } from '../../src/model/families/index.js';
+import { adaptersOf } from '../../src/model/lora_run.js';
+import { trainingMemory } from '../../src/model/memory_advice.js';
+import { cheapestChanges } from '../../src/model/memory_changes.js';
+import { lossOf } from '../../src/model/session.js';
 import { planTable, SETUPS, type PlanRow } from '../../src/model/plan_table.js';
 import { parameterSpecs } from '../../src/model/families/spec.js';
 import { Adapters } from '../../src/model/lora.js';
@@ -43,6 +47,40 @@ t.test('more rows take more, checkpointing and adapters less; weights do not dep
     }
     t.ok(at(table, 'LoRA', 4096).memory.total < at(table, 'full', 4096).memory.total / 2, name);
   }
+});
+
+t.test('the cheapest changes at real sizes: each fits, none holds a change it could do without, newer options among them', async (t) => {
+  const model = spec('mistralai/Mistral-7B-Instruct-v0.2');
+  const seen = new Set<string>();
+  for (const [gb, flags] of [[141, { token_budget: '8192' }], [141, { ref_mode: 'live' }], [80, {}], [40, { use_peft: 'true' }], [24, { use_peft: 'true', ref_mode: 'live' }], [6, {}]] as Array<[number, Record<string, string>]>) {
+    const given = { model_name_or_path: 'x', loss_type: 'epsilon_dpo', lora_target_modules: 'all-linear', token_budget: '4096', ...flags };
+    const bytes = (over: Record<string, string>): number => {
+      const c = loadConfig({ file: undefined, flags: { ...given, ...over }, env: {}, command: 'plan' }).config;
+      return trainingMemory(model, lossOf(c), c, adaptersOf(model, c)).total;
+    };
+    const c = loadConfig({ file: undefined, flags: given, env: {}, command: 'plan' }).config;
+    const { fits, least } = cheapestChanges({ spec: model, loss: lossOf(c), config: c, lora: adaptersOf(model, c), longest: 1500 }, gb * 1e9);
+    t.comment(`${gb} GB: ${fits.slice(0, 3).map((f) => `${f.flags} (${(f.total / 1e9).toFixed(1)})`).join(' | ')}; least ${(least.total / 1e9).toFixed(1)}`);
+    t.ok(bytes({}) > gb * 1e9, 'it does not fit as it is');
+    const asked = (flags: string): Array<[string, string]> => [...flags.matchAll(/--(\w+) (\S+)/g)].map((m) => [m[1]!, m[2]!]);
+    for (const f of fits) {
+      const changes = asked(f.flags);
+      for (const [key] of changes) seen.add(key);
+      t.equal(bytes(Object.fromEntries(changes)), f.total, 'the plan of these flags');
+      t.ok(f.total <= gb * 1e9, f.flags);
+      for (const [key] of changes) {
+        const fewer = changes.filter(([k]) => k !== key);
+        // Quantised or rounded weights are frozen ones: without adapters there are none. Double quantisation belongs to 4 bits.
+        if (['use_peft', 'load_in_4bit', 'use_bnb_nested_quant', 'gradient_checkpointing_granularity'].includes(key) || (key === 'gradient_checkpointing' && f.flags.includes('granularity'))) continue;
+        t.ok(bytes(Object.fromEntries(fewer)) > gb * 1e9, `${f.flags} needs ${key}`);
+      }
+    }
+    // 6 GB are below the least.
+    if (gb > 6) t.ok(fits.length >= 3, `${gb} GB: ${fits.length}`);
+    else t.same([fits.length, least.total > 6e9], [0, true]);
+    t.equal(bytes(Object.fromEntries(asked(least.flags))), least.total);
+  }
+  for (const key of ['ref_mode', 'token_budget', 'gradient_checkpointing', 'optim', 'load_in_8bit', 'load_in_4bit', 'use_peft']) t.ok(seen.has(key), key);
 });
 
 t.test('what the table plans is what is allocated, to 3 %: every setup, the targets’ models scaled down', async (t) => {

@@ -55,7 +55,7 @@ for (const [name, composition] of CASES) {
     const { tokenWeights: of } = loss.needs;
     const perDocument = documents.map((d) => {
       if (of?.from === 'mapo') return d.branches.map((b) => mapoMask(spec, refWeights, d.prompt as number[], b as number[]));
-      const flat = of ? tokenWeights([d], of) : undefined;
+      const flat = of?.from === 'data' || of?.from === 'length' ? tokenWeights([d], of) : undefined;
       let at = 0;
       return d.branches.map((b) => Array.from(b, () => (flat ? flat[2 * at++]! : 1)));
     });

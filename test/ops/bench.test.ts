@@ -1,5 +1,6 @@
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { readFileSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { kernelCases } from '../../bench/kernels_cases.js';
 import { table } from '../../bench/table.js';
@@ -58,6 +59,7 @@ t.test('pairrm: a line per length with rates and their share of the matmul', asy
 t.test('usage errors leave with 2 and a hint', async (t) => {
   for (const [args, message] of [
     [['pairrm', '--lengths', '5'], /--lengths 5/], [['kernel'], /no benchmark "kernel"/], [['kernels', '--run', '3'], /--run/], [['kernels', '--runs', '0'], /--runs 0/],
+    [['peers', '--model', 'tiny'], /--tokens is missing/], [['peers', '--model', 'gpt', '--write', 'x'], /no "gpt"/],
     [['kernels', '--filter', 'no such op'], /fits no kernel/], [['kernels', '--toggles', 'fast'], /--toggles fast/],
   ] as const) {
     const { status, stdout, stderr } = bench(...args);
@@ -76,4 +78,29 @@ t.test('cases differ, and count work', async (t) => {
 t.test('table: numbers to the right, three figures', async (t) => {
   const text = table([{ head: 'name', cell: (r: [string, number]) => r[0] }, { head: 'ms', cell: (r) => r[1] }], [['a', 0.01234], ['longer', 1234.5], ['b', 0]]);
   t.equal(text, 'name        ms\na       0.0123\nlonger    1235\nb            0\n');
+});
+
+t.test('peers: a line per case, a table with TRL’s lines, and a refusal of other ids', async (t) => {
+  const dir = t.testdir();
+  const tokens = `${dir}/tokens.jsonl`;
+  t.equal(bench('peers', '--write', tokens, '--model', 'tiny', '--lengths', 'hh', '--scale', '0.05').status, 0);
+  const common = ['peers', '--model', 'tiny', '--tokens', tokens, '--pairs', '2', '--warm', '1', '--steps', '1', '--dtypes', 'float32', '--methods', 'epsilon_dpo'];
+  const { status, stderr } = bench(...common, '--out', `${dir}/edpo.ndjson`, '--rehearsal');
+  t.equal(status, 0, stderr);
+  const lines = readFileSync(`${dir}/edpo.ndjson`, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+  t.same(lines.map((l) => [l['method'], l['shape'], l['skipped_steps']]), [['epsilon_dpo', 'shared', 0], ['epsilon_dpo', 'apart', 0]]);
+  const [once, twice] = lines as [Record<string, number>, Record<string, number>];
+  // The capacity: the more of the warm-up's step (lines 1 and 2) and the timed one (3 and 4).
+  const pairs = readFileSync(tokens, 'utf8').trim().split('\n').slice(0, 4).map((line) => Object.values(JSON.parse(line) as Record<string, number[]>).map((ids) => ids.length) as [number, number, number]);
+  const rows = (prompts: number): number => Math.max(...[0, 2].map((at) => pairs.slice(at, at + 2).reduce((n, [p, c, r]) => n + prompts * p + c + r, 0)));
+  t.same([once['rows'], twice['rows']], [rows(1), rows(2)], 'prompts once, and twice');
+
+  const peer = { ...lines[0], system: 'trl_tuned', batch: 2, best: true, device: 'processor', pairs_per_second: once['pairs_per_second']! / 4 };
+  const write = (change: object): void => writeFileSync(`${dir}/torch.ndjson`, `${JSON.stringify({ ...peer, ...change })}\n${JSON.stringify({ ...peer, best: false, tokens_sha256: 'another batch size' })}\n`);
+  write({});
+  const { stdout } = bench('peers', '--join', dir);
+  t.match(stdout, /^REHEARSAL on a processor/);
+  t.match(stdout, /edpo float32 prompt once +epsilon_dpo .* 4\.00\n/);
+  write({ tokens_sha256: 'other ids' });
+  t.match(bench('peers', '--join', dir).stderr, /trl_tuned 2 of other id/);
 });

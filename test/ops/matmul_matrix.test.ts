@@ -1,5 +1,5 @@
 import t from 'tap';
-import { matrixTile, tileFor, type MatrixTile } from '../../src/gpu/matrices.js';
+import { matrixTile, sharedBytes, tileFor, type MatrixTile } from '../../src/gpu/matrices.js';
 import { compileKernel } from '../../src/gpu/kernel.js';
 import { OperandStore } from '../../src/gpu/operand_store.js';
 import { matrixKernels, matrixNT, matrixTune, packedBytes } from '../../src/gpu/ops/matmul_matrix.js';
@@ -154,7 +154,23 @@ t.test('every form compiles for matrices of 16 x 16 x 16, 16 x 8 x 16 and 8 x 8 
   for (const [MM, MN, MK] of [[16, 16, 16], [16, 8, 16], [8, 8, 8]] as const) {
     const tile = tileFor({ MM, MN, MK, SG: 32 }, none.limits);
     t.same([tile.BM, tile.BN], [128, 128]);
+    t.equal(tile.BK, 16, 'as much as the null backend’s workgroup memory holds');
     for (const kernel of Object.values(matrixKernels)) await t.resolves(compileKernel(none, kernel, matrixTune(kernel, tile)).pipeline, `${kernel.name} ${MM}x${MN}x${MK}`);
+  }
+  none.close();
+});
+
+t.test('the tile of a GPU, 128 x 128 x 32, compiles up to the one thing the null backend has not: the workgroup memory, as much as the host counts', async (t) => {
+  const none = await nullGpu();
+  for (const [MM, MN, MK] of [[16, 16, 16], [16, 8, 16], [8, 8, 8]] as const) {
+    const tile = tileFor({ MM, MN, MK, SG: 32 }, { ...none.limits, workgroupBytes: 48 << 10 });
+    t.equal(tile.BK, 32);
+    const most = sharedBytes(tile);
+    for (const kernel of Object.values(matrixKernels)) {
+      const error = await compileKernel(none, kernel, matrixTune(kernel, tile)).pipeline.then(() => undefined, (e: Error) => e);
+      const found = /total use of workgroup storage \((\d+) bytes\) is larger than the maximum allowed \(16384 bytes\)/.exec(error?.message ?? '');
+      t.ok(found && Number(found[1]) <= most, `${kernel.name} ${MM}x${MN}x${MK}, ${most} bytes: ${error?.message.split('\n')[0]}`);
+    }
   }
   none.close();
 });

@@ -28,11 +28,13 @@ realTest('every method trains the real model for 50 steps with finite numbers an
   const texts: Array<[string, string, string]> = [['Once upon a time', ' there was a big red car.', ' no dogs ran.'], ['The little girl', ' was sad today.', ' played with her friend Tim in the park.'], ['Tom saw', ' a bird.', ' the sun.']];
   const pairs = texts.map(([prompt, chosen, rejected], id): Document => ({ id, prompt: [1, ...ids(prompt)], branches: [ids(chosen), ids(rejected)] }));
   const plain = { rpo_alpha: 0, f_divergence_type: 'reverse_kl', f_alpha_divergence_coef: 0.5 } as const;
-  const modified = [composeLoss({ ...plain, loss_type: ['sigmoid', 'bco_pair', 'sft'], loss_weights: [0.8, 0.2, 1] }), composeLoss({ ...plain, loss_type: 'epsilon_dpo', rpo_alpha: 1 }), composeLoss({ ...plain, loss_type: 'sigmoid', f_divergence_type: 'js_divergence' }), composeLoss({ ...plain, loss_type: 'sigmoid', use_weighting: true, ld_alpha: 0.5 }), composeLoss({ ...plain, loss_type: 'mi_dpo', ...{ mi_kl: 1 } })];
+  const modified = [composeLoss({ ...plain, loss_type: ['sigmoid', 'bco_pair', 'sft'], loss_weights: [0.8, 0.2, 1] }), composeLoss({ ...plain, loss_type: 'epsilon_dpo', rpo_alpha: 1 }), composeLoss({ ...plain, loss_type: 'sigmoid', f_divergence_type: 'js_divergence' }), composeLoss({ ...plain, loss_type: 'sigmoid', use_weighting: true, ld_alpha: 0.5 }), composeLoss({ ...plain, loss_type: 'mi_dpo', ...{ mi_kl: 1 } }), composeLoss({ ...plain, loss_type: 'sparsepo', ...{ sparsepo_mask: 'independent' } }), { ...losses.rrhf, needs: { ...losses.rrhf.needs, list: true } }];
   for (const loss of [...LOSS_NAMES.map((name): LossDefinition => losses[name]), ...modified]) {
     const { name } = loss;
     // Every second token of a response counts double where tokens have weights.
     const documents = loss.needs.unpaired ? singles(pairs, loss) : pairs.map((d) => ({ ...d, branches: d.branches.slice(0, loss.needs.branches), weights: d.branches.map((b) => Array.from(b, (_, i) => 1 + (i % 2))) }));
+    // Three responses to each prompt, the worst the other pair's.
+    if (loss.needs.list) documents.forEach((d, i) => Object.assign(d, { branches: [...d.branches, pairs[(i + 1) % pairs.length]!.branches[1]!], scores: [2, 1, 0] }));
     const rows = documents.reduce((n, d) => n + d.prompt.length + d.branches.reduce((m, b) => m + b.length, 0), 0);
     t.ok(rows <= 128, `${rows} rows`);
     const policy = await loadWeights(gpu, folder, name);
@@ -53,9 +55,11 @@ realTest('every method trains the real model for 50 steps with finite numbers an
     }
     t.ok(finite, `${name}: finite`);
     const logps = (table: number[]): number => documents.reduce((n, _, i) => n + at(table, i, 'policy_logps_chosen'), 0);
-    if (loss.needs.unpaired) for (let i = 0; i < documents.length; i += 2) t.ok(at(last, i, 'reward_chosen') > at(last, i + 1, 'reward_chosen'), `${name}: ${at(last, i, 'reward_chosen')} desirable over ${at(last, i + 1, 'reward_chosen')}`);
+    if (loss.needs.list) documents.forEach((_, i) => t.ok(at(last, i, 'policy_logps_chosen') / at(last, i, 'tokens_chosen') > at(last, i, 'policy_logps_rejected') / at(last, i, 'tokens_rejected') && at(last, i, 'policy_logps_chosen') > 0.5 * at(first, i, 'policy_logps_chosen'), `${name} lists: the best over the last, ${at(first, i, 'policy_logps_chosen')} to ${at(last, i, 'policy_logps_chosen')}`));
+    else if (loss.needs.unpaired) for (let i = 0; i < documents.length; i += 2) t.ok(at(last, i, 'reward_chosen') > at(last, i + 1, 'reward_chosen'), `${name}: ${at(last, i, 'reward_chosen')} desirable over ${at(last, i + 1, 'reward_chosen')}`);
     else if (loss.needs.branches === 1) t.ok(logps(last) > 0.5 * logps(first), `${name}: NLL ${-logps(first)} to ${-logps(last)}`);
     else documents.forEach((_, i) => t.ok(at(last, i, 'reward_chosen') > at(last, i, 'reward_rejected'), `${name}: pair ${i}, ${at(last, i, 'reward_chosen')} over ${at(last, i, 'reward_rejected')}`));
+    if (engine.learnedMask) t.ok(at(last, 0, 'column') > 0, `${name}: the mask is open, ${at(last, 0, 'column')}`);
     policy.destroy();
   }
 });

@@ -6,6 +6,9 @@ import { lines } from './lines.js';
 export interface Row {
   value: Record<string, unknown>;
   where: string;
+  /** Of a mixture: its number through all the data, and its data set’s. */
+  id?: number;
+  set?: number;
 }
 
 /** Rows of a .jsonl, .json (an array) or .parquet file, the first two also gzipped. */

@@ -9,14 +9,16 @@ import { idsOf, same, unusable } from './check.js';
 import { detectFormat, isLabelled, readExample, type DatasetFormat, type Example, type Sides } from './formats.js';
 import { listTokens, type ListTokens } from './lists.js';
 import { describeReport, RowCounts, SAME_WHEN_CUT, TOO_LONG, type DataReport } from './report.js';
-import { rows } from './rows.js';
+import { rows, type Row } from './rows.js';
 import type { Tokenization, TokenIds } from './tokenise.js';
 import { truncate, type TruncationMode } from './truncate.js';
 
 export { describeReport, type DataReport };
 
 export interface StoreOptions {
+  /** For messages; and read, where `rows` is absent. */
   files: string[];
+  rows?: () => AsyncIterable<Row>;
   format: DatasetFormat;
   tokenizer: Tokenizer;
   template: ChatTemplate | undefined;
@@ -38,6 +40,10 @@ export interface StoreOptions {
   lists?: boolean;
   /** Keep texts too, for samples and reports. */
   keepText: boolean;
+}
+
+async function* eachFile(files: string[]): AsyncGenerator<Row> {
+  for (const file of files) yield* rows(file);
 }
 
 const FLUSH = 1 << 18;
@@ -107,64 +113,65 @@ export class TokenStore {
     const { report } = this;
     const counts = new RowCounts();
     report.dropped = counts.dropped;
-    let format = o.format === 'auto' ? undefined : o.format;
+    /** Of each data set of a mixture its own. */
+    const formats = new Map<number, Exclude<DatasetFormat, 'auto'>>();
     const enough = (): boolean => o.maxSamples > 0 && this.count >= o.maxSamples;
     let id = -1;
     let sides: Sides | undefined = o.sides === 'labelled' ? undefined : o.sides;
-    for (const file of o.files) {
-      if (enough()) break;
-      for await (const row of rows(file)) {
-        if (enough()) break;
-        id++;
-        report.rows++;
-        format ??= detectFormat(row.value);
-        report.format = format;
-        if (format === 'list' && !o.lists) throw new InputError(`${row.where}: a list of responses with scores, and the method does not rank lists`, '--loss_type rrhf');
-        sides ??= this.found(row.value);
-        const example = format === 'list' ? undefined : readExample(row, format, sides, o.template, o.weighted);
-        const reason = example === undefined ? undefined : 'refused' in example ? example.refused : unusable(example);
-        const tokens: TokenIds | ListTokens | { refused: string } = reason !== undefined ? { refused: reason } : example === undefined ? listTokens(row, o) : idsOf(example as Example, o, row.where);
-        if ('refused' in tokens) {
-          counts.drop(tokens.refused, id, row.where);
-          continue;
-        }
-        for (const list of [tokens.prompt, ...tokens.responses]) {
-          const bad = list.find((t) => t >= o.vocabSize);
-          if (bad !== undefined) throw new InputError(`${row.where}: token id ${bad} is outside the model's vocabulary of ${o.vocabSize}`, 'this data was tokenised for another model');
-        }
-        // The official code cuts a prompt to its last tokens, whatever the first one is.
-        const bosId = o.tokenization === 'edpo' ? o.tokenizer.bosId : undefined;
-        const cut = truncate(tokens, { maxLength: o.maxLength, maxPromptLength: o.maxPromptLength, mode: o.truncation, bosId });
-        if ('tooLong' in cut) {
-          if (o.truncation === 'error') throw new InputError(`${row.where}: ${cut.tooLong}`, '--truncation_mode drop or keep_start, or a larger --max_length');
-          counts.drop(TOO_LONG, id, row.where);
-          continue;
-        }
-        if (example !== undefined && same(cut.ids)) {
-          counts.drop(SAME_WHEN_CUT, id, row.where);
-          continue;
-        }
-        const weights = tokens.weights?.map((list, k) => list.slice(0, cut.ids.responses[k]!.length));
-        if (weights?.some((list) => list.every((w) => w === 0))) {
-          counts.drop(NO_WEIGHT, id, row.where);
-          continue;
-        }
-        report.promptsCut += Number(cut.promptCut);
-        report.responsesCut += Number(cut.responseCut);
-        this.add(id, cut.ids.prompt, cut.ids.responses, weights, (example as Example | undefined)?.desirable);
-        const { scores } = tokens as Partial<ListTokens>;
-        if (scores) {
-          this.scores.push(scores);
-          this.digest.update(Float64Array.from(scores));
-        }
-        if (o.keepText && example) this.texts.push(example as Example);
+    const source = o.rows ? o.rows() : eachFile(o.files);
+    for await (const row of source) {
+      id = row.id ?? id + 1;
+      report.rows++;
+      const format = o.format === 'auto' ? formats.get(row.set ?? 0) ?? detectFormat(row.value) : o.format;
+      formats.set(row.set ?? 0, format);
+      report.format = [...new Set(formats.values())].join(', ');
+      if (format === 'list' && !o.lists) throw new InputError(`${row.where}: a list of responses with scores, and the method does not rank lists`, '--loss_type rrhf');
+      if (formats.size > 1 && new Set([...formats.values()].map((f) => f === 'list')).size > 1) throw new InputError(`${row.where}: the data sets of a mixture are of two kinds, lists of responses and pairs`, 'mix data of one kind');
+      sides ??= this.found(row.value);
+      const example = format === 'list' ? undefined : readExample(row, format, sides, o.template, o.weighted);
+      const reason = example === undefined ? undefined : 'refused' in example ? example.refused : unusable(example);
+      const tokens: TokenIds | ListTokens | { refused: string } = reason !== undefined ? { refused: reason } : example === undefined ? listTokens(row, o) : idsOf(example as Example, o, row.where);
+      if ('refused' in tokens) {
+        counts.drop(tokens.refused, id, row.where);
+        continue;
       }
+      for (const list of [tokens.prompt, ...tokens.responses]) {
+        const bad = list.find((t) => t >= o.vocabSize);
+        if (bad !== undefined) throw new InputError(`${row.where}: token id ${bad} is outside the model's vocabulary of ${o.vocabSize}`, 'this data was tokenised for another model');
+      }
+      // The official code cuts a prompt to its last tokens, whatever the first one is.
+      const bosId = o.tokenization === 'edpo' ? o.tokenizer.bosId : undefined;
+      const cut = truncate(tokens, { maxLength: o.maxLength, maxPromptLength: o.maxPromptLength, mode: o.truncation, bosId });
+      if ('tooLong' in cut) {
+        if (o.truncation === 'error') throw new InputError(`${row.where}: ${cut.tooLong}`, '--truncation_mode drop or keep_start, or a larger --max_length');
+        counts.drop(TOO_LONG, id, row.where);
+        continue;
+      }
+      if (example !== undefined && same(cut.ids)) {
+        counts.drop(SAME_WHEN_CUT, id, row.where);
+        continue;
+      }
+      const weights = tokens.weights?.map((list, k) => list.slice(0, cut.ids.responses[k]!.length));
+      if (weights?.some((list) => list.every((w) => w === 0))) {
+        counts.drop(NO_WEIGHT, id, row.where);
+        continue;
+      }
+      report.promptsCut += Number(cut.promptCut);
+      report.responsesCut += Number(cut.responseCut);
+      this.add(id, cut.ids.prompt, cut.ids.responses, weights, (example as Example | undefined)?.desirable);
+      const { scores } = tokens as Partial<ListTokens>;
+      if (scores) {
+        this.scores.push(scores);
+        this.digest.update(Float64Array.from(scores));
+      }
+      if (o.keepText && example) this.texts.push(example as Example);
+      if (enough()) break;
     }
     this.flush();
     report.kept = this.count;
     this.hash = this.digest.digest('hex');
     if (this.weighted) this.weightsHash = this.weightsDigest.digest('hex');
-    const fatal = o.badRows === 'error' || (o.badRows === 'auto' && format !== 'hh');
+    const fatal = o.badRows === 'error' || (o.badRows === 'auto' && ![...formats.values()].every((f) => f === 'hh'));
     const bad = counts.problems();
     if (fatal && bad.length > 0) {
       throw new InputErrors(`${o.files.join(', ')}: rows that cannot be used`, bad, 'mend them, or --bad_rows drop to leave them out');

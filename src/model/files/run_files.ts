@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { RunConfig } from '../../config/keys.js';
+import { mixedNames } from '../../config/mixture.js';
 import type { Gpu } from '../../gpu/device.js';
 import type { DataReport } from '../data/store.js';
 import { withoutRevision } from '../hub/names.js';
@@ -39,13 +40,13 @@ export function modelCard({ config, loss, state, base }: { config: RunConfig; lo
   const last = (key: string): number | undefined => state.logHistory.findLast((l) => key in l)?.[key];
   const rows = ['loss', 'loss_dpo', 'rewards/accuracies', 'rewards/margins', 'eval_loss', 'eval_loss_dpo', 'eval_rewards/accuracies', 'eval_rewards/accuracies_se', 'kl/p_epsilon_steps', 'kl/n_epsilon_steps']
     .flatMap((k) => (last(k) === undefined ? [] : [`| ${k} | ${last(k)!.toPrecision(5)} |`]));
-  const data = config.dataset_name ?? config.data_files?.join(', ') ?? '';
+  const data = mixedNames(config.dataset_mixture) ?? [config.dataset_name ?? config.data_files?.join(', ') ?? ''];
   return `---
 base_model: ${base ?? withoutRevision(config.model_name_or_path!)}
 library_name: ${base === undefined ? 'transformers' : 'peft'}
 model_name: ${config.run_name ?? basename(config.output_dir ?? 'model')}
 datasets:
-- ${withoutRevision(data)}
+${data.map((d) => `- ${withoutRevision(d)}`).join('\n')}
 tags:
 - edpo
 - ${loss.name}${base === undefined ? '' : '\n- lora'}
@@ -56,7 +57,7 @@ tags:
 ${config.model_name_or_path} ${base === undefined ? 'trained' : 'trained as a LoRA adapter'} with ${loss.title} (${loss.citation}) by edpo ${packageVersion('edpo')}.
 
 Loss: \`${loss.formula}\`${loss.needs.branches === 2 ? `; β started at ${config.beta} and ended at ${state.beta.toPrecision(6)}` : ''}${loss.adaptiveBeta ? `; ε ${config.epsilon}, criterion ${config.criterion}` : ''}.
-Reference: ${loss.needs.reference === 'none' ? 'none' : (config.ref_model_name_or_path ?? (base === undefined ? `${config.model_name_or_path} as it started` : `${base}, the base without adapters`))}. Data: ${data}. ${state.step} optimiser steps, ${state.numTokens} tokens.
+Reference: ${loss.needs.reference === 'none' ? 'none' : (config.ref_model_name_or_path ?? (base === undefined ? `${config.model_name_or_path} as it started` : `${base}, the base without adapters`))}. Data: ${data.join(', ')}. ${state.step} optimiser steps, ${state.numTokens} tokens.
 
 | metric | last value |
 | --- | --- |

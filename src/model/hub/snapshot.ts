@@ -4,16 +4,15 @@ import type { CliIo } from '../../cli/io.js';
 import { Progress } from '../../cli/progress.js';
 import { EdpoError, InputError } from '../../errors.js';
 import { writeAtomic, writeFailure } from '../files/atomic.js';
-import { lockFolder } from '../files/lock.js';
+import { waitForFolder } from '../files/lock.js';
 import { bytesText } from '../reference.js';
-import { HubClient, sleep, Unreachable, type RemoteFile } from './client.js';
+import { HubClient, Unreachable, type RemoteFile } from './client.js';
 import { isCommit, type Repo } from './names.js';
 import { hubCache } from './settings.js';
 import { bytesThere, transfer } from './transfer.js';
 
 /** Files that arrive at the same time. */
 const AT_ONCE = 4;
-const LOCK_MS = 500;
 
 /** A repository's folder in Hugging Face's cache: `models--org--name` with blobs, refs and snapshots. */
 export class RepoCache {
@@ -202,14 +201,5 @@ async function download({ repo, cache, commit, client, missing }: { repo: Repo; 
 
 /** One process at a time fills a repository's folder; another waits. */
 async function lock(cache: RepoCache, io: CliIo): Promise<() => void> {
-  const folder = join(cache.root, '.locks', cache.name);
-  for (let waited = false; ; waited = true) {
-    try {
-      return lockFolder(folder, (text) => io.log.info(text));
-    } catch (cause) {
-      if (!(cause instanceof EdpoError) || !/is in use by process/.test(cause.message)) throw cause;
-      if (!waited) io.say(`another process fills ${cache.path}; waiting for it`);
-      await sleep(LOCK_MS);
-    }
-  }
+  return (await waitForFolder(join(cache.root, '.locks', cache.name), (text) => io.log.info(text), { waiting: () => io.say(`another process fills ${cache.path}; waiting for it`) }))!;
 }

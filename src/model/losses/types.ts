@@ -98,7 +98,7 @@ export interface LossNeeds {
   normalise: 'pairs' | 'tokens';
   /** There is a gradient through KL(ref‖policy) of these responses (k of losses.md 0): the reference's tiles are made again in the backward pass. */
   klGradient?: 'both' | 'rejected';
-  /** A weight per scored row on log-probs and KL: columns of the data; 1 for the length both responses have and `ld_alpha` after it; or a mask of the live reference's states. */
+  /** A weight per scored row on log-probs and KL: columns of the data; 1 for the length both responses have and `ld_alpha` after it; or a mask of the live reference's states, given or learned. */
   tokenWeights?: TokenWeights;
   /** The data are lists of K responses with scores (`LossDefinition.list`). */
   list?: boolean;
@@ -108,10 +108,10 @@ export interface LossNeeds {
   refEntropy?: boolean;
 }
 
-export type TokenWeights = { from: 'data' } | { from: 'length'; alpha: number } | { from: 'mapo' };
+export type TokenWeights = { from: 'data' } | { from: 'length'; alpha: number } | { from: 'mapo' } | { from: 'learned'; kind: 'common' | 'independent' };
 
 /** Are its weights made of the reference's states, which no cache holds? */
-export const wantsLive = (n: LossNeeds): boolean => n.tokenWeights?.from === 'mapo';
+export const wantsLive = (n: LossNeeds): boolean => n.tokenWeights?.from === 'mapo' || n.tokenWeights?.from === 'learned';
 
 /** Does the head add up more than log-probs and KLs for it? */
 export const hasTerms = (n: LossNeeds): boolean => n.tokenWeights !== undefined || n.sharpness === true || n.refEntropy === true;

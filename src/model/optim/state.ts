@@ -14,8 +14,9 @@ const product = (shape: number[]): number => shape.reduce((a, b) => a * b, 1);
 export class OptimiserState {
   readonly tensors: TrainedTensor[];
 
-  constructor(gpu: Gpu, readonly trained: Parameters, readonly optimiser: Optimiser, readonly settings: OptimiserSettings) {
-    this.tensors = trained.list.map((p) => ({
+  /** @param more trained tensors of the method's own */
+  constructor(gpu: Gpu, readonly trained: Parameters, readonly optimiser: Optimiser, readonly settings: OptimiserSettings, more?: Parameters) {
+    this.tensors = [...trained.list, ...(more?.list ?? [])].map((p) => ({
       name: p.name,
       shape: p.shape,
       pieces: p.pieces.map(({ value, moments }, index) => {
