@@ -1,9 +1,9 @@
 /**
  * Trains the real small model (EDPO_SHARED) once in every memory mode through the command, and draws the loss curves in one picture.
  *
- *   EDPO_SHARED=../shared node scripts/memory-modes.mjs [--out DIR] [--steps 16] [--picture docs/memory-modes.svg]
+ *   EDPO_SHARED=../shared node scripts/memory-modes.mjs [--out DIR] [--steps 24] [--picture docs/memory-modes.svg]
  *
- * DIR keeps the runs, so a second call only draws. Prints the table of docs/memory.md: final loss (the mean of the last quarter of the steps), its difference from
+ * DIR keeps the runs, so a second call only draws. Prints the table of docs/memory.md: final loss (the mean of the last epoch, every pair once), its difference from
  * f32's, peak bytes on the GPU.
  */
 import { spawnSync } from 'node:child_process';
@@ -15,9 +15,11 @@ const flag = (name, fallback) => (process.argv.includes(`--${name}`) ? process.a
 const shared = process.env.EDPO_SHARED;
 if (!shared) throw new Error('EDPO_SHARED names the folder with data/');
 const out = resolve(flag('out', '/tmp/edpo-memory-modes'));
-const steps = Number(flag('steps', '16'));
+const steps = Number(flag('steps', '24'));
 const picture = flag('picture', 'docs/memory-modes.svg');
-const LORA = ['--use_peft', 'true', '--lora_r', '8', '--lora_target_modules', 'all-linear', '--ref_mode', 'adapter_off', '--learning_rate', '2e-3'];
+/** Pairs, and those of an optimiser step: 24 steps are two epochs, so the loss has fallen and nothing is memorised. */
+const [PAIRS, BATCH] = [96, 8];
+const LORA = ['--use_peft', 'true', '--lora_r', '8', '--lora_target_modules', 'all-linear', '--ref_mode', 'adapter_off', '--learning_rate', '5e-4'];
 const help = spawnSync(process.execPath, ['bin/edpo.js', 'train', '--help'], { encoding: 'utf8' }).stdout;
 
 /** Name, keys, and the mode its loss is compared with; lossless ones must be within 2 %. */
@@ -30,7 +32,7 @@ const MODES = [
   ['8-bit AdamW', ['--optim', 'adamw_8bit'], 'f32'],
   ['Adafactor', ['--optim', 'adafactor'], undefined],
   ['SGD, momentum 0.9', ['--optim', 'sgd', '--sgd_momentum', '0.9', '--learning_rate', '1e-2'], undefined],
-  ...(help.includes('--master_dtype') ? [['bf16 master weights', ['--master_dtype', 'bfloat16'], 'f32']] : []),
+  ...(help.includes('--master_dtype') ? [['bf16 masters', ['--master_dtype', 'bfloat16', '--base_dtype', 'bfloat16'], undefined], ['bf16 masters, 8-bit AdamW', ['--master_dtype', 'bfloat16', '--base_dtype', 'bfloat16', '--optim', 'adamw_8bit'], undefined]] : []),
   ['LoRA', LORA, 'LoRA'],
   ...(help.includes('--base_dtype') ? [
     ['LoRA, f16 base', [...LORA, '--base_dtype', 'float16'], 'LoRA'],
@@ -39,14 +41,14 @@ const MODES = [
   ] : []),
 ];
 const model = join(shared, 'data/models/stories260K/hf');
-const data = join(shared, 'data/edpo-golden/helpful_b0.1_e0.01.tokenized.jsonl');
+const data = join(shared, 'data/hh-rlhf/helpful-base/test.jsonl.gz');
 
 mkdirSync(out, { recursive: true });
 const runs = MODES.map(([name, keys, against], i) => {
   const dir = join(out, `${i}-${name.replace(/[^\w]+/g, '-')}`);
   if (!existsSync(join(dir, 'run.json'))) {
-    const args = ['train', '--model_name_or_path', model, '--dataset_name', data, '--dataset_format', 'tokenized', '--loss_type', 'epsilon_dpo', '--beta', '0.1', '--total_batch_size', '8', '--max_steps', String(steps), '--max_length', '192',
-      '--learning_rate', '3e-4', '--lr_scheduler_type', 'constant', '--ref_mode', 'live', '--token_budget', '2048', '--logging_steps', '1', '--save_strategy', 'no', '--report_html', 'false', '--overwrite_output_dir', 'true', '--output_dir', dir];
+    const args = ['train', '--model_name_or_path', model, '--data_files', data, '--dataset_format', 'hh', '--max_train_samples', String(PAIRS), '--loss_type', 'epsilon_dpo', '--beta', '0.1', '--total_batch_size', String(BATCH), '--max_steps', String(steps), '--max_length', '160',
+      '--learning_rate', '1e-4', '--lr_scheduler_type', 'constant', '--ref_mode', 'live', '--token_budget', '2048', '--logging_steps', '1', '--save_strategy', 'no', '--report_html', 'false', '--overwrite_output_dir', 'true', '--output_dir', dir];
     // A later flag of the same name wins.
     const given = new Map();
     for (const list of [args.slice(1), keys]) for (let k = 0; k < list.length; k += 2) given.set(list[k], list[k + 1]);
@@ -54,7 +56,7 @@ const runs = MODES.map(([name, keys, against], i) => {
     if (r.status !== 0) throw new Error(`${name}: ${r.stderr}`);
   }
   const log = readFileSync(join(dir, 'trainer_log.jsonl'), 'utf8').trim().split('\n').map((l) => JSON.parse(l)).filter((l) => 'loss' in l);
-  const last = log.slice(-Math.ceil(steps / 4));
+  const last = log.slice(-PAIRS / BATCH);
   return { name, against, points: log.map((l) => [l.step, l.loss]), final: last.reduce((n, l) => n + l.loss, 0) / last.length, bytes: Math.max(...log.map((l) => l.gpu_bytes)) };
 });
 
@@ -68,7 +70,7 @@ const view = new vega.View(vega.parse({
     { name: 'dash', type: 'ordinal', domain: runs.map((r) => r.name), range: runs.map((_, i) => [[1, 0], [6, 3], [2, 2]][i % 3]) },
   ],
   axes: [{ orient: 'bottom', scale: 'x', title: 'optimiser step' }, { orient: 'left', scale: 'y', title: 'ε-DPO loss', grid: true }],
-  legends: [{ stroke: 'color', strokeDash: 'dash', symbolType: 'stroke', symbolSize: 400, symbolStrokeWidth: 1.8 }],
+  legends: [{ stroke: 'color', strokeDash: 'dash', symbolType: 'stroke', symbolSize: 400, symbolStrokeWidth: 1.8, labelLimit: 300 }],
   marks: [{
     type: 'group', from: { facet: { name: 'line', data: 'points', groupby: 'mode' } },
     marks: [{ type: 'line', from: { data: 'line' }, encode: { enter: { x: { scale: 'x', field: 'x' }, y: { scale: 'y', field: 'y' }, stroke: { scale: 'color', field: 'mode' }, strokeDash: { scale: 'dash', field: 'mode' }, strokeWidth: { value: 1.6 } } } }],

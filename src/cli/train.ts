@@ -118,7 +118,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
     const identity = {
       loss: loss.name, data: train.hash, documents: source.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
-      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype,
+      tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype, master: config.master_dtype === 'float32' ? undefined : config.master_dtype,
       optimiser: [config.optim, optimiserSettings(config)], activations: config.activation_dtype,
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
       ...(loss.needs.tokenWeights?.from === 'learned' ? { mask: loss.needs.tokenWeights.kind } : {}),

@@ -123,7 +123,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   }
   if (c.ref_mode !== 'cache' && given.has('ref_cache') && purpose !== 'precompute-ref') notes.push(`ref_cache: not used (ref_mode is ${c.ref_mode})`);
   dataSources(c, given, add, notes);
-  optimiser(c, given, add, notes);
+  optimiser(c, given, purpose, add, notes);
   if (c.token_budget === AUTO_BUDGET && !trains && purpose !== 'config' && !(purpose === 'plan' && c.gpu_memory !== undefined)) add(['token_budget'], purpose === 'plan' ? 'auto needs gpu_memory here, where there is no GPU to ask' : `auto is for train and sft; give edpo ${purpose} a number of rows (--token_budget 2048)`);
   if (c.token_budget === 1) add(['token_budget'], 'must be 2 at least, or auto');
   if (!c.gradient_checkpointing && c.gradient_checkpointing_granularity !== 'layer') add(['gradient_checkpointing_granularity', 'gradient_checkpointing'], 'says what gradient_checkpointing makes again: set gradient_checkpointing: true');
@@ -152,8 +152,13 @@ function group(c: RunConfig, loss: LossDefinition, given: Places, chosen: string
 }
 
 /** Keys that one optimiser reads and another does not. */
-function optimiser(c: RunConfig, given: Places, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
+function optimiser(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
   if (c.optim !== 'sgd' && c.sgd_momentum > 0) add(['sgd_momentum', 'optim'], `belongs to optim: sgd, got optim: ${c.optim}`);
+  if (c.master_dtype === 'bfloat16' && trainsBy(c, purpose)) {
+    if (c.use_peft) add(['master_dtype', 'use_peft'], 'is how trained weights are kept, and adapters are trained in float32 (they are few); the frozen base is kept as base_dtype, load_in_8bit or load_in_4bit say');
+    if (c.dtype === 'mixed_f16') add(['master_dtype', 'dtype'], 'bfloat16 has no f16 copies beside it, which dtype: mixed_f16 multiplies with; give one of the two');
+    if (c.sync_ref_model) add(['master_dtype', 'sync_ref_model'], 'bfloat16 and a reference that moves (kept in float32) are not mixed yet; give one of the two');
+  }
   if (c.optim !== 'sgd' && c.optim !== 'adafactor') return;
   const unused = (['adam_beta1', 'adam_beta2', 'adam_epsilon'] as const).filter((k) => given.has(k) && c[k] !== defaultOf(k));
   if (unused.length > 0) notes.push(`${unused.join(', ')}: not used (optim is ${c.optim})`);
@@ -185,7 +190,8 @@ function storage(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Arra
   const trains = trainsBy(c, purpose);
   if (c.load_in_4bit && c.load_in_8bit) add(['load_in_8bit', 'load_in_4bit'], 'load_in_4bit and load_in_8bit are both true; keep one');
   for (const key of ['load_in_4bit', 'load_in_8bit'] as const) if (c[key] && trains && !c.use_peft) add([key, 'use_peft'], `needs use_peft: true (${key === 'load_in_4bit' ? 'QLoRA' : 'LoRA on an 8-bit base'}): quantised weights stay as they are, only adapters on them are trained`);
-  if ((c.base_dtype === 'float16' || c.base_dtype === 'bfloat16') && trains && !c.use_peft) add(['base_dtype', 'use_peft'], `is how frozen weights are kept, and without use_peft: true all are trained in float32, got ${c.base_dtype}`);
+  // Trained bf16 weights begin equal to a reference in bf16: there it is the reference's format.
+  if ((c.base_dtype === 'float16' || (c.base_dtype === 'bfloat16' && c.master_dtype !== 'bfloat16')) && trains && !c.use_peft) add(['base_dtype', 'use_peft'], `is how frozen weights are kept, and without use_peft: true all are trained, as master_dtype says, got ${c.base_dtype}`);
   if (c.use_bnb_nested_quant && !c.load_in_4bit) notes.push('use_bnb_nested_quant: not used (only has an effect with load_in_4bit)');
 }
 

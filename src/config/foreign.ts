@@ -91,7 +91,7 @@ interface Difference {
   /** For which values; all but null and false where absent. `given` has the keys the file sets. */
   when?: (value: unknown, given: ReadonlySet<string>) => boolean;
 }
-const FLOAT32: Difference = { why: 'arithmetic is float32, or with dtype: mixed_f16 f16 products with f32 sums and f32 for all else; WebGPU has no bfloat16; save_dtype chooses the format of written weights' };
+const FLOAT32: Difference = { why: 'arithmetic is float32, or with dtype: mixed_f16 f16 products with f32 sums and f32 for all else; WebGPU has no bfloat16; save_dtype chooses the format of written weights, master_dtype: bfloat16 that of trained ones on the GPU' };
 
 /** Keys that are read or left out, and whose run is another one for it: said by `edpo config --explain FILE`. */
 const DIFFERENCES: Record<string, Difference> = {

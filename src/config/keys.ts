@@ -157,6 +157,7 @@ const written = {
   warmup_ratio: key('warmup_ratio', 'optimiser', TRAINING, z.number().min(0).max(1).default(0), 'share of all steps that warm up; steps are rounded up'),
   warmup_steps: key('warmup_steps', 'optimiser', TRAINING, count.default(0), 'warm-up steps; wins over warmup_ratio'),
   optim: key('optim', 'optimiser', TRAINING, z.enum(OPTIMISER_NAMES).default('adamw_torch'), 'AdamW with f32 moments; adamw_8bit: bitsandbytes’ 8-bit blocks; adafactor: factored, as transformers sets it; sgd'),
+  master_dtype: key('master_dtype', 'optimiser', TRAINING, z.enum(['float32', 'bfloat16']).default('float32'), 'how trained matrices are kept on the GPU; bfloat16: two bytes a weight instead of four, each update rounded stochastically (seeded), so that small steps count in the mean; vectors, gradients and moments stay as they are'),
   sgd_momentum: key('sgd_momentum', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0), 'sgd: momentum, as torch’s; 0: none, and nothing is kept of it'),
   adam_beta1: key('adam_beta1', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0.9), 'decay of the first moment'),
   adam_beta2: key('adam_beta2', 'optimiser', TRAINING, z.number().min(0).lt(1).default(0.999), 'decay of the second moment'),

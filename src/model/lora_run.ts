@@ -9,7 +9,9 @@ import { writeModelFolder } from './files/hf_folder.js';
 import { adapterCount, adapterParameters, Adapters, initialAdapter, loraScale, loraTargets, moduleOf, savedOf, savedTensors, type LoraSettings } from './lora.js';
 import type { LoraMemory } from './memory_advice.js';
 import type { Parameters } from './parameters.js';
+import { bytesText } from './reference.js';
 import { loadWeights, type Inputs } from './session.js';
+import { IN_F32, storageBytes, trainedStorage, type FrozenSource } from './storage.js';
 
 /** The adapters a run trains: by its configuration, or those of the adapter it continues; undefined where all weights are trained. Says which. */
 export function loraOf(config: RunConfig, { policy }: Inputs, io: CliIo): LoraSettings | undefined {
@@ -48,10 +50,20 @@ export function adaptersOf(spec: ModelSpec, c: RunConfig): LoraMemory {
 export const loraMemory = (config: RunConfig, inputs: Inputs, lora: LoraSettings | undefined): LoraMemory =>
   lora && { rank: lora.r, dropout: dropoutOf(config) > 0, parameters: adapterCount(inputs.policy.spec, lora), list: adapterParameters(inputs.policy.spec, lora).list, shared: sharesBase(inputs, lora) };
 
+/** Says how matrices are trained, and where that already changes them. */
+function noteMaster(config: RunConfig, { spec, formatOf }: FrozenSource, io: CliIo): void {
+  if (config.master_dtype === 'float32') return;
+  const list = parameterSpecs(spec);
+  io.say(`policy: matrices trained in bfloat16 with stochastic rounding, ${bytesText(storageBytes(list, trainedStorage(config)))} instead of ${bytesText(storageBytes(list, IN_F32))} in float32`);
+  const rounded = [...new Set(list.filter((p) => p.shape.length === 2).map(formatOf).filter((f) => f !== 'BF16'))];
+  if (rounded.length > 0) io.say(`note: the model’s files are ${rounded.join(' and ')}: the policy begins rounded to bfloat16, and so does the reference with --base_dtype bfloat16`);
+}
+
 /** The policy to train and its weights without adapters: the same model where all weights are trained. */
 export async function loadPolicy(gpu: Gpu, { policy: folder }: Inputs, lora: LoraSettings | undefined, config: RunConfig, io: CliIo): Promise<{ policy: Parameters; base: Parameters }> {
   if (!lora) {
-    const policy = await loadWeights(gpu, folder, 'policy');
+    noteMaster(config, { spec: folder.spec, formatOf: (p) => folder.formatOf(p) }, io);
+    const policy = await loadWeights(gpu, folder, 'policy', config);
     return { policy, base: policy };
   }
   noteStorage(config, folder, io);

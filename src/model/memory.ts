@@ -29,8 +29,8 @@ export interface MemoryOptions {
   /** Floats per row that a learned mask of tokens keeps, and numbers of its tensors. */
   mask?: { perRow: number; parameters: number } | undefined;
   tile?: number;
-  /** How the frozen weights of a LoRA run are kept, and those of a reference (and its head); f32 where absent. */
-  storage?: { base: Storage; reference: Storage } | undefined;
+  /** How the policy’s weights are kept (a LoRA run’s base), and those of a reference (and its head); f32 where absent. */
+  storage?: { policy: Storage; reference: Storage } | undefined;
   /** Bytes the optimiser keeps, a mask's among them; those of AdamW in f32 where absent. */
   optimiser?: number | undefined;
   /** Only adapters are trained: their rank, how many numbers they hold, and whether elements of their inputs fall. */
@@ -75,7 +75,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   const parts: Record<string, number> = {
-    'weights': lora && storage ? storageBytes(specs, storage.base) : P * 4,
+    'weights': storage ? storageBytes(specs, storage.policy) : P * 4,
     ...(lora ? { 'adapters': lora.parameters * 4 } : {}),
     ...(keep === 'forward' ? {} : { 'gradients': trained * 4, 'optimiser state': optimiser ?? trained * 8 }),
     'activations': (activations(keep) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,

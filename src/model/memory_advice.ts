@@ -7,9 +7,9 @@ import { memoryPlan, type MemoryPlan } from './memory.js';
 import { optimisers } from './optim/index.js';
 import { optimiserSettings } from './optim/settings.js';
 import { optimiserBytes } from './optim/state.js';
-import { frozenStorage, IN_F32, type FrozenSource, type StorageKeys } from './storage.js';
+import { frozenStorage, IN_F32, trainedStorage, type FrozenSource, type StorageKeys } from './storage.js';
 
-type Keys = Pick<RunConfig, 'dtype' | 'token_budget' | 'gradient_checkpointing' | 'gradient_checkpointing_granularity' | 'activation_dtype' | 'ref_mode' | 'ref_cache_dtype' | 'sync_ref_model' | 'optim' | 'sgd_momentum'> & StorageKeys;
+type Keys = Pick<RunConfig, 'dtype' | 'token_budget' | 'gradient_checkpointing' | 'gradient_checkpointing_granularity' | 'activation_dtype' | 'ref_mode' | 'ref_cache_dtype' | 'sync_ref_model' | 'optim' | 'sgd_momentum' | 'master_dtype'> & StorageKeys;
 
 /** Before the adapter is known: operands padded as for matrices of 16 x 16 x 16, which pads at least as far as any other. */
 const USUAL_TILE = tileFor({ MM: 16, MN: 16, MK: 16, SG: 32 }, { workgroupInvocations: 1024, workgroupBytes: 32768 });
@@ -27,14 +27,14 @@ export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, l
   const needs = loss.needs.reference;
   const { tokenWeights } = loss.needs;
   const mask = tokenWeights?.from === 'learned' ? maskSpecs(spec, tokenWeights.kind) : [];
-  const base = frozenStorage(c, { spec, formatOf: files });
+  const frozen = frozenStorage(c, { spec, formatOf: files });
   return memoryPlan({
     spec, rows, keep: !c.gradient_checkpointing ? 'train' : c.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : 'checkpoint', format: c.activation_dtype,
     reference: needs === 'none' ? 'none' : c.ref_mode !== 'cache' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
     rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
     terms: hasTerms(loss.needs) ? 8 + (loss.needs.tokenWeights ? 2 : 0) + (loss.needs.sharpness ? 2 : 0) + (loss.needs.refEntropy ? 4 : 0) : 0,
     ...(tokenWeights?.from === 'learned' ? { mask: { perRow: maskFloats(spec, tokenWeights.kind), parameters: mask.reduce((n, p) => n + p.shape.reduce((a, b) => a * b, 1), 0) } } : {}),
-    lora, sharedReference: lora?.shared, storage: { base, reference: c.sync_ref_model ? IN_F32 : base },
+    lora, sharedReference: lora?.shared, storage: { policy: lora ? frozen : trainedStorage(c), reference: c.sync_ref_model ? IN_F32 : frozen },
     optimiser: optimiserBytes(optimisers[c.optim], [...(lora?.list ?? parameterSpecs(spec)), ...mask], spec, optimiserSettings(c)),
     ...(c.dtype === 'mixed_f16' ? { mixed: USUAL_TILE } : {}),
   });

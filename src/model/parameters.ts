@@ -29,7 +29,7 @@ export function splitRows(V: number, D: number, limit: number): Array<{ first: n
   return Array.from({ length: Math.ceil(V / most) }, (_, i) => ({ first: i * most, rows: Math.min(most, V - i * most) }));
 }
 
-/** All weights of one model on the GPU, master values in f32, and for a trained model gradients. */
+/** All weights of one model on the GPU, and for a trained model gradients, in f32. */
 export class Parameters {
   readonly list: Parameter[];
   private readonly byName: Map<string, Parameter>;
@@ -42,7 +42,7 @@ export class Parameters {
     label = 'policy',
     /** The tensors: the model's, some of them (a frozen head, say), or its adapters'. */
     specs: ParameterSpec[] = parameterSpecs(spec),
-    /** How frozen weights are kept; trained ones are f32. */
+    /** How weights are kept; trained ones in f32 or bf16, which their updates round to. */
     storage: Storage = IN_F32,
   ) {
     this.list = specs.map((p) => {

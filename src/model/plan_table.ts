@@ -21,6 +21,7 @@ export interface Setup {
 export const SETUPS: Setup[] = [
   { name: 'full', keys: { use_peft: false } },
   { name: 'full, 8-bit AdamW', keys: { use_peft: false, optim: 'adamw_8bit' } },
+  { name: 'full, bfloat16 weights, 8-bit AdamW', keys: { use_peft: false, optim: 'adamw_8bit', master_dtype: 'bfloat16' } },
   { name: 'LoRA', keys: { use_peft: true, base_dtype: 'float32' } },
   { name: 'LoRA on a 16-bit base', keys: { use_peft: true, base_dtype: 'float16' } },
   { name: 'LoRA on an 8-bit base', keys: { use_peft: true, load_in_8bit: true, base_dtype: 'float16' } },
@@ -46,7 +47,7 @@ export function planTable(spec: ModelSpec, config: RunConfig, setups = SETUPS, b
   const loss = lossOf(config);
   const cards = cardsOf(config);
   return setups.flatMap(({ name, keys }) => [true, false].flatMap((checkpointing) => budgets.map((rows): PlanRow => {
-    const c = { ...config, load_in_4bit: false, load_in_8bit: false, ...keys, gradient_checkpointing: checkpointing, token_budget: rows };
+    const c = { ...config, load_in_4bit: false, load_in_8bit: false, master_dtype: 'float32' as const, ...keys, gradient_checkpointing: checkpointing, token_budget: rows };
     const memory = trainingMemory(spec, loss, c, adaptersOf(spec, c));
     return { setup: name, keys, rows, checkpointing, memory, card: cards.find((gb) => memory.total <= gb * 1e9) };
   })));

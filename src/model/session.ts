@@ -17,6 +17,7 @@ import { Parameters } from './parameters.js';
 import { requirePositions } from './position_limit.js';
 import { chatTemplate, type ChatTemplate } from './text/template.js';
 import { loadTokenizer, type Tokenizer } from './text/tokenizer.js';
+import { trainedStorage } from './storage.js';
 import type { DocumentSource } from './train/types.js';
 
 /** Model folders, tokenizer and template of a run, opened and checked; no GPU yet. */
@@ -115,9 +116,9 @@ export function useDtype(gpu: Gpu, config: RunConfig): Gpu {
 /** Name of the table the head projects with: the embedding where tied. */
 export const headName = (folder: ModelFolder): string => (folder.spec.tied ? folder.spec.names.embed : folder.spec.names.head);
 
-/** Weights of a folder on the GPU, to be trained. What is not trained: `loadFrozen`. */
-export async function loadWeights(gpu: Gpu, folder: ModelFolder, label: string): Promise<Parameters> {
-  const parameters = new Parameters(gpu, folder.spec, true, label);
+/** Weights of a folder on the GPU, to be trained; rounded to nearest where master_dtype holds less than their files. What is not trained: `loadFrozen`. */
+export async function loadWeights(gpu: Gpu, folder: ModelFolder, label: string, config: Pick<RunConfig, 'master_dtype'> = { master_dtype: 'float32' }): Promise<Parameters> {
+  const parameters = new Parameters(gpu, folder.spec, true, label, undefined, trainedStorage(config));
   await parameters.load((p, first, rows) => folder.readF32(p, first, rows));
   gpu.check();
   return parameters;

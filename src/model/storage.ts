@@ -43,6 +43,9 @@ export function frozenStorage(c: StorageKeys, { spec, formatOf, adapter }: Froze
   };
 }
 
+/** The storage of weights that are trained: matrices as master_dtype says, vectors f32. */
+export const trainedStorage = (c: Pick<RunConfig, 'master_dtype'>): Storage => (p) => (p.shape.length === 2 && c.master_dtype === 'bfloat16' ? 'bf16' : 'f32');
+
 /** Formats that hold more than others: f32 both 16-bit ones. */
 const holds = (format: WeightFormat, file: FloatFormat): boolean => format === 'f32' || format === PLAIN[file];
 

@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { decode16 } from '../../src/model/files/float_formats.js';
 import { SafetensorsFile } from '../../src/model/files/safetensors.js';
 import { edpo, tinyFolder, tinyPairs } from '../helpers/cli.js';
 import { realTest, sharedData } from '../helpers/shared.js';
@@ -9,8 +10,8 @@ import { realTest, sharedData } from '../helpers/shared.js';
 const dir = mkdtempSync(join(tmpdir(), 'edpo-modes-'));
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));
 const hex = (path: string): string => readFileSync(path).toString('hex');
-// Matrices of 64 x 64 are just large enough for 8-bit moments.
-const model = await tinyFolder(join(dir, 'model'), 1, { hidden_size: 64, num_attention_heads: 8, num_key_value_heads: 8, head_dim: 8 });
+// Matrices of 64 x 65 are just large enough for 8-bit moments; the MLP's and the tables have odd counts.
+const model = await tinyFolder(join(dir, 'model'), 1, { hidden_size: 65, num_attention_heads: 8, num_key_value_heads: 8, head_dim: 8 });
 const data = tinyPairs(join(dir, 'train.jsonl'), 24);
 const args = (out: string, ...more: string[]): string[] => ['train', '--model_name_or_path', model, '--data_files', data, '--loss_type', 'epsilon_dpo', '--total_batch_size', '4', '--num_train_epochs', '1', '--learning_rate', '1e-3',
   '--token_budget', '128', '--logging_steps', '1', '--save_steps', '3', '--report_html', 'false', '--output_dir', out, ...more];
@@ -46,6 +47,50 @@ t.test('every optimiser resumes to the same bytes, and keeps what it says', asyn
   t.match(other.err, /belongs to another run: .*optimiser was \["sgd",\{"momentum":0.9\}\], is \["adafactor"/);
 });
 
+t.test('bf16 masters: a run resumes to the same bytes, matrices lie in two bytes a weight, and the model written is of them', async (t) => {
+  resumes(t, 'bf16-adamw_torch', '--master_dtype', 'bfloat16', '--weight_decay', '0.01');
+  resumes(t, 'bf16-adamw_8bit', '--master_dtype', 'bfloat16', '--optim', 'adamw_8bit');
+  const out = join(dir, 'bf16-adamw_torch');
+  const [state, written] = ['checkpoint-6/edpo_state.safetensors', 'model.safetensors'].map((f) => SafetensorsFile.open(join(out, f), undefined, true)) as [SafetensorsFile, SafetensorsFile];
+  const name = 'model.layers.0.mlp.up_proj.weight';
+  const words = state.readU32(`value.${name}`);
+  const values = written.readF32(name);
+  t.equal(words.length, Math.ceil(values.length / 2));
+  t.same(decode16(new Uint16Array(words.buffer, words.byteOffset, values.length), 'BF16'), values, 'written as they lie');
+  const tensors = [...state.tensors.keys()].filter((k) => k.startsWith('value.'));
+  t.ok(tensors.every((k) => state.tensors.get(k)!.dtype === (/norm/.test(k) ? 'F32' : 'U32')), 'matrices packed, vectors f32');
+  for (const f of [state, written]) f.close();
+  const first = readFileSync(join(out, 'pairs.ndjson'), 'utf8');
+  const seeded = edpo(args(join(dir, 'bf16-seed'), '--master_dtype', 'bfloat16', '--weight_decay', '0.01', '--seed', '43', '--data_seed', '42'));
+  t.equal(seeded.code, 0, seeded.err);
+  t.match(seeded.err, /policy: matrices trained in bfloat16 with stochastic rounding, .* instead of/);
+  t.match(seeded.err, /note: the model’s files are F32: the policy begins rounded/);
+  t.not(readFileSync(join(dir, 'bf16-seed', 'pairs.ndjson'), 'utf8'), first, 'another seed rounds otherwise');
+  const other = edpo(args(out, '--weight_decay', '0.01', '--resume'));
+  t.equal(other.code, 2);
+  t.match(other.err, /belongs to another run: .*master was "bfloat16", is undefined/);
+});
+
+t.test('a policy and a reference in bf16 begin equal: ties are ties at the first step', async (t) => {
+  const out = join(dir, 'bf16-ties');
+  const r = edpo(args(out, '--master_dtype', 'bfloat16', '--base_dtype', 'bfloat16', '--ref_mode', 'live', '--max_steps', '1'));
+  t.equal(r.code, 0, r.err);
+  const rows = readFileSync(join(out, 'pairs.ndjson'), 'utf8').trim().split('\n').map((l) => JSON.parse(l) as { delta_plus: number; delta_minus: number; epsilon_step: number });
+  t.equal(rows.length, 4);
+  t.ok(rows.every((x) => x.delta_plus === 0 && x.delta_minus === 0 && x.epsilon_step === 0), JSON.stringify(rows[0]));
+});
+
+t.test('what bf16 masters do not go with is said, all of it at once', async (t) => {
+  const bad = edpo(args(join(dir, 'bad'), '--master_dtype', 'bfloat16', '--use_peft', 'true', '--dtype', 'mixed_f16', '--ref_mode', 'live', '--sync_ref_model', 'true'));
+  t.equal(bad.code, 2);
+  t.match(bad.err, /master_dtype .*adapters are trained in float32/);
+  t.match(bad.err, /master_dtype .*dtype: mixed_f16/);
+  t.match(bad.err, /master_dtype .*a reference that moves/);
+  const base = edpo(args(join(dir, 'bad'), '--base_dtype', 'bfloat16'));
+  t.equal(base.code, 2);
+  t.match(base.err, /base_dtype .*without use_peft: true all are trained/);
+});
+
 t.test('keys of other optimisers are said', async (t) => {
   const bad = edpo(args(join(dir, 'bad'), '--sgd_momentum', '0.9'));
   t.equal(bad.code, 2);
@@ -77,7 +122,7 @@ t.test('token_budget auto: chosen from gpu_memory, tried on the longest document
   t.match(small.err, /the plan takes .* on the GPU, gpu_memory is/);
 });
 
-realTest('the real model learns alike with 8-bit moments and packed activations: losses within 2 % of f32’s, fewer bytes', async (t) => {
+realTest('the real model learns alike with 8-bit moments and packed activations, and with bf16 masters: losses within 2 % of f32’s, fewer bytes', async (t) => {
   const run = (name: string, ...more: string[]): { loss: number; gpu_bytes: number } => {
     const out = join(dir, name);
     const r = edpo(['train', '--model_name_or_path', sharedData('models', 'stories260K', 'hf'), '--dataset_name', sharedData('edpo-golden', 'helpful_b0.1_e0.01.tokenized.jsonl'), '--dataset_format', 'tokenized', '--loss_type', 'epsilon_dpo',
@@ -90,4 +135,8 @@ realTest('the real model learns alike with 8-bit moments and packed activations:
   const small = run('real-small', '--optim', 'adamw_8bit', '--activation_dtype', 'float16', '--gradient_checkpointing', 'true', '--gradient_checkpointing_granularity', 'mlp');
   t.ok(Math.abs(small.loss / f32.loss - 1) < 0.02, `${small.loss} against ${f32.loss}`);
   t.ok(small.gpu_bytes < f32.gpu_bytes, `${small.gpu_bytes} bytes against ${f32.gpu_bytes}`);
+  const rounded = run('real-bf16', '--master_dtype', 'bfloat16', '--base_dtype', 'bfloat16');
+  t.ok(Math.abs(rounded.loss / f32.loss - 1) < 0.02, `bf16 masters: ${rounded.loss} against ${f32.loss}`);
+  t.comment(`losses: f32 ${f32.loss}, 8-bit AdamW with f16 activations ${small.loss}, bf16 masters ${rounded.loss}`);
+  t.ok(rounded.gpu_bytes < f32.gpu_bytes, `${rounded.gpu_bytes} bytes against ${f32.gpu_bytes}`);
 });

@@ -13,7 +13,7 @@ import { Adapters } from '../../src/model/lora.js';
 import { loraSettings } from '../../src/model/lora_run.js';
 import { optimisers } from '../../src/model/optim/index.js';
 import { optimiserSettings } from '../../src/model/optim/settings.js';
-import { frozenStorage } from '../../src/model/storage.js';
+import { frozenStorage, trainedStorage } from '../../src/model/storage.js';
 import { makeEngine } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';
 import { PUBLISHED } from './published_configs.js';
@@ -93,7 +93,7 @@ t.test('what the table plans is what is allocated, to 3 %: every setup, the targ
       const c: RunConfig = { ...config, ...setup.keys };
       const storage = frozenStorage(c, { spec, formatOf: () => spec.storedFormat ?? 'F32' });
       const before = gpu.bytesNow;
-      const policy = new Parameters(gpu, spec, !c.use_peft, 'policy', undefined, c.use_peft ? storage : undefined);
+      const policy = new Parameters(gpu, spec, !c.use_peft, 'policy', undefined, c.use_peft ? storage : trainedStorage(c));
       const head = spec.tied ? spec.names.embed : spec.names.head;
       const reference = c.use_peft ? policy : new Parameters(gpu, spec, false, 'reference', parameterSpecs(spec).filter((p) => p.name === head), storage);
       const trained = c.use_peft ? policy.with(new Adapters(gpu, spec, loraSettings(spec, c), true)) : policy;

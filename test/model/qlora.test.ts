@@ -129,7 +129,7 @@ t.test('the plan is what is allocated, to 3 %, in every format', async (t) => {
     const held = gpu.bytesNow - before;
     await makeEngine(gpu, await withAdapters(gpu, spec, frozen, settings, adapterValues(spec, settings, 1)), 'epsilon_dpo', { kind: 'cache', head: frozen, rounded: false }, { rows: 128, capacity: { rows: 128, sequences: 32 } });
     const got = gpu.bytesNow - before;
-    const plan = memoryPlan({ spec, rows: 128, keep: 'train', reference: 'head', rounded: false, lora, sharedReference: true, storage: { base: storage, reference: storage } });
+    const plan = memoryPlan({ spec, rows: 128, keep: 'train', reference: 'head', rounded: false, lora, sharedReference: true, storage: { policy: storage, reference: storage } });
     t.ok(Math.abs(got / plan.total - 1) < 0.03, `${format}: planned ${plan.total}, allocated ${got}`);
     t.ok(Math.abs(held / plan.parts['weights']! - 1) < 0.03, `${format}: weights planned ${plan.parts['weights']}, allocated ${held}`);
     t.equal(frozen.bytes, plan.parts['weights']);
