@@ -2,7 +2,7 @@ import type { Gpu } from '../../gpu/device.js';
 import type { Program } from '../../gpu/program.js';
 import { Tensor } from '../../gpu/tensor.js';
 import type { ModelSpec, ParameterSpec } from '../families/spec.js';
-import { clearNow, type Parameters } from '../parameters.js';
+import { clearNow, splitRows, type Parameters } from '../parameters.js';
 import type { Optimiser, OptimiserSettings, PieceShape, TrainedTensor } from './types.js';
 
 /** Token and position embeddings of a model, by name. */
@@ -46,8 +46,12 @@ export class OptimiserState {
   }
 }
 
-/** Bytes an optimiser keeps of these tensors, its scratch included; each taken in one piece. */
-export function optimiserBytes(optimiser: Optimiser, list: ParameterSpec[], spec: ModelSpec, o: OptimiserSettings): number {
-  const pieces = list.map((p): PieceShape => ({ shape: p.shape, elements: product(p.shape), index: 0, embedding: isEmbedding(spec, p.name) }));
-  return pieces.reduce((n, x) => n + optimiser.state(x, o).reduce((m, s) => m + product(s.shape) * 4, 0), 0) + (optimiser.scratch?.(pieces.map((x) => [x])) ?? 0);
+/** Bytes an optimiser keeps of these tensors, its scratch included; vocabulary tables in pieces of at most `pieceBytes`, as an adapter binds them. */
+export function optimiserBytes(optimiser: Optimiser, list: ParameterSpec[], spec: ModelSpec, o: OptimiserSettings, pieceBytes = Number.MAX_SAFE_INTEGER): number {
+  const tensors = list.map((p): PieceShape[] => {
+    const whole = { elements: product(p.shape), embedding: isEmbedding(spec, p.name) };
+    if (!p.table) return [{ ...whole, shape: p.shape, index: 0 }];
+    return splitRows(p.shape[0]!, p.shape[1]!, pieceBytes).map(({ rows }, index) => ({ ...whole, shape: [rows, p.shape[1]!], index }));
+  });
+  return tensors.flat().reduce((n, x) => n + optimiser.state(x, o).reduce((m, s) => m + product(s.shape) * 4, 0), 0) + (optimiser.scratch?.(tensors) ?? 0);
 }
