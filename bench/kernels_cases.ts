@@ -1,6 +1,6 @@
 import { adafactor, adafactorScratch } from '../src/gpu/ops/adafactor.js';
 import { adamw } from '../src/gpu/ops/adamw.js';
-import { adamw8bit, blocks8bit, dynamicMaps, words8bit } from '../src/gpu/ops/adamw_8bit.js';
+import { adamw8bit, blocks8bit, words8bit } from '../src/gpu/ops/adamw_8bit.js';
 import { attention, attentionBackward } from '../src/gpu/ops/attention.js';
 import { biasActivation } from '../src/gpu/ops/bias_activation.js';
 import { disentangledAttention, queryTiles } from '../src/gpu/ops/disentangled_attention.js';
@@ -20,6 +20,7 @@ import type { Program } from '../src/gpu/program.js';
 import { Tensor, type Extent } from '../src/gpu/tensor.js';
 import { pack } from '../src/model/batch/pack.js';
 import { relativeRows } from '../src/model/deberta/positions.js';
+import { dynamicMaps } from '../src/model/packing/dynamic_map.js';
 
 /** One op at one shape. */
 export interface KernelCase {

@@ -9,11 +9,8 @@ Per case: every 37th value of the matrix, after each fifth step.
 """
 import json
 import math
-import os
 
-# torch.linspace, which bitsandbytes' maps come of, differs in the last bit between its scalar and its vector code: the scalar one is the same everywhere.
-os.environ["ATEN_CPU_CAPABILITY"] = "default"
-
+# torch.linspace, which bitsandbytes' maps come of, differs in the last bit between its scalar code and the vector code of today's processors: this is the latter's.
 import bitsandbytes as bnb
 import bitsandbytes.backends.cpu.ops as cpu
 import torch

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { dynamicMap } from '../../src/gpu/ops/adamw_8bit.js';
+import { dynamicMap } from '../../src/model/packing/dynamic_map.js';
 import { PARTIAL_SLOTS, gradNorm, stepState } from '../../src/gpu/ops/grad_norm.js';
 import { Program, type StepValues } from '../../src/gpu/program.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';

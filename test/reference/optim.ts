@@ -1,4 +1,4 @@
-import { mix32 } from '../../src/gpu/ops/master.js';
+import { mix32 } from './small_ops.js';
 
 /** f64 twins of the optimisers, on one tensor; gradients come clipped. t counts from 1. */
 export interface Twin {

@@ -34,7 +34,8 @@ export const mix = (x: ArrayLike<number>, y: ArrayLike<number>, alpha: number): 
 
 export const scale = (x: ArrayLike<number>, factor: number): Float64Array => Float64Array.from(x, (v) => factor * v);
 
-const mix32 = (z: number): number => {
+/** 32 random bits of a counter; twin of lib/mix32. */
+export const mix32 = (z: number): number => {
   z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
   z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
   return (z ^ (z >>> 16)) >>> 0;

@@ -18,31 +18,6 @@ export const kernels = masterKernels({
   grid: ({ E, WG, SG }) => perRow(Math.ceil(E! / BLOCK_8BIT), WG!, SG!),
 });
 
-/**
- * The dynamic map (Dettmers 2016, arXiv 1511.04561; bitsandbytes' create_dynamic_map): 256 values in rising order. Of a decade 10^-6 … 1 the more bits are its
- * fraction's the nearer it is to 1; signed, both signs share them. Computed in f32 step by step as torch.linspace does in scalar code, so equal to bitsandbytes' there to the bit; torch's vector code
- * differs in the last bit of some.
- */
-export function dynamicMap(signed: boolean): Float32Array {
-  const r = Math.fround;
-  const values = [0, 1];
-  for (let i = 0; i < 7; i++) {
-    const items = 2 ** (signed ? i : i + 1);
-    const step = r(r(1 - r(0.1)) / items);
-    // From the nearer end.
-    const bound = (k: number): number => (k < (items + 1) / 2 ? r(r(0.1) + r(step * k)) : r(1 - r(step * (items - k))));
-    for (let k = 0; k < items; k++) {
-      const mean = r(r(bound(k) + bound(k + 1)) / 2);
-      const value = r(r(10 ** (i - 6)) * mean);
-      values.push(value, ...(signed ? [-value] : []));
-    }
-  }
-  return Float32Array.from(values).sort();
-}
-
-/** Both maps as the kernel binds them: signed, then unsigned. */
-export const dynamicMaps = (): Float32Array => Float32Array.of(...dynamicMap(true), ...dynamicMap(false));
-
 /** Words of codes and blocks of E elements. */
 export const words8bit = (E: number): number => Math.ceil(E / 4);
 export const blocks8bit = (E: number): number => Math.ceil(E / BLOCK_8BIT);

@@ -4,6 +4,7 @@ import { defineKernel } from '../kernel.js';
 import { scalar, type Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import type { GroupTensors } from './group_stats.js';
+import { lossConstants } from './loss_constants.js';
 
 /** Columns of the pair table, in order; 0 where the method's head did not compute one. */
 export const PAIR_COLUMNS = [
@@ -69,7 +70,6 @@ export function documentLoss(
   o: { loss: LossDefinition; settings: LossSettings; hidden: boolean; vocab?: number },
 ): void {
   const { loss, settings } = o;
-  const constants = Object.keys(loss.params).map((key) => `const F_${key} = f32(${settings.params[key] ?? loss.params[key]!.default});`);
   const reward = `fn reward_of(s: Side, beta: f32) -> f32 { return ${loss.reward?.wgsl ?? 'beta * (s.logp - s.ref_logp)'}; }`;
   const body = `fn loss_document(w: Side, l: Side, beta: f32) -> Loss {\n${loss.wgsl}\n}`;
   const coupled = t.group ? { doc_info: t.group.docInfo, group_own: t.group.own, method_state: t.group.state } : undefined;
@@ -82,7 +82,7 @@ export function documentLoss(
     },
     {
       tune: { K: loss.needs.branches, PROMPT: loss.needs.scored === 'all' ? 1 : 0, HIDDEN: o.hidden ? 1 : 0, ADAPTIVE: loss.adaptiveBeta ? 1 : 0, CRITERION: CRITERIA[settings.criterion] },
-      prelude: [...constants, `const LOG_VOCAB = f32(${Math.log(o.vocab ?? 2)});`, reward, loss.functions ?? '', `const COLUMN = ${loss.column ? (loss.column.name === 'beta' ? 9 : 23) : 99}u;`, body].join('\n'),
+      prelude: [...lossConstants(loss, settings), `const LOG_VOCAB = f32(${Math.log(o.vocab ?? 2)});`, reward, loss.functions ?? '', `const COLUMN = ${loss.column ? (loss.column.name === 'beta' ? 9 : 23) : 99}u;`, body].join('\n'),
     },
   );
 }

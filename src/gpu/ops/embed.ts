@@ -1,17 +1,15 @@
 import { perThread } from '../grid.js';
-import { defineKernel, type Kernel } from '../kernel.js';
-import { formatOf, WEIGHT_FORMATS, type WeightFormat } from '../packed.js';
+import { defineKernel } from '../kernel.js';
+import { formatOf } from '../packed.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
-import { weightBindings, weightCode, weightTensors } from './weights.js';
+import { formatSuffix, perFormat, weightBindings, weightCode, weightTensors } from './weights.js';
 
-const ending = (format: WeightFormat): string => (format === 'f32' ? '' : `_${format}`);
-const perFormat = (make: (format: WeightFormat) => Kernel): Record<WeightFormat, Kernel> => Object.fromEntries(WEIGHT_FORMATS.map((format) => [format, make(format)])) as Record<WeightFormat, Kernel>;
 const before = (value: string): string => `fn before(t: u32) -> f32 { return ${value}; }`;
 
 /** x[n,:] = scale · table[id[n],:], the table split by rows: one dispatch per piece writes the rows whose id it holds. */
 export const fwd = perFormat((format) => defineKernel({
-  name: `embed.fwd${ending(format)}`,
+  name: `embed.fwd${formatSuffix(format)}`,
   shader: 'embed.fwd',
   read: { ids: 'N :u32', ...weightBindings('table', 'R D', format) },
   write: { x: 'N D' },
@@ -23,7 +21,7 @@ export const fwd = perFormat((format) => defineKernel({
 
 /** x[n,:] += table[id[n],:]: learned positions. */
 export const fwdAdd = perFormat((format) => defineKernel({
-  name: `embed.fwd_add${ending(format)}`,
+  name: `embed.fwd_add${formatSuffix(format)}`,
   shader: 'embed.fwd',
   read: { ids: 'N :u32', ...weightBindings('table', 'R D', format) },
   update: { x: 'N D' },

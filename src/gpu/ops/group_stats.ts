@@ -3,6 +3,7 @@ import { perThread } from '../grid.js';
 import { defineKernel } from '../kernel.js';
 import { scalar, type Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
+import { lossConstants } from './loss_constants.js';
 
 /** What couples the documents of a group. */
 export interface GroupTensors {
@@ -47,10 +48,9 @@ export function groupGather(p: Program, t: { seqStats: Tensor; group: GroupTenso
 /** The passes of a method over the table's first G documents. */
 export function groupStats(p: Program, t: { betaState: Tensor; group: GroupTensors }, o: { loss: LossDefinition; group: GroupDefinition; settings: LossSettings }): void {
   const { loss, group, settings } = o;
-  const constants = Object.keys(loss.params).map((key) => `const F_${key} = f32(${settings.params[key] ?? loss.params[key]!.default});`);
   for (const { over, wgsl } of group.passes) {
     p.run(pass, { group_table: t.group.table, beta_state: t.betaState, group_own: t.group.own, method_state: t.group.state }, { training: scalar('training') },
-      { tune: { ONCE: over === 'group' ? 1 : 0 }, prelude: [...constants, group.functions ?? '', `fn group_pass_body(i: u32, n: u32) {\n${wgsl}\n}`].join('\n') });
+      { tune: { ONCE: over === 'group' ? 1 : 0 }, prelude: [...lossConstants(loss, settings), group.functions ?? '', `fn group_pass_body(i: u32, n: u32) {\n${wgsl}\n}`].join('\n') });
   }
 }
 

@@ -23,10 +23,3 @@ export function masterKernels(spec: KernelSpec): Record<MasterFormat, Kernel> {
 /** Arguments of the rounding: the step's number (design 10: nothing but keys), and the tensor's. */
 export const roundingArgs = (value: Tensor, tensor: number): Record<string, ArgValue> =>
   masterOf(value) === 'bf16' ? { step_key: scalar('stepKey'), tensor } : {};
-
-/** 32 random bits of a counter; twin of lib/mix32. */
-export const mix32 = (z: number): number => {
-  z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
-  z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
-  return (z ^ (z >>> 16)) >>> 0;
-};

@@ -1,11 +1,11 @@
 import type { Gpu } from '../device.js';
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
-import { formatOf, WEIGHT_FORMATS, type WeightFormat } from '../packed.js';
+import { formatOf, type WeightFormat } from '../packed.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { matrixNN, matrixNT, matrixTN } from './matmul_matrix.js';
-import { weightBindings, weightCode, weightTensors } from './weights.js';
+import { formatSuffix, perFormat, weightBindings, weightCode, weightTensors } from './weights.js';
 
 /*
  * Plain f32 products in register tiles: one thread makes a patch of the result and reads its operands straight
@@ -18,7 +18,6 @@ import { weightBindings, weightCode, weightTensors } from './weights.js';
  */
 type Form = 'scalar' | 'vec4' | 'lanes';
 
-const ending = (format: WeightFormat): string => (format === 'f32' ? '' : `_${format}`);
 const suffix: Record<Form, string> = { scalar: '', vec4: '_vec4', lanes: '_lanes' };
 
 /** Workgroups for patches of 4 x 4 over rows x columns, one thread each. */
@@ -35,7 +34,7 @@ function nt(form: Form, onto: '' | '_add' | '_acc', format: WeightFormat): Kerne
   const type = form === 'scalar' ? '' : ':vec4f';
   const groups = form === 'lanes' ? laneBlocks : patches;
   return defineKernel({
-    name: `matmul.nt${suffix[form]}${onto}${ending(format)}`,
+    name: `matmul.nt${suffix[form]}${onto}${formatSuffix(format)}`,
     shader: `matmul.nt${suffix[form]}`,
     read: { x: `M I${type}`, ...weightBindings('w', 'O I', format, fourOf(form)), ...(onto === '_add' ? { add: 'M Y' } : {}) },
     ...(onto === '_acc' ? { update: { y: 'M Y' } } : { write: { y: 'M Y' } }),
@@ -50,7 +49,7 @@ function nn(form: Form, accumulate: boolean, format: WeightFormat): Kernel {
   const type = form === 'scalar' ? '' : ':vec4f';
   const groups = form === 'lanes' ? laneBlocks : patches;
   return defineKernel({
-    name: `matmul.nn${suffix[form]}${accumulate ? '_acc' : ''}${ending(format)}`,
+    name: `matmul.nn${suffix[form]}${accumulate ? '_acc' : ''}${formatSuffix(format)}`,
     shader: `matmul.nn${suffix[form]}`,
     read: { x: form === 'lanes' ? 'M X:vec4f' : 'M X', ...weightBindings('w', 'O I', format, fourOf(form)) },
     ...(accumulate ? { update: { y: `M I${type}` } } : { write: { y: `M I${type}` } }),
@@ -78,15 +77,13 @@ function tn(form: Form): Kernel {
 
 type Forms = Record<Form, Kernel>;
 const forms = (make: (form: Form) => Kernel): Forms => ({ scalar: make('scalar'), vec4: make('vec4'), lanes: make('lanes') });
-const perFormat = (make: (form: Form, format: WeightFormat) => Kernel): Record<WeightFormat, Forms> =>
-  Object.fromEntries(WEIGHT_FORMATS.map((format) => [format, forms((form) => make(form, format))])) as Record<WeightFormat, Forms>;
 
 const kernels = {
-  nt: perFormat((form, format) => nt(form, '', format)),
-  ntAdd: perFormat((form, format) => nt(form, '_add', format)),
-  ntAcc: perFormat((form, format) => nt(form, '_acc', format)),
-  nn: perFormat((form, format) => nn(form, false, format)),
-  nnAcc: perFormat((form, format) => nn(form, true, format)),
+  nt: perFormat((format) => forms((form) => nt(form, '', format))),
+  ntAdd: perFormat((format) => forms((form) => nt(form, '_add', format))),
+  ntAcc: perFormat((format) => forms((form) => nt(form, '_acc', format))),
+  nn: perFormat((format) => forms((form) => nn(form, false, format))),
+  nnAcc: perFormat((format) => forms((form) => nn(form, true, format))),
   tn: forms(tn),
 };
 

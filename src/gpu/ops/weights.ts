@@ -1,4 +1,4 @@
-import { NESTED_SCALES, NF4_VALUES, PackedTensor, type WeightFormat } from '../packed.js';
+import { NESTED_SCALES, NF4_VALUES, PackedTensor, WEIGHT_FORMATS, type WeightFormat } from '../packed.js';
 import type { Tensor } from '../tensor.js';
 
 /*
@@ -74,3 +74,10 @@ export function weightTensors(name: string, w: Tensor): Record<string, Tensor> {
   if (!(w instanceof PackedTensor)) return { [name]: w };
   return { [name]: w, ...(w.scales ? { [`${name}_scales`]: w.scales } : {}), ...(w.codes ? { [`${name}_codes`]: w.codes } : {}) };
 }
+
+/** What a kernel's name ends in for weights of this format. */
+export const formatSuffix = (format: WeightFormat): string => (format === 'f32' ? '' : `_${format}`);
+
+/** One of something for each format. */
+export const perFormat = <T>(make: (format: WeightFormat) => T): Record<WeightFormat, T> =>
+  Object.fromEntries(WEIGHT_FORMATS.map((format) => [format, make(format)])) as Record<WeightFormat, T>;

@@ -1,6 +1,7 @@
 import { adamw } from '../../gpu/ops/adamw.js';
-import { adamw8bit, blocks8bit, dynamicMaps, words8bit } from '../../gpu/ops/adamw_8bit.js';
+import { adamw8bit, blocks8bit, words8bit } from '../../gpu/ops/adamw_8bit.js';
 import { Tensor } from '../../gpu/tensor.js';
+import { dynamicMaps } from '../packing/dynamic_map.js';
 import { moments } from './adamw_torch.js';
 import { adamwArgs } from './args.js';
 import type { Optimiser, PieceShape } from './types.js';

@@ -23,6 +23,9 @@ export function dynamicMap(signed: boolean): Float32Array {
   return Float32Array.from(data).sort();
 }
 
+/** Both maps as 8-bit AdamW's kernel binds them: signed, then unsigned. */
+export const dynamicMaps = (): Float32Array => Float32Array.of(...dynamicMap(true), ...dynamicMap(false));
+
 /** Index of the value of a rising map next to v, the lower one where both are as near. */
 export function nearest(map: Float32Array, v: number): number {
   let [low, high] = [0, map.length];

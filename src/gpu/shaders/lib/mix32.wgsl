@@ -1,4 +1,4 @@
-// 32 random bits of a counter (murmur3's finaliser). Twin: mix32 in src/gpu/ops/master.ts.
+// 32 random bits of a counter (murmur3's finaliser). Twin: mix32 in test/reference/small_ops.ts.
 fn mix32(z0: u32) -> u32 {
   var z = z0;
   z = (z ^ (z >> 16u)) * 0x85ebca6bu;
