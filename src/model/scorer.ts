@@ -7,7 +7,7 @@ import { Tensor } from '../gpu/tensor.js';
 import { Activations } from './activations.js';
 import { pack, type BatchCapacity, type Document, type PackedBatch } from './batch/pack.js';
 import { batchAxes, BatchTensors } from './batch/tensors.js';
-import { headTable } from './engine.js';
+import { headTable } from './recorded_run.js';
 import { Operands } from './operands.js';
 import type { Parameters } from './parameters.js';
 import { longFrom } from './rotary.js';

@@ -1,4 +1,5 @@
-import { Engine, type EngineOptions, type ReferencePlan } from '../../src/model/engine.js';
+import { Engine } from '../../src/model/engine.js';
+import type { EngineOptions, ReferencePlan } from '../../src/model/engine_types.js';
 import type { Gpu } from '../../src/gpu/device.js';
 import type { ModelSpec } from '../../src/model/families/index.js';
 import { losses, type LossName } from '../../src/model/losses/index.js';

@@ -3,7 +3,7 @@ import t from 'tap';
 import { halfRows, packRows, unpackRows } from '../../src/gpu/ops/pack_rows.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
 import { largestBudget, rowBounds } from '../../src/model/auto_budget.js';
-import type { EngineOptions } from '../../src/model/engine.js';
+import type { EngineOptions } from '../../src/model/engine_types.js';
 import { decode16, encode16 } from '../../src/model/files/float_formats.js';
 import { modelSpec, type ModelSpec } from '../../src/model/families/index.js';
 import { memoryPlan } from '../../src/model/memory.js';

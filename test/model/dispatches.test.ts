@@ -1,7 +1,7 @@
 import t from 'tap';
 import { matmulFlops, type DispatchSizes } from '../../src/gpu/program.js';
 import type { Document } from '../../src/model/batch/pack.js';
-import type { ReferencePlan } from '../../src/model/engine.js';
+import type { ReferencePlan } from '../../src/model/engine_types.js';
 import { composeLoss } from '../../src/model/losses/modifiers/compose.js';
 import { losses, LOSS_NAMES, type LossName } from '../../src/model/losses/index.js';
 import { hasTerms, type LossDefinition } from '../../src/model/losses/types.js';

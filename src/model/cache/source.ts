@@ -1,4 +1,4 @@
-import type { ReferenceRows } from '../engine.js';
+import type { ReferenceRows } from '../engine_types.js';
 import { rowOf, sideOf } from '../train/documents.js';
 import type { Members, ReferenceSource } from '../train/types.js';
 import type { CacheLine } from './files.js';

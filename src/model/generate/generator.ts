@@ -8,7 +8,7 @@ import { softCap } from '../../gpu/ops/soft_cap.js';
 import { Program } from '../../gpu/program.js';
 import { ReadbackRing } from '../../gpu/readback.js';
 import { Dyn, Tensor, type Extent } from '../../gpu/tensor.js';
-import { headTable } from '../engine.js';
+import { headTable } from '../recorded_run.js';
 import { addToResidual, attentionOptions, gateAndUp, mlpOutput, norm, projections, type Layer } from '../layer.js';
 import type { Parameters } from '../parameters.js';
 import { longFrom, rotaryRows, rotaryTables, rotaryWidth } from '../rotary.js';

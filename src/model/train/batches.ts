@@ -1,6 +1,7 @@
 import { EdpoError } from '../../errors.js';
 import { planMicroBatches, type BatchCapacity, type Document } from '../batch/pack.js';
-import { drawnUniform, type Engine, type GroupPart, type MicroResult } from '../engine.js';
+import { drawnUniform, type Engine } from '../engine.js';
+import type { GroupPart, MicroResult } from '../engine_types.js';
 import type { LossDefinition } from '../losses/types.js';
 import { membersOf, type DocumentSource, type Members, type ReferenceSource } from './types.js';
 

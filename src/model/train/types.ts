@@ -1,5 +1,5 @@
 import type { Document } from '../batch/pack.js';
-import type { ReferenceRows } from '../engine.js';
+import type { ReferenceRows } from '../engine_types.js';
 
 /** Documents of a split, addressed by position 0 .. count-1 (not by row number). */
 export interface DocumentSource {
