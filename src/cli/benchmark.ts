@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasData } from '../config/contradictions.js';
+import { hasData } from '../config/contradictions_data.js';
 import type { RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { z } from 'zod';
 import { choicesOf, defaultOf, expectation } from '../config/expect.js';
 import { COMMANDS, KEYS, META, schema, type Command, type KeyName } from '../config/keys.js';
-import type { Purpose } from '../config/contradictions.js';
+import type { Purpose } from '../config/contradictions_types.js';
 import { explainFile, explanationText } from '../config/explain.js';
 import { ALIASES, IGNORED, UNAVAILABLE } from '../config/foreign.js';
 import { loadConfig, resolvedYaml } from '../config/load.js';

@@ -1,4 +1,4 @@
-import { hasData } from '../config/contradictions.js';
+import { hasData } from '../config/contradictions_data.js';
 import { AUTO_BUDGET, type RunConfig } from '../config/keys.js';
 import { InputError } from '../errors.js';
 import { largestBudget, rowBounds } from '../model/auto_budget.js';

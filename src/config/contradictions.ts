@@ -1,24 +1,21 @@
-import { totalBatch } from './load.js';
 import { losses } from '../model/losses/index.js';
 import { composeLoss, compositionProblem, lossNames } from '../model/losses/modifiers/compose.js';
 import { wantsLive, type LossDefinition } from '../model/losses/types.js';
+import { dataSources, hasEvaluationKeys } from './contradictions_data.js';
+import { lora, optimiser, storage } from './contradictions_training.js';
+import type { Places, Purpose, Report } from './contradictions_types.js';
 import { isEnvironment } from './environment.js';
 import { defaultOf } from './expect.js';
-import { AUTO_BUDGET, META, type Command, type KeyName, type RunConfig } from './keys.js';
-import { mixesEvaluation } from './mixture.js';
+import { AUTO_BUDGET, type KeyName, type RunConfig } from './keys.js';
+import { needs } from './needs.js';
 import type { Problem } from './problems.js';
+import { totalBatch } from './total_batch.js';
 
 /** Keys that only ε-DPO reads. */
 export const EPSILON_KEYS = ['epsilon', 'epsilon_check', 'epsilon_size', 'criterion', 'criterion_deadzone', 'beta_update', 'beta_min'] as const;
 
 /** Keys that some methods read and others do not. */
 const METHOD_KEYS = [...new Set(Object.values<LossDefinition>(losses).flatMap((l) => [...Object.keys(l.params), ...Object.keys(l.options ?? {})]))] as Array<keyof RunConfig>;
-
-/** What a configuration is checked for: a command's needs, or (`config`) only that it makes sense. */
-export type Purpose = Command | 'config';
-
-/** Where each given key was given ("line 12", "--beta"). */
-export type Places = ReadonlyMap<string, { where: string }>;
 
 /**
  * Keys that exclude each other, values that make no sense together, keys a command needs or does not use.
@@ -28,7 +25,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   const problems: Problem[] = [];
   const notes: string[] = [];
   /** Reports at the first of `keys` that was given, unless one of them is broken itself. */
-  const add = (keys: Array<keyof RunConfig>, what: string): void => {
+  const add: Report = (keys, what) => {
     if (keys.some((k) => bad.has(k))) return;
     const at = keys.find((k) => given.has(k)) ?? keys[0]!;
     problems.push({ key: at, what, where: given.get(at)?.where ?? '' });
@@ -140,7 +137,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
 }
 
 /** Statistics over groups of documents: how many belong together. */
-function group(c: RunConfig, loss: LossDefinition, given: Places, chosen: string, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
+function group(c: RunConfig, loss: LossDefinition, given: Places, chosen: string, add: Report, notes: string[]): void {
   const batch = totalBatch(c);
   if (!loss.group) {
     if (given.has('group_size')) notes.push(`group_size: not used (${chosen} has no statistics over a group)`);
@@ -149,104 +146,4 @@ function group(c: RunConfig, loss: LossDefinition, given: Places, chosen: string
   if (c.group_size !== undefined && c.group_size > batch) return add(['group_size', 'total_batch_size', 'per_device_train_batch_size'], `is ${c.group_size}, and an optimiser step has ${batch} documents; a group lies within a step`);
   const members = c.group_size ?? batch;
   if (members < loss.group.least) add([c.group_size !== undefined ? 'group_size' : 'total_batch_size', 'per_device_train_batch_size', 'loss_type'], `${chosen} has nothing to compare in a group of ${members}; it needs ${loss.group.least} at least (group_size, total_batch_size)`);
-}
-
-/** Keys that one optimiser reads and another does not. */
-function optimiser(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
-  if (c.optim !== 'sgd' && c.sgd_momentum > 0) add(['sgd_momentum', 'optim'], `belongs to optim: sgd, got optim: ${c.optim}`);
-  if (c.master_dtype === 'bfloat16' && trainsBy(c, purpose)) {
-    if (c.use_peft) add(['master_dtype', 'use_peft'], 'is how trained weights are kept, and adapters are trained in float32 (they are few); the frozen base is kept as base_dtype, load_in_8bit or load_in_4bit say');
-    if (c.dtype === 'mixed_f16') add(['master_dtype', 'dtype'], 'bfloat16 has no f16 copies beside it, which dtype: mixed_f16 multiplies with; give one of the two');
-    if (c.sync_ref_model) add(['master_dtype', 'sync_ref_model'], 'bfloat16 and a reference that moves (kept in float32) are not mixed yet; give one of the two');
-  }
-  if (c.optim !== 'sgd' && c.optim !== 'adafactor') return;
-  const unused = (['adam_beta1', 'adam_beta2', 'adam_epsilon'] as const).filter((k) => given.has(k) && c[k] !== defaultOf(k));
-  if (unused.length > 0) notes.push(`${unused.join(', ')}: not used (optim is ${c.optim})`);
-}
-
-/** Does the configuration choose how to train? A plan without data shows a model with adapters and without. */
-const trainsBy = (c: RunConfig, purpose: Purpose): boolean =>
-  purpose === 'train' || purpose === 'sft' || purpose === 'config' || (purpose === 'plan' && hasData(c));
-
-/** Keys that say something of adapters alone. */
-const LORA_KEYS = ['lora_r', 'lora_alpha', 'lora_target_modules', 'lora_dropout', 'use_rslora', 'lora_modules_to_save'] as const;
-
-function lora(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
-  const trains = trainsBy(c, purpose);
-  if (c.use_peft) {
-    if (given.has('lora_dropout') && c.lora_dropout > 0 && c.disable_dropout && purpose !== 'sft') notes.push('lora_dropout: not used (disable_dropout is true, as TRL’s DPO trainer has it too; --disable_dropout false)');
-    if (c.sync_ref_model) add(['sync_ref_model', 'use_peft'], 'moves the reference’s weights, which adapters leave frozen; give one of the two');
-  } else {
-    const unused = LORA_KEYS.filter((k) => given.has(k) && c[k] !== defaultOf(k));
-    if (unused.length > 0 && trains) notes.push(`${unused.join(', ')}: not used (only has an effect with use_peft)`);
-  }
-  if (c.ref_mode !== 'adapter_off') return;
-  if (c.ref_model_name_or_path !== undefined) add(['ref_mode', 'ref_model_name_or_path'], 'adapter_off takes the policy’s base as the reference, and ref_model_name_or_path names another one; give one of the two');
-  if (!c.use_peft && trains) add(['ref_mode', 'use_peft'], 'adapter_off is for LoRA (use_peft: true); live runs a reference of its own');
-}
-
-/** How frozen weights are kept: what is trained in full is not among them. */
-function storage(c: RunConfig, given: Places, purpose: Purpose, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
-  const trains = trainsBy(c, purpose);
-  if (c.load_in_4bit && c.load_in_8bit) add(['load_in_8bit', 'load_in_4bit'], 'load_in_4bit and load_in_8bit are both true; keep one');
-  for (const key of ['load_in_4bit', 'load_in_8bit'] as const) if (c[key] && trains && !c.use_peft) add([key, 'use_peft'], `needs use_peft: true (${key === 'load_in_4bit' ? 'QLoRA' : 'LoRA on an 8-bit base'}): quantised weights stay as they are, only adapters on them are trained`);
-  // Trained bf16 weights begin equal to a reference in bf16: there it is the reference's format.
-  if ((c.base_dtype === 'float16' || (c.base_dtype === 'bfloat16' && c.master_dtype !== 'bfloat16')) && trains && !c.use_peft) add(['base_dtype', 'use_peft'], `is how frozen weights are kept, and without use_peft: true all are trained, as master_dtype says, got ${c.base_dtype}`);
-  if (c.use_bnb_nested_quant && !c.load_in_4bit) notes.push('use_bnb_nested_quant: not used (only has an effect with load_in_4bit)');
-}
-
-/** Does the configuration name data? */
-export const hasData = (c: Pick<RunConfig, 'dataset_name' | 'data_files' | 'dataset_mixture'>): boolean => c.dataset_name !== undefined || c.data_files !== undefined || c.dataset_mixture !== undefined;
-
-/** Which keys name data: one of them alone. */
-function dataSources(c: RunConfig, given: Places, add: (keys: Array<keyof RunConfig>, what: string) => void, notes: string[]): void {
-  const m = c.dataset_mixture;
-  if (m === undefined) return;
-  for (const key of ['dataset_name', 'data_files'] as const) if (c[key] !== undefined) add(['dataset_mixture', key], `${key} names data, too; give one of the two`);
-  for (const key of ['data_dir', 'dataset_revision'] as const) if (c[key] !== undefined) add([key, 'dataset_mixture'], `belongs to dataset_name; a mixture says ${key === 'data_dir' ? 'config (or data_dir)' : 'id: ORG/NAME@REVISION'} for each data set`);
-  const sources = [...((m.test_split_size ?? undefined) !== undefined ? ['test_split_size'] : []), ...(m.test_datasets ? ['test_datasets'] : []), ...(c.eval_data_files ? ['eval_data_files'] : [])];
-  if (sources.length > 1) add(['dataset_mixture', 'eval_data_files'], `${sources.join(' and ')} both say what is evaluated on; give one of them`);
-  const unused = (['dataset_train_split', 'dataset_test_split'] as const).filter((k) => given.has(k) && c[k] !== defaultOf(k));
-  if (unused.length > 0) notes.push(`${unused.join(', ')}: not used (dataset_mixture says the split of each data set)`);
-}
-
-/** Could there be evaluation data? A single data file has no test split. */
-export const hasEvaluationKeys = (c: RunConfig): boolean =>
-  c.eval_data_files !== undefined || mixesEvaluation(c) || (c.dataset_name !== undefined && c.data_files === undefined && !/\.(jsonl|ndjson|json|parquet)(\.gz)?$/.test(c.dataset_name));
-
-/** Keys a command cannot do without: one of each group. */
-const REQUIRED: Record<Command, Array<Array<keyof RunConfig>>> = (() => {
-  const model: Array<keyof RunConfig> = ['model_name_or_path'];
-  const data: Array<keyof RunConfig> = ['dataset_name', 'data_files', 'dataset_mixture'];
-  const out: Array<keyof RunConfig> = ['output_dir'];
-  return {
-    train: [model, data, out], sft: [model, data, out], eval: [model, data, out], 'precompute-ref': [model, data, ['ref_cache', 'output_dir']],
-    'eval-winrate': [out, ['judge']], generate: [model, ['prompt', 'prompts_file']], plan: [model], inspect: [model, data], merge: [model, out],
-  };
-})();
-
-/** A win rate of answers in files needs neither model nor data; a model may answer the instructions of the baseline's file. */
-function winRateNeeds(c: RunConfig): Array<Array<keyof RunConfig>> {
-  const data: Array<keyof RunConfig> = ['dataset_name', 'data_files', 'dataset_mixture'];
-  if (c.outputs !== undefined && !hasData(c)) return [];
-  return hasData(c) || c.questions !== undefined || c.baseline !== 'chosen' ? [['model_name_or_path']] : [['model_name_or_path'], [...data, 'questions']];
-}
-
-/** Keys a command cannot do without, and flags it does not use (keys of a shared YAML may belong to other commands). */
-function needs(c: RunConfig, given: Places, bad: ReadonlySet<string>, command: Command): Problem[] {
-  const found: Problem[] = [];
-  for (const group of [...(command === 'eval-winrate' ? winRateNeeds(c) : []), ...REQUIRED[command]]) {
-    // Judgments already made need nobody to make them.
-    if (command === 'eval-winrate' && c.judgments !== undefined) continue;
-    // Merging shards reads nothing but the cache folder.
-    if (c.merge_shards && command === 'precompute-ref' && !group.includes('ref_cache')) continue;
-    if (group.some((k) => c[k] !== undefined || bad.has(k))) continue;
-    found.push({ key: group[0]!, what: group.length > 1 ? `is required (or ${group.slice(1).join(', ')})` : 'is required', where: '' });
-  }
-  if (command === 'generate' && c.prompt !== undefined && c.prompts_file !== undefined) found.push({ key: 'prompt', what: 'prompt and prompts_file are both given; keep one', where: given.get('prompt')?.where ?? '' });
-  for (const [name, { where }] of given) {
-    const meta = META[name];
-    if (meta && where.startsWith('--') && !meta.commands.includes(command)) found.push({ key: name, what: `is not used by edpo ${command} (but by ${meta.commands.join(', ')})`, where });
-  }
-  return found;
 }

@@ -1,5 +1,6 @@
 import { collect, type Fate } from './collect.js';
-import { contradictions, type Purpose } from './contradictions.js';
+import { contradictions } from './contradictions.js';
+import type { Purpose } from './contradictions_types.js';
 import { differences, UNSAID } from './foreign.js';
 import { schema, shape, type KeyName } from './keys.js';
 import { valueProblems } from './problems.js';

@@ -1,6 +1,7 @@
 import { InputErrors } from '../errors.js';
 import { collect } from './collect.js';
-import { contradictions, EPSILON_KEYS, type Purpose } from './contradictions.js';
+import { contradictions, EPSILON_KEYS } from './contradictions.js';
+import type { Purpose } from './contradictions_types.js';
 import { KEYS, schema, type KeyName, type RunConfig } from './keys.js';
 import { formatProblems, valueProblems } from './problems.js';
 import { writeYaml } from './yaml.js';
@@ -54,6 +55,3 @@ export function resolvedYaml(config: RunConfig): string {
   if (config.max_length > 0 && config.max_prompt_length >= config.max_length) out.add('max_prompt_length');
   return writeYaml(Object.fromEntries(KEYS.filter((k) => !out.has(k)).map((k) => [k, config[k]])));
 }
-
-/** Pairs of one optimiser step. */
-export const totalBatch = (c: RunConfig): number => c.total_batch_size ?? c.per_device_train_batch_size * c.gradient_accumulation_steps;

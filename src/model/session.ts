@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { RunConfig } from '../config/keys.js';
-import { totalBatch } from '../config/load.js';
+import { totalBatch } from '../config/total_batch.js';
 import { InputError } from '../errors.js';
 import { openGpu, type Gpu } from '../gpu/device.js';
 import { matrixTile } from '../gpu/matrices.js';
@@ -80,7 +80,7 @@ export function requireBothKinds(store: TokenStore, loss: LossDefinition, config
   }
 }
 
-export { hasEvaluationKeys as hasEvalData } from '../config/contradictions.js';
+export { hasEvaluationKeys as hasEvalData } from '../config/contradictions_data.js';
 
 export { documentsOf } from './train/documents.js';
 

@@ -2,8 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import type { Purpose } from '../../src/config/contradictions.js';
-import { loadConfig, resolvedYaml, totalBatch } from '../../src/config/load.js';
+import type { Purpose } from '../../src/config/contradictions_types.js';
+import { loadConfig, resolvedYaml } from '../../src/config/load.js';
+import { totalBatch } from '../../src/config/total_batch.js';
 import { InputErrors } from '../../src/errors.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-config-'));

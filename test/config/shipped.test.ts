@@ -7,7 +7,8 @@ import t from 'tap';
 import { ALIASES, IGNORED, REFUSED_VALUES, SECTIONS, UNAVAILABLE, VALUE_ALIASES } from '../../src/config/foreign.js';
 import { FORM_KEYS } from '../../src/config/forms.js';
 import { COMMANDS, KEYS, META, type Command } from '../../src/config/keys.js';
-import { loadConfig, resolvedYaml, totalBatch } from '../../src/config/load.js';
+import { loadConfig, resolvedYaml } from '../../src/config/load.js';
+import { totalBatch } from '../../src/config/total_batch.js';
 import { readYaml } from '../../src/config/yaml.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));

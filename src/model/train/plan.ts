@@ -1,4 +1,4 @@
-import { totalBatch } from '../../config/load.js';
+import { totalBatch } from '../../config/total_batch.js';
 import type { RunConfig } from '../../config/keys.js';
 import { learningRate, stepsOrShare, warmupSteps, type ScheduleOptions } from './schedule.js';
 
