@@ -1,10 +1,9 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
-import { parseArgs } from 'node:util';
-import { InputError } from '../src/errors.js';
-import { openGpu, toggleList, type ToggleSet } from '../src/gpu/device.js';
+import { openGpu, toggleList } from '../src/gpu/device.js';
 import { backEnd, matrixConfigs, matrixTile } from '../src/gpu/matrices.js';
 import { bandwidths, dispatchCost, f32Rate, latencies, matrixRates } from './ceilings_measure.js';
 import { table } from './table.js';
+import { ADAPTER_OPTIONS, checkedOptions, parseBench } from './adapter_options.js';
+import { ndjsonOut } from './ndjson_out.js';
 
 const HELP = `npm run bench -- ceilings [--runs N] [--adapter NAME] [--toggles production|checked] [--out FILE]
 
@@ -13,30 +12,14 @@ dispatch with and without a barrier, latency of an upload and of a mapped read. 
 a table to stderr.
 `;
 
-const OPTIONS = { runs: { type: 'string', default: '5' }, adapter: { type: 'string' }, toggles: { type: 'string', default: 'production' }, out: { type: 'string' }, help: { type: 'boolean', default: false } } as const;
-
-const parse = (args: string[]) => {
-  try {
-    return parseArgs({ args, strict: true, options: OPTIONS }).values;
-  } catch (cause) {
-    throw new InputError((cause as Error).message.split('. ')[0]!, 'npm run bench -- ceilings --help', cause);
-  }
-};
-
 export async function run(args: string[]): Promise<void> {
-  const o = parse(args);
+  const o = parseBench('ceilings', args, ADAPTER_OPTIONS);
   if (o.help) return void process.stderr.write(HELP);
-  const runs = Number(o.runs);
-  if (!Number.isInteger(runs) || runs < 1) throw new InputError(`--runs ${o.runs}: expected a whole number from 1`);
-  if (o.toggles !== 'production' && o.toggles !== 'checked') throw new InputError(`--toggles ${o.toggles}: expected production or checked`);
-  const gpu = await openGpu({ toggles: o.toggles as ToggleSet, ...(o.adapter ? { adapter: o.adapter } : {}) });
-  const file = o.out ? openSync(o.out, 'w') : undefined;
+  const { runs, toggles } = checkedOptions(o);
+  const gpu = await openGpu({ toggles, ...(o.adapter ? { adapter: o.adapter } : {}) });
+  const write = ndjsonOut(o.out, { fresh: true });
   const rows: Array<[string, number, string]> = [];
-  const emit = (what: string, figures: object): void => {
-    const text = `${JSON.stringify({ bench: 'ceilings', what, ...figures, adapter: gpu.name, adapter_kind: gpu.kind, driver: gpu.info.description, toggles: gpu.toggles })}\n`;
-    if (file === undefined) process.stdout.write(text);
-    else writeSync(file, text);
-  };
+  const emit = (what: string, figures: object): void => write({ bench: 'ceilings', what, ...figures, adapter: gpu.name, adapter_kind: gpu.kind, driver: gpu.info.description, toggles: gpu.toggles });
   const tile = matrixTile(gpu);
   emit('adapter', {
     features: [...gpu.features], subgroup_sizes: [gpu.subgroupMin, gpu.subgroupMax], matrix_configs: matrixConfigs(gpu), back_end: typeof tile === 'string' ? `plain: ${tile}` : backEnd(tile),
@@ -60,6 +43,5 @@ export async function run(args: string[]): Promise<void> {
   rows.push(['upload of 1 MiB, queue dry', latency.upload_ms, 'ms'], ['16 bytes mapped', latency.map_ms, 'ms']);
   process.stderr.write(`${gpu.name} (${gpu.kind}), ${gpu.toggles} toggles, ${typeof tile === 'string' ? `no matrix products: ${tile}` : backEnd(tile)}\n\n`);
   process.stderr.write(table([{ head: 'what', cell: (r: (typeof rows)[number]) => r[0] }, { head: 'figure', cell: (r) => r[1] }, { head: 'unit', cell: (r) => r[2] }], rows));
-  if (file !== undefined) closeSync(file);
   gpu.close();
 }

@@ -1,5 +1,4 @@
 import { parseArgs } from 'node:util';
-import { appendFileSync } from 'node:fs';
 import { openGpu } from '../src/gpu/device.js';
 import { parameterCount } from '../src/model/families/spec.js';
 import { Generator } from '../src/model/generate/generator.js';
@@ -7,6 +6,7 @@ import { keyedUniform } from '../src/model/data/order.js';
 import { ceiling } from './ceiling.js';
 import { randomModel } from './step_setup.js';
 import { table } from './table.js';
+import { ndjsonOut } from './ndjson_out.js';
 
 const HELP = 'npm run bench -- generate [--hidden 64 --layers 5 --vocab 512 --prompt 64 --tokens 64 --batches 1,4,16,64 --adapter auto --out FILE]\n';
 
@@ -35,6 +35,7 @@ export async function run(argv: string[]): Promise<void> {
   const top = await ceiling(gpu, 3);
   const weights = await randomModel(gpu, { hidden, layers, vocab }, 1, false);
   const N = parameterCount(weights.spec);
+  const emit = ndjsonOut(values.out);
   const lines: Line[] = [];
   for (const batch of values.batches.split(',').map(Number)) {
     const generator = await new Generator(gpu, weights, batch, length + tokens, Math.max(length, batch) * 2).ready();
@@ -49,9 +50,7 @@ export async function run(argv: string[]): Promise<void> {
     const passes = made / batch;
     const line: Line = { batch, sequences: requests.length, tokens_per_second: (1000 * made) / ms, ms_per_pass: ms / passes, gflops, share_of_matmul: gflops / top.gflops, share_of_bandwidth: (4 * N * passes) / ms / 1e6 / top.gbps };
     lines.push(line);
-    const text = `${JSON.stringify({ bench: 'generate', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, parameters: N, ceiling_gflops: top.gflops, ceiling_gbps: top.gbps, ...line })}\n`;
-    if (values.out) appendFileSync(values.out, text);
-    else process.stdout.write(text);
+    emit({ bench: 'generate', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, parameters: N, ceiling_gflops: top.gflops, ceiling_gbps: top.gbps, ...line });
   }
   process.stderr.write(`${gpu.name}: plain f32 matmul ${top.gflops.toFixed(2)} GFLOP/s, copy ${top.gbps.toFixed(2)} GB/s\n${table([
     { head: 'batch', cell: (l: Line) => l.batch },

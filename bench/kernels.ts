@@ -1,11 +1,11 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { openGpu } from '../src/gpu/device.js';
 import { InputError } from '../src/errors.js';
 import { ceiling, type Ceiling } from './ceiling.js';
 import { kernelCases, type KernelCase } from './kernels_cases.js';
 import { timeCase } from './kernels_time.js';
 import { table } from './table.js';
+import { ADAPTER_OPTIONS, checkedOptions, parseBench } from './adapter_options.js';
+import { ndjsonOut } from './ndjson_out.js';
 
 const HELP = `npm run bench -- kernels [--filter REGEXP] [--runs N] [--adapter NAME] [--toggles production|checked] [--out FILE]
 
@@ -33,35 +33,17 @@ const line = (c: KernelCase, ms: number, top: Ceiling): Line => ({
   share: Math.max(c.flops / top.gflops, c.bytes / top.gbps) / 1e6 / ms,
 });
 
-const OPTIONS = {
-  filter: { type: 'string', default: '' }, runs: { type: 'string', default: '5' }, adapter: { type: 'string' },
-  toggles: { type: 'string', default: 'production' }, out: { type: 'string' }, help: { type: 'boolean', default: false },
-} as const;
-
-const parse = (args: string[]) => {
-  try {
-    return parseArgs({ args, strict: true, options: OPTIONS }).values;
-  } catch (cause) {
-    throw new InputError((cause as Error).message.split('. ')[0]!, 'npm run bench -- kernels --help', cause);
-  }
-};
+const OPTIONS = { ...ADAPTER_OPTIONS, filter: { type: 'string', default: '' } } as const;
 
 export async function run(args: string[]): Promise<void> {
-  const o = parse(args);
+  const o = parseBench('kernels', args, OPTIONS);
   if (o.help) return void process.stderr.write(HELP);
-  const runs = Number(o.runs);
-  if (!Number.isInteger(runs) || runs < 1) throw new InputError(`--runs ${o.runs}: expected a whole number from 1`);
-  if (o.toggles !== 'production' && o.toggles !== 'checked') throw new InputError(`--toggles ${o.toggles}: expected production or checked`);
+  const { runs, toggles } = checkedOptions(o);
   const cases = kernelCases().filter((c) => new RegExp(o.filter).test(`${c.kernel} ${c.shape}`));
   if (cases.length === 0) throw new InputError(`--filter ${o.filter} fits no kernel and shape`, 'npm run bench -- kernels lists them all');
-  const gpu = await openGpu({ toggles: o.toggles, ...(o.adapter ? { adapter: o.adapter } : {}) });
-  const file = o.out ? openSync(o.out, 'w') : undefined;
+  const gpu = await openGpu({ toggles, ...(o.adapter ? { adapter: o.adapter } : {}) });
+  const emit = ndjsonOut(o.out, { fresh: true });
   const about = { adapter: gpu.name, adapter_kind: gpu.kind, driver: gpu.info.description, subgroup_size: gpu.subgroupMax, toggles: gpu.toggles };
-  const emit = (record: object): void => {
-    const text = `${JSON.stringify(record)}\n`;
-    if (file === undefined) process.stdout.write(text);
-    else writeSync(file, text);
-  };
   const top = await ceiling(gpu, runs);
   emit({ bench: 'kernels', kernel: 'ceiling', gflops: top.gflops, gbps: top.gbps, ...about });
   const lines: Line[] = [];
@@ -80,6 +62,5 @@ export async function run(args: string[]): Promise<void> {
     { head: 'GB/s', cell: (l) => l.gbps },
     { head: 'share', cell: (l) => l.share },
   ], lines));
-  if (file !== undefined) closeSync(file);
   gpu.close();
 }

@@ -1,16 +1,16 @@
-import { appendFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { InputError } from '../src/errors.js';
 import { openGpu, type Gpu } from '../src/gpu/device.js';
 import { matrixTile, sharedBytes, type MatrixTile } from '../src/gpu/matrices.js';
 import { OperandStore } from '../src/gpu/operand_store.js';
-import { packedBytes } from '../src/gpu/ops/matmul_matrix.js';
+import { packedBytes } from '../src/gpu/ops/pack_f16.js';
 import type { Tensor } from '../src/gpu/tensor.js';
 import { matrixRates } from './ceilings_measure.js';
 import { ceiling } from './ceiling.js';
 import { matmulCase, type KernelCase } from './kernels_cases.js';
 import { timeCase } from './kernels_time.js';
 import { table } from './table.js';
+import { parseBench } from './adapter_options.js';
+import { ndjsonOut } from './ndjson_out.js';
 
 const HELP = `npm run bench -- matmul [--shapes 2048x896x896,4096x4096x4096] [--sweep] [--runs N] [--adapter NAME] [--out FILE]
 
@@ -67,12 +67,7 @@ function tiles(gpu: Gpu, base: MatrixTile): MatrixTile[] {
 interface Line { kernel: string; shape: string; tile: string; ms: number; gflops: number; share: number }
 
 export async function run(args: string[]): Promise<void> {
-  let o;
-  try {
-    o = parseArgs({ args, strict: true, options: OPTIONS }).values;
-  } catch (cause) {
-    throw new InputError((cause as Error).message.split('. ')[0]!, 'npm run bench -- matmul --help', cause);
-  }
+  const o = parseBench('matmul', args, OPTIONS);
   if (o.help) return void process.stderr.write(HELP);
   const runs = Number(o.runs);
   const gpu = await openGpu({ adapter: o.adapter });
@@ -82,11 +77,8 @@ export async function run(args: string[]): Promise<void> {
   const top = await ceiling(gpu, runs);
   const mac = Math.max(0, ...(await matrixRates(gpu, runs)).filter((r) => r.component === 'f16' && r.result === 'f32').map((r) => r.tflops * 1e3));
   const lines: Line[] = [];
-  const emit = (record: object): void => {
-    const text = `${JSON.stringify({ bench: 'matmul', ...record, adapter: gpu.name, adapter_kind: gpu.kind, driver: gpu.info.description, toggles: gpu.toggles })}\n`;
-    if (o.out) appendFileSync(o.out, text);
-    else process.stdout.write(text);
-  };
+  const write = ndjsonOut(o.out);
+  const emit = (record: object): void => write({ bench: 'matmul', ...record, adapter: gpu.name, adapter_kind: gpu.kind, driver: gpu.info.description, toggles: gpu.toggles });
   emit({ kernel: 'ceiling', plain_gflops: top.gflops, matrix_gflops: mac, copy_gbps: top.gbps });
   const time = async (c: KernelCase, tile: string, of: number): Promise<void> => {
     const { ms, clock } = await timeCase(gpu, c, runs, /matmul\./);

@@ -1,4 +1,3 @@
-import { appendFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { openGpu } from '../src/gpu/device.js';
 import { matmulFlops } from '../src/gpu/program.js';
@@ -9,6 +8,7 @@ import { losses, LOSS_NAMES } from '../src/model/losses/index.js';
 import type { LossDefinition } from '../src/model/losses/types.js';
 import { OPTIMISE, randomModel } from './step_setup.js';
 import { table } from './table.js';
+import { ndjsonOut } from './ndjson_out.js';
 
 const HELP = 'npm run bench -- methods [--hidden 64 --layers 4 --vocab 2000 --pairs 8 --length 240 --runs 7 --adapter auto --out FILE]\n';
 
@@ -64,10 +64,9 @@ export async function run(argv: string[]): Promise<void> {
     bench: 'methods', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, method: c.name, reference: c.needs, rows, hidden, layers, vocab, median_ms: median(c.times),
     relative_to_dpo: median(c.times.map((t, i) => t / dpo.times[i]!)), flops_relative_to_dpo: c.flops / dpo.flops,
   }));
+  const emit = ndjsonOut(values.out);
   for (const line of lines) {
-    const text = `${JSON.stringify(line)}\n`;
-    if (values.out) appendFileSync(values.out, text);
-    else process.stdout.write(text);
+    emit(line);
   }
   process.stderr.write(table([
     { head: 'method', cell: (l: (typeof lines)[number]) => l.method },

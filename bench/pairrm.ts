@@ -1,4 +1,3 @@
-import { appendFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { InputError } from '../src/errors.js';
 import { openGpu } from '../src/gpu/device.js';
@@ -10,6 +9,7 @@ import { ceiling } from './ceiling.js';
 import { disentangledFlops } from './kernels_cases.js';
 import { median } from './kernels_time.js';
 import { table } from './table.js';
+import { ndjsonOut } from './ndjson_out.js';
 
 const HELP = 'npm run bench -- pairrm [--hidden 256 --layers 4 --heads 4 --ff 1024 --buckets 64 --vocab 1024 --lengths 64,256 --budget 1024 --runs 3 --adapter auto --out FILE]\n';
 
@@ -54,6 +54,7 @@ export async function run(argv: string[]): Promise<void> {
       return Float32Array.from({ length: rows * width }, (_, i) => (shape.length === 1 ? Number(name.endsWith('LayerNorm.weight')) : (keyedUniform(at.get(name)!, first * width + i) - 0.5) / Math.sqrt(width)));
     },
   }, budget);
+  const emit = ndjsonOut(o.out);
   const lines: Line[] = [];
   for (const length of lengths) {
     const comparisons = Math.floor(budget / length);
@@ -70,9 +71,7 @@ export async function run(argv: string[]): Promise<void> {
     const { attention, all } = flopsOf(spec, length, comparisons);
     const line: Line = { length, comparisons, tokens, ms, tokens_per_second: (1000 * tokens) / ms, gflops: all / ms / 1e6, share_of_matmul: all / ms / 1e6 / top.gflops, attention_share: attention / all };
     lines.push(line);
-    const record = `${JSON.stringify({ bench: 'pairrm', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, hidden: spec.D, layers: spec.L, heads: spec.H, ff: spec.F, buckets: spec.buckets, runs, ceiling_gflops: top.gflops, ...line })}\n`;
-    if (o.out) appendFileSync(o.out, record);
-    else process.stdout.write(record);
+    emit({ bench: 'pairrm', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, hidden: spec.D, layers: spec.L, heads: spec.H, ff: spec.F, buckets: spec.buckets, runs, ceiling_gflops: top.gflops, ...line });
   }
   process.stderr.write(`${gpu.name} (${gpu.kind}): plain f32 matmul ${top.gflops.toFixed(2)} GFLOP/s\n${table([
     { head: 'tokens a comparison', cell: (l: Line) => l.length },

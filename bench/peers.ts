@@ -1,4 +1,3 @@
-import { appendFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { EdpoError } from '../src/errors.js';
 import { openGpu } from '../src/gpu/device.js';
@@ -6,6 +5,7 @@ import { matrixTile } from '../src/gpu/matrices.js';
 import { measurePeer, type PeerCase } from './peers_case.js';
 import { joinPeers } from './peers_table.js';
 import { peerSpec, readTokens, writeTokens } from './peers_tokens.js';
+import { ndjsonOut } from './ndjson_out.js';
 
 const HELP = `npm run bench -- peers --model NAME --lengths hh|ultrafeedback --tokens FILE [--pairs 32 --warm 2 --steps 5 --seconds 60 --budget 16384 --out FILE]
   [--dtypes float32,mixed_f16 --methods sigmoid,epsilon_dpo --shapes shared,apart --adapter auto --rehearsal]
@@ -39,6 +39,7 @@ export async function run(argv: string[]): Promise<void> {
   const { pairs, sha256 } = readTokens(values.tokens);
   const [perStep, warm, steps, seconds, budget] = [values.pairs, values.warm, values.steps, values.seconds, values.budget].map(Number) as [number, number, number, number, number];
   const failed: string[] = [];
+  const emit = ndjsonOut(values.out);
   for (const dtype of values.dtypes.split(',')) {
     for (const method of values.methods.split(',')) {
       for (const shape of values.shapes.split(',')) {
@@ -54,12 +55,10 @@ export async function run(argv: string[]): Promise<void> {
           }
           const c: PeerCase = { gpu, spec, pairs, perStep, warm, steps, seconds, budget, dtype: dtype as PeerCase['dtype'], method: method as PeerCase['method'], shared: shape === 'shared' };
           const measured = await measurePeer(c, typeof tile === 'string' ? undefined : tile);
-          const line = `${JSON.stringify({
+          emit({
             bench: 'peers', system: 'edpo', model: values.model, lengths: values.lengths, method, dtype, shape, pairs: perStep, tokens_sha256: sha256, rehearsal: values.rehearsal || software,
             device: gpu.name, card: gpu.info.device, kind: gpu.kind, toggles: gpu.toggles, ...measured,
-          })}\n`;
-          if (values.out) appendFileSync(values.out, line);
-          else process.stdout.write(line);
+          });
           process.stderr.write(`${values.model} ${values.lengths} edpo ${dtype} ${method} ${shape}: ${measured.pairs_per_second.toPrecision(3)} pairs/s\n`);
         } catch (error) {
           if (!(error instanceof EdpoError) || error.exitCode === 2) throw error;

@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util';
-import { appendFileSync } from 'node:fs';
 import { openGpu } from '../src/gpu/device.js';
 import { medianStep, stepCase, type StepShape } from './step_setup.js';
 import { table } from './table.js';
+import { ndjsonOut } from './ndjson_out.js';
 
 const HELP = 'npm run bench -- scaling [--hidden 64 --layers 5 --length 400 --runs 3 --adapter auto --out FILE]\n';
 const VOCABS = [512, 65_536];
@@ -30,6 +30,7 @@ export async function run(argv: string[]): Promise<void> {
   }
   const [hidden, layers, length, runs] = [values.hidden, values.layers, values.length, values.runs].map(Number) as [number, number, number, number];
   const lines: Line[] = [];
+  const emit = ndjsonOut(values.out);
   const measure = async (shape: StepShape, runs: number): Promise<void> => {
     // A device of its own, so that its peak is this case's.
     const gpu = await openGpu({ adapter: values.adapter });
@@ -37,9 +38,7 @@ export async function run(argv: string[]): Promise<void> {
     const median_ms = await medianStep(c, runs);
     const line: Line = { rows: c.rows, vocab: shape.vocab, gpu_bytes: gpu.bytesPeak, beyond_tables: gpu.bytesPeak - 5 * shape.vocab * hidden * 4, median_ms, us_per_row: (1000 * median_ms) / c.rows };
     lines.push(line);
-    const text = `${JSON.stringify({ bench: 'scaling', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, ...line })}\n`;
-    if (values.out) appendFileSync(values.out, text);
-    else process.stdout.write(text);
+    emit({ bench: 'scaling', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, ...line });
     gpu.close();
   };
   for (const pairs of PAIRS) await measure({ hidden, layers, length, pairs, vocab: VOCABS[0]! }, runs);

@@ -1,10 +1,10 @@
 import { parseArgs } from 'node:util';
-import { appendFileSync } from 'node:fs';
 import { openGpu } from '../src/gpu/device.js';
 import { Profiler, sumByLabel, kernelOf } from '../src/gpu/profile.js';
 import { ceiling } from './ceiling.js';
 import { medianStep, OPTIMISE, stepCase } from './step_setup.js';
 import { table } from './table.js';
+import { ndjsonOut } from './ndjson_out.js';
 
 const HELP = 'npm run bench -- step [--hidden 64 --layers 5 --vocab 512 --pairs 8 --length 400 --runs 5 --adapter auto --out FILE]\n';
 
@@ -24,11 +24,8 @@ export async function run(argv: string[]): Promise<void> {
   const top = await ceiling(gpu, runs);
   const c = await stepCase(gpu, { hidden, layers, vocab, pairs, length });
   const ms = await medianStep(c, runs);
-  const emit = (line: object): void => {
-    const text = `${JSON.stringify({ bench: 'step', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, ...line })}\n`;
-    if (values.out) appendFileSync(values.out, text);
-    else process.stdout.write(text);
-  };
+  const write = ndjsonOut(values.out);
+  const emit = (line: object): void => write({ bench: 'step', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, ...line });
   const gflops = c.flops / ms / 1e6;
   emit({ parameters: c.parameters, rows: c.rows, pairs, median_ms: ms, tokens_per_second: (c.rows / ms) * 1000, pairs_per_second: (pairs / ms) * 1000, gflops, ceiling_gflops: top.gflops, ceiling_gbps: top.gbps, share_of_matmul: gflops / top.gflops, gpu_bytes: gpu.bytesPeak });
   process.stderr.write(`${gpu.name}: ${c.rows} rows, ${pairs} pairs, ${ms.toFixed(1)} ms a step, ${((c.rows / ms) * 1000).toFixed(0)} tokens/s, ${gflops.toFixed(2)} of ${top.gflops.toFixed(2)} GFLOP/s\n`);

@@ -1,6 +1,6 @@
 import { EdpoError } from '../errors.js';
 import type { Gpu } from './device.js';
-import { packedBytes, packWeight, type MatrixOperands, type MatrixWeight } from './ops/matmul_matrix.js';
+import { packedBytes, packWeight, type MatrixOperands, type MatrixWeight } from './ops/pack_f16.js';
 import type { MatrixTile } from './matrices.js';
 import type { Program } from './program.js';
 import { Tensor } from './tensor.js';

@@ -2,7 +2,7 @@ import { EdpoError } from '../errors.js';
 import type { Gpu } from './device.js';
 import { foldGrid } from './grid.js';
 import { compileKernel, solveLetters, type ArgType, type Kernel } from './kernel.js';
-import type { MatrixOperands } from './ops/matmul_matrix.js';
+import type { MatrixOperands } from './ops/pack_f16.js';
 import { Dyn, type Extent, type Tensor } from './tensor.js';
 
 /** Values of the dynamic sizes and scalars of one replay, by name. */

@@ -1,7 +1,7 @@
 import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
-import { packedBytes } from '../gpu/ops/matmul_matrix.js';
+import { packedBytes } from '../gpu/ops/pack_f16.js';
 import { halfWords } from '../gpu/ops/pack_rows.js';
 import { keepsAttention, keepsMlp, type KeepFormat, type KeepMode } from './activations.js';
 import { parameterCount, parameterSpecs, type ModelSpec } from './families/spec.js';

@@ -1,7 +1,7 @@
 import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { OperandStore, type ScratchSize } from '../gpu/operand_store.js';
-import { hasCopy, packedBytes } from '../gpu/ops/matmul_matrix.js';
+import { hasCopy, packedBytes } from '../gpu/ops/pack_f16.js';
 import { LOSS_SCALE, updateOperandScales, weightBounds } from '../gpu/ops/operand_scales.js';
 import { Program } from '../gpu/program.js';
 import { debugRead, debugReadU32 } from '../gpu/readback.js';

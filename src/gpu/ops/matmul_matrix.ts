@@ -1,87 +1,15 @@
 import { EdpoError } from '../../errors.js';
-import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { MatrixTile } from '../matrices.js';
-import { formatOf } from '../packed.js';
-import type { ArgValue, Program } from '../program.js';
-import { capacityOf, Dyn, type Extent, type Tensor } from '../tensor.js';
-import { weightBindings, weightCode } from './weights.js';
+import type { Program } from '../program.js';
+import type { Extent, Tensor } from '../tensor.js';
+import { operand, padded, padOf, type MatrixWeight } from './pack_f16.js';
 
 /*
  * The `subgroup-matrix` back end of matmul.ts: products with a weight that has an f16 copy. An operand is packed first (f32 -> f16 times a power of two,
  * rows and columns padded to tiles with zeros), then multiplied in the adapter's matrices with f32 sums; the result is f32 and unscaled. A row's sum runs over k in
  * one order whatever the rows around it are: its bits depend on that row alone.
  */
-
-/** A weight's f16 copy [rows, width] with its padding, and the slots of the scales its products use. */
-export interface MatrixWeight {
-  packed: Tensor;
-  rows: number;
-  inner: number;
-  slots: { weight: number; input: number; gradient: number };
-}
-
-/** Where a program's matrix products find their operands; made by model/operands.ts. */
-export interface MatrixOperands {
-  tile: MatrixTile;
-  /** [slots]: the power of two each operand is multiplied by. */
-  scales: Tensor;
-  /** Largest magnitudes of the gradient operands since the last optimiser step, as bits; absent where none is trained. */
-  peaks: Tensor | undefined;
-  lossScale: Tensor | undefined;
-  /** By the weight's value or gradient. */
-  weight(of: Tensor): MatrixWeight | undefined;
-  /** A buffer for `bytes` of packed operand that none of `busy` uses. */
-  scratch(bytes: number, busy: GPUBuffer[]): Tensor;
-  /** A packed operand is used again: it should stand for longer. */
-  touch(packed: Tensor): void;
-}
-
-/** Rows and columns of operands are padded to this. */
-export const padOf = (t: MatrixTile): number => Math.max(t.BM, t.BN, t.BK);
-export const padded = (n: number, t: MatrixTile): number => Math.ceil(n / padOf(t)) * padOf(t);
-/** Bytes of a packed operand. */
-export const packedBytes = (rows: number, columns: number, t: MatrixTile): number => 2 * padded(rows, t) * padded(columns, t);
-
-const WATCH = `fn watch(peak: u32) {
-  let m = subgroupMax(peak);
-  if (subgroupElect() && m > 0u) { atomicMax(&peaks[args.slot], m); }
-}`;
-/** |x| as bits, 0 where it is not finite. */
-const MAGNITUDE = 'fn magnitude(x: f32) -> u32 { let u = bitcast<u32>(x) & 0x7fffffffu; return select(u, 0u, u >= 0x7f800000u); }';
-const UNWATCHED = 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(peak: u32) {}';
-const packArgs = { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32' } as const;
-const packGrid = ({ M, W, TILE, WG }: Record<string, number>): number => perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG!);
-
-const pack = defineKernel({
-  name: 'pack_f16',
-  read: { x: '_ Y', scales: 'K' },
-  write: { packed: '_ :vec4<u32>' },
-  args: packArgs,
-  tune: { WG: 64, TILE: 128 },
-  prelude: `${UNWATCHED}\n${weightCode('x', 'f32')}`,
-  grid: packGrid,
-});
-/** From frozen weights kept in 16 bits. */
-const packHalf = (format: 'f16' | 'bf16'): Kernel => defineKernel({ ...pack, name: `pack_f16.${format}`, shader: 'pack_f16', read: { ...weightBindings('x', '_ Y', format), scales: 'K' }, prelude: `${UNWATCHED}\n${weightCode('x', format)}` });
-const packFrom = { f32: pack, f16: packHalf('f16'), bf16: packHalf('bf16') };
-const packWatched = defineKernel({ ...pack, name: 'pack_f16.watched', shader: 'pack_f16', update: { peaks: 'K :atomic<u32>' }, prelude: `${MAGNITUDE}\n${WATCH}\n${weightCode('x', 'f32')}` });
-const absmax = defineKernel({
-  name: 'absmax',
-  read: { x: '_ Y' },
-  update: { peaks: 'K :atomic<u32>' },
-  args: { M: 'u32', I: 'u32', Y: 'u32', slot: 'u32', measure: 'u32' },
-  tune: { WG: 64 },
-  prelude: `${MAGNITUDE}\n${WATCH}`,
-  grid: ({ M, I, measure, WG }) => (measure ? perThread(M! * Math.ceil(I! / 8), WG!) : 0),
-});
-const scaleNow = defineKernel({
-  name: 'scale_now',
-  read: { peaks: 'K :u32', loss_scale: '4' },
-  update: { scales: 'K' },
-  args: { slot: 'u32', measure: 'u32' },
-  grid: ({ measure }) => (measure ? 1 : 0),
-});
 
 type Layout = 'nt' | 'nn' | 'tn';
 /** How a sum starts: from nothing, another tensor, what stands there, a row vector. */
@@ -143,36 +71,6 @@ export function matrixTune(kernel: Kernel, t: MatrixTile, resultBytes = Infinity
   };
 }
 
-/** A packed operand: its tensor and the vec4s of a row. */
-interface Operand { packed: Tensor; stride: number }
-
-const columnsOf = (t: Tensor): number => t.shape[1] as number;
-
-/** Packs x [M, I of Y columns] unless this program holds it packed already; `busy` are operands still wanted. */
-function operand(p: Program, x: Tensor, slot: number, o: { columns?: number; busy?: Operand[]; gradient?: boolean }): Operand {
-  const ops = p.operands!;
-  const columns = o.columns ?? columnsOf(x);
-  const stride = padded(columns, ops.tile) / 8;
-  const key = `${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
-  const held = p.heldOperand(x.buffer, key);
-  if (held) {
-    ops.touch(held);
-    return { packed: held, stride };
-  }
-  const rows = x.shape[0]!;
-  const packed = ops.scratch(packedBytes(capacityOf(rows), columns, ops.tile), (o.busy ?? []).map((b) => b.packed.buffer));
-  const M: ArgValue = rows;
-  const args = { M, I: columns, Y: columnsOf(x), slot };
-  if (o.gradient && ops.peaks) {
-    const measure = new Dyn('measureScales', 0);
-    p.run(absmax, { x, peaks: ops.peaks }, { ...args, measure });
-    p.run(scaleNow, { peaks: ops.peaks, loss_scale: ops.lossScale!, scales: ops.scales }, { slot, measure });
-  }
-  p.run(o.gradient && ops.peaks ? packWatched : pack, { x, scales: ops.scales, packed, ...(o.gradient && ops.peaks ? { peaks: ops.peaks } : {}) }, { ...args, W: stride }, { tune: { TILE: padOf(ops.tile) } });
-  p.holdOperand(x.buffer, key, packed);
-  return { packed, stride };
-}
-
 interface Product { x: Tensor; w: MatrixWeight; y: Tensor; first: number; count: number }
 
 function multiply(p: Program, kernel: Kernel, t: Record<string, Tensor>, args: { M: Extent; I: number; first: number; count: number; sa: number; sb: number; slot_a: number; slot_b: number }): void {
@@ -204,12 +102,4 @@ export function matrixTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor; w: Ma
   const a = operand(p, t.a, w.slots.gradient, { columns: count, gradient: true });
   const b = operand(p, t.b, w.slots.input, { busy: [a] });
   multiply(p, matrixKernels.tn, { a: a.packed, b: b.packed, y: t.y }, { M: t.a.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: b.stride, slot_a: w.slots.gradient, slot_b: w.slots.input });
-}
-
-/** Can a weight in this format have an f16 copy? Those of 8 and 4 bits would lose what they save. */
-export const hasCopy = (value: Tensor): boolean => formatOf(value) in packFrom;
-
-/** Records the making of a weight's f16 copy from its values [rows, inner]. */
-export function packWeight(p: Program, value: Tensor, w: MatrixWeight, o: { tile: MatrixTile; scales: Tensor }): void {
-  p.run(packFrom[formatOf(value) as keyof typeof packFrom], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: { TILE: padOf(o.tile) } });
 }
