@@ -154,6 +154,7 @@ export async function parity(gpu: Gpu, name: string, check: Check): Promise<Pari
 
   const read = await reloaded(gpu, policy, family, files);
   const back = distance(spec, await read.read(headOf(spec)), family, await score(read, sequences, 64));
+  check(Math.abs(kept.loss - family.loss) < 1e-5, `loss ${kept.loss} against ${family.loss}`);
   const row = { family: name, logits, logps, gradients: worst, packed: Math.abs(kept.loss / family.loss - 1), reload: back.logits };
   for (const key of Object.keys(ALLOWED) as Array<keyof typeof ALLOWED>) check(row[key] < ALLOWED[key], `${key} off by ${row[key]}, allowed ${ALLOWED[key]}`);
   return row;
