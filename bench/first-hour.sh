@@ -25,8 +25,9 @@ part kernels $bench kernels ${runs:-} ${FAST:+--filter 'rms_norm.*64'}
 if [ -n "${FAST:-}" ]; then
   part step $bench step --runs 1 --pairs 2 --length 48 --layers 2
 else
-  part step-135m $bench step --hidden 576 --layers 30 --vocab 49152 --pairs 16 --length 640
-  part step-500m $bench step --hidden 896 --layers 24 --vocab 151936 --pairs 8 --length 640
+  for model in smollm2-135m qwen2.5-0.5b; do for dtype in float32 mixed_f16; do
+    part step-$model-$dtype $bench step --model $model --lengths hh --dtype $dtype
+  done; done
   part scaling $bench scaling --hidden 896 --layers 8 --runs 3
 fi
 part buffers $bench buffers

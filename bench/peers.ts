@@ -54,7 +54,7 @@ export async function run(argv: string[]): Promise<void> {
             continue;
           }
           const c: PeerCase = { gpu, spec, pairs, perStep, warm, steps, seconds, budget, dtype: dtype as PeerCase['dtype'], method: method as PeerCase['method'], shared: shape === 'shared' };
-          const measured = await measurePeer(c, typeof tile === 'string' ? undefined : tile);
+          const measured = await measurePeer(c);
           emit({
             bench: 'peers', system: 'edpo', model: values.model, lengths: values.lengths, method, dtype, shape, pairs: perStep, tokens_sha256: sha256, rehearsal: values.rehearsal || software,
             device: gpu.name, card: gpu.info.device, kind: gpu.kind, toggles: gpu.toggles, ...measured,

@@ -25,13 +25,16 @@ function entry(name: string, key: string): unknown {
 
 export const peerSpec = (model: string): ModelSpec => modelSpec(entry('models.json', model) as Record<string, unknown>, `bench/peers/models.json: ${model}`);
 
-/** Writes pairs of the lengths of `lengths.json`, ids drawn from (pair, side, place) above the few that are special. `scale` below 1 shortens every part (rehearsals). */
-export function writeTokens(path: string, lengths: string, vocab: number, scale = 1): void {
+/** Pairs of the lengths of `lengths.json`, ids drawn from (pair, side, place) above the few that are special. `scale` below 1 shortens every part (rehearsals). */
+export function drawPairs(lengths: string, vocab: number, scale = 1): PairIds[] {
   const { pairs } = entry('lengths.json', lengths) as { pairs: number[][] };
   const ids = (pair: number, side: number, count: number): number[] => Array.from({ length: Math.max(1, Math.round(count * scale)) }, (_, i) => 3 + Math.floor(keyedUniform(pair, side, i) * (vocab - 3)));
-  const lines = pairs.map(([p, c, r], i): PairIds => ({ prompt_ids: ids(i, 0, p!), chosen_ids: ids(i, 1, c!), rejected_ids: ids(i, 2, r!) }));
-  writeFileSync(path, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  return pairs.map(([p, c, r], i) => ({ prompt_ids: ids(i, 0, p!), chosen_ids: ids(i, 1, c!), rejected_ids: ids(i, 2, r!) }));
 }
+
+/** Writes such pairs to the file that edpo and its peers read. */
+export const writeTokens = (path: string, lengths: string, vocab: number, scale = 1): void =>
+  writeFileSync(path, drawPairs(lengths, vocab, scale).map((line) => `${JSON.stringify(line)}\n`).join(''));
 
 export function readTokens(path: string): { pairs: PairIds[]; sha256: string } {
   const text = readFileSync(path);

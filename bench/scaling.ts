@@ -1,8 +1,11 @@
 import { parseArgs } from 'node:util';
 import { openGpu } from '../src/gpu/device.js';
-import { medianStep, stepCase, type StepShape } from './step_setup.js';
+import { losses } from '../src/model/losses/index.js';
+import { median } from './kernels_time.js';
+import { inventedPairs, inventedSpec } from './step_setup.js';
 import { table } from './table.js';
 import { ndjsonOut } from './ndjson_out.js';
+import { timeSteps, trainingCase } from './training_case.js';
 
 const HELP = 'npm run bench -- scaling [--hidden 64 --layers 5 --length 400 --runs 3 --adapter auto --out FILE]\n';
 const VOCABS = [512, 65_536];
@@ -31,18 +34,20 @@ export async function run(argv: string[]): Promise<void> {
   const [hidden, layers, length, runs] = [values.hidden, values.layers, values.length, values.runs].map(Number) as [number, number, number, number];
   const lines: Line[] = [];
   const emit = ndjsonOut(values.out);
-  const measure = async (shape: StepShape, runs: number): Promise<void> => {
+  const measure = async (pairs: number, vocab: number, runs: number): Promise<void> => {
     // A device of its own, so that its peak is this case's.
     const gpu = await openGpu({ adapter: values.adapter });
-    const c = await stepCase(gpu, shape);
-    const median_ms = await medianStep(c, runs);
-    const line: Line = { rows: c.rows, vocab: shape.vocab, gpu_bytes: gpu.bytesPeak, beyond_tables: gpu.bytesPeak - 5 * shape.vocab * hidden * 4, median_ms, us_per_row: (1000 * median_ms) / c.rows };
+    const documents = inventedPairs(pairs, length, vocab);
+    const c = await trainingCase({ gpu, spec: inventedSpec({ hidden, layers, vocab }), loss: losses.epsilon_dpo, params: { label_smoothing: 0 }, reference: 'live', dtype: 'float32', steps: Array.from({ length: runs + 1 }, () => documents), budget: pairs * length });
+    const { rows } = c.capacity;
+    const median_ms = median(await timeSteps(c, 1));
+    const line: Line = { rows, vocab, gpu_bytes: gpu.bytesPeak, beyond_tables: gpu.bytesPeak - 5 * vocab * hidden * 4, median_ms, us_per_row: (1000 * median_ms) / rows };
     lines.push(line);
     emit({ bench: 'scaling', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, ...line });
     gpu.close();
   };
-  for (const pairs of PAIRS) await measure({ hidden, layers, length, pairs, vocab: VOCABS[0]! }, runs);
-  await measure({ hidden, layers, length, pairs: PAIRS[0]!, vocab: VOCABS[1]! }, 1);
+  for (const pairs of PAIRS) await measure(pairs, VOCABS[0]!, runs);
+  await measure(PAIRS[0]!, VOCABS[1]!, 1);
   process.stderr.write(table([
     { head: 'rows', cell: (l: Line) => l.rows },
     { head: 'V', cell: (l) => l.vocab },

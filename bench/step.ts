@@ -1,44 +1,113 @@
-import { parseArgs } from 'node:util';
+import { InputError } from '../src/errors.js';
 import { openGpu } from '../src/gpu/device.js';
-import { Profiler, sumByLabel, kernelOf } from '../src/gpu/profile.js';
+import { patiently } from '../src/gpu/patience.js';
+import { idleShare, Profiler, type DispatchTime } from '../src/gpu/profile.js';
+import { matmulFlops } from '../src/gpu/program.js';
+import { documentRows, type Document } from '../src/model/batch/pack.js';
+import { parameterCount } from '../src/model/families/spec.js';
+import { LOSS_NAMES, losses } from '../src/model/losses/index.js';
+import type { LossDefinition } from '../src/model/losses/types.js';
+import { parseBench } from './adapter_options.js';
 import { ceiling } from './ceiling.js';
-import { medianStep, OPTIMISE, stepCase } from './step_setup.js';
-import { table } from './table.js';
+import { median } from './kernels_time.js';
 import { ndjsonOut } from './ndjson_out.js';
+import { documentsOfPair, drawPairs, peerSpec } from './peers_tokens.js';
+import { kernelShares, visiblePairs, type KernelShare } from './step_profile.js';
+import { inventedPairs, inventedSpec } from './step_setup.js';
+import { table } from './table.js';
+import { DTYPES, timeSteps, trainingCase, type Dtype, type TrainingCase } from './training_case.js';
 
-const HELP = 'npm run bench -- step [--hidden 64 --layers 5 --vocab 512 --pairs 8 --length 400 --runs 5 --adapter auto --out FILE]\n';
+const HELP = `npm run bench -- step [--model NAME --lengths hh|ultrafeedback --scale 1 --pairs 32 --budget 16384]        a shape of bench/peers/models.json
+npm run bench -- step [--hidden 64 --layers 5 --vocab 512 --pairs 8 --length 400 --budget 16384]               an invented one
+  [--dtype float32|mixed_f16 --reference cached|live --loss_type epsilon_dpo --warm 2 --runs 5 --adapter auto --out FILE]
+`;
+
+const text = (value: string) => ({ type: 'string' as const, default: value });
+const OPTIONS = {
+  model: { type: 'string' }, lengths: text('hh'), scale: text('1'), hidden: text('64'), layers: text('5'), vocab: text('512'), length: text('400'), pairs: { type: 'string' }, budget: text('16384'),
+  dtype: text('float32'), reference: text('cached'), loss_type: text('epsilon_dpo'), warm: text('2'), runs: text('5'), adapter: text('auto'), out: { type: 'string' }, help: { type: 'boolean', default: false },
+} as const;
 
 /**
- * A training step of ε-DPO with the reference live, random weights: wall time, tokens/s, pairs/s, FLOP/s by 8N per row and its share of a plain
- * f32 matmul measured in the same run, and the share of the step each kernel takes (timestamps, where the adapter has them). One NDJSON line
- * for the step and one per kernel.
+ * Optimiser steps as `train` makes them, on random weights: time of a step, tokens/s, pairs/s, FLOP/s of its matrix products (beside a plain f32 matmul's of the same run), the host's
+ * time to submit one; by timestamps the share of the time between the first kernel of several steps and the last in which none runs; and the share each kernel takes of one step,
+ * with its FLOP/s or GB/s where its work is known. One NDJSON line for the step and one per kernel.
  */
-export async function run(argv: string[]): Promise<void> {
-  const { values } = parseArgs({ args: argv, options: { hidden: { type: 'string', default: '64' }, layers: { type: 'string', default: '5' }, vocab: { type: 'string', default: '512' }, pairs: { type: 'string', default: '8' }, length: { type: 'string', default: '400' }, runs: { type: 'string', default: '5' }, adapter: { type: 'string', default: 'auto' }, out: { type: 'string' }, help: { type: 'boolean' } } });
-  if (values.help) {
-    process.stderr.write(HELP);
-    return;
-  }
-  const [hidden, layers, vocab, pairs, length, runs] = [values.hidden, values.layers, values.vocab, values.pairs, values.length, values.runs].map(Number) as [number, number, number, number, number, number];
-  const gpu = await openGpu({ adapter: values.adapter });
-  const top = await ceiling(gpu, runs);
-  const c = await stepCase(gpu, { hidden, layers, vocab, pairs, length });
-  const ms = await medianStep(c, runs);
-  const write = ndjsonOut(values.out);
-  const emit = (line: object): void => write({ bench: 'step', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, ...line });
-  const gflops = c.flops / ms / 1e6;
-  emit({ parameters: c.parameters, rows: c.rows, pairs, median_ms: ms, tokens_per_second: (c.rows / ms) * 1000, pairs_per_second: (pairs / ms) * 1000, gflops, ceiling_gflops: top.gflops, ceiling_gbps: top.gbps, share_of_matmul: gflops / top.gflops, gpu_bytes: gpu.bytesPeak });
-  process.stderr.write(`${gpu.name}: ${c.rows} rows, ${pairs} pairs, ${ms.toFixed(1)} ms a step, ${((c.rows / ms) * 1000).toFixed(0)} tokens/s, ${gflops.toFixed(2)} of ${top.gflops.toFixed(2)} GFLOP/s\n`);
-  if (!Profiler.supported(gpu)) return;
-  const shares = await c.engine.profileStep(c.documents, 1 / pairs, OPTIMISE, new Profiler(gpu));
-  const labels = sumByLabel(shares, kernelOf);
-  const total = labels.reduce((n, l) => n + l.ms, 0);
-  for (const l of labels) emit({ kernel: l.label, ms: l.ms, share: l.ms / total, dispatches: l.dispatches });
+export async function run(args: string[]): Promise<void> {
+  const o = parseBench('step', args, OPTIONS);
+  if (o.help) return void process.stderr.write(HELP);
+  const whole = (name: 'hidden' | 'layers' | 'vocab' | 'length' | 'budget' | 'warm' | 'runs', value: string = o[name]): number => {
+    const n = Number(value);
+    if (!Number.isInteger(n) || n < 1) throw new InputError(`--${name} ${value}: expected a whole number from 1`, 'npm run bench -- step --help');
+    return n;
+  };
+  const oneOf = <T extends string>(name: string, value: string, of: readonly T[]): T => {
+    if (!of.includes(value as T)) throw new InputError(`--${name} ${value}: expected ${of.join(', ')}`, 'npm run bench -- step --help');
+    return value as T;
+  };
+  const dtype: Dtype = oneOf('dtype', o.dtype, DTYPES);
+  const source = oneOf('reference', o.reference, ['cached', 'live']);
+  const loss: LossDefinition = losses[oneOf('loss_type', o.loss_type, LOSS_NAMES.filter((n) => losses[n].needs.branches === 2))];
+  const [warm, runs, budget] = [whole('warm'), whole('runs'), whole('budget')];
+  const perStep = Number(o.pairs ?? (o.model ? 32 : 8));
+  const spec = o.model ? peerSpec(o.model) : inventedSpec({ hidden: whole('hidden'), layers: whole('layers'), vocab: whole('vocab') });
+  const drawn = o.model ? drawPairs(o.lengths, spec.V, Number(o.scale)) : undefined;
+  const invented = drawn ? [] : inventedPairs(perStep, whole('length'), spec.V);
+  const steps = Array.from({ length: warm + runs }, (_, step): Document[] => drawn ? Array.from({ length: perStep }, (_, i) => step * perStep + i).flatMap((at) => documentsOfPair(drawn[at % drawn.length]!, at, true)) : invented);
+
+  const gpu = await openGpu({ adapter: o.adapter });
+  const top = dtype === 'float32' ? await ceiling(gpu, runs) : undefined;
+  const params = Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value]));
+  const c = await trainingCase({ gpu, spec, loss, params, reference: source, dtype, steps, budget });
+  const host: number[] = [];
+  const times = await timeSteps(c, warm, host);
+  const step_ms = times.reduce((n, ms) => n + ms, 0) / times.length;
+  const timed = steps.slice(warm);
+  const rows = timed.flat().reduce((n, d) => n + documentRows(d), 0) / runs;
+  const flops = c.plan.slice(warm).flat().reduce((n, m) => n + matmulFlops(c.engine.dispatches(m.documents)), 0) / runs;
+  const gflops = flops / step_ms / 1e6;
+  const idle = Profiler.supported(gpu) ? idleShare(await profiled(c, 'pass', Array.from({ length: runs }, (_, i) => warm + i))) : undefined;
+  const write = ndjsonOut(o.out);
+  const emit = (line: object): void => write({ bench: 'step', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, model: o.model ?? 'invented', dtype, reference: source, loss_type: loss.name, ...line });
+  emit({
+    parameters: parameterCount(spec), rows, pairs: perStep, micro_batches: c.plan.slice(warm).flat().length / runs, steps: runs, step_ms, median_ms: median(times), tokens_per_second: (rows / step_ms) * 1000, pairs_per_second: (perStep / step_ms) * 1000,
+    matmul_gflops: gflops, ...(top ? { ceiling_gflops: top.gflops, ceiling_gbps: top.gbps, share_of_matmul: gflops / top.gflops } : {}), host_ms: median(host), setup_ms: c.setupMs, ...(idle ? { span_ms: idle.span, busy_ms: idle.busy, idle_share: idle.idle } : {}), gpu_bytes: gpu.bytesPeak,
+  });
+  process.stderr.write(`${gpu.name}: ${o.model ?? 'invented'}, ${dtype}, reference ${source}: ${rows.toFixed(0)} rows, ${perStep} pairs, ${step_ms.toFixed(1)} ms a step, ${((rows / step_ms) * 1000).toFixed(0)} tokens/s, ${gflops.toFixed(2)} GFLOP/s in products${top ? `, of ${top.gflops.toFixed(2)} a plain f32 matmul reaches` : ''}\n`);
+  process.stderr.write(`the host submits a step in ${median(host).toFixed(1)} ms${idle ? `; no kernel runs in ${(100 * idle.idle).toFixed(2)} % of ${idle.span.toFixed(1)} ms over ${runs} steps` : ''}\n`);
+  if (!Profiler.supported(gpu)) return gpu.close();
+  const shares = await stepShares(c, warm);
+  for (const s of shares) emit(s);
   process.stderr.write(table([
-    { head: 'kernel', cell: (l: (typeof labels)[number]) => l.label },
-    { head: 'ms', cell: (l) => l.ms },
-    { head: 'share %', cell: (l) => (100 * l.ms) / total },
-    { head: 'dispatches', cell: (l) => l.dispatches },
-  ], labels.slice(0, 20)));
+    { head: 'kernel', cell: (s: KernelShare) => s.kernel },
+    { head: 'ms', cell: (s) => s.ms },
+    { head: 'share %', cell: (s) => 100 * s.share },
+    { head: 'dispatches', cell: (s) => s.dispatches },
+    { head: 'GFLOP/s', cell: (s) => s.gflops ?? NaN },
+    { head: 'GB/s', cell: (s) => s.gbps ?? NaN },
+  ], shares.slice(0, 20)));
   gpu.close();
+}
+
+/** Runs these steps as `train` does with timestamps, all in one list. */
+async function profiled(c: TrainingCase, per: 'dispatch' | 'pass', steps: number[]): Promise<DispatchTime[]> {
+  const { gpu } = c.engine.options;
+  const profiler = new Profiler(gpu, per);
+  c.engine.profiler = profiler;
+  await timeSteps({ ...c, plan: steps.map((i) => c.plan[i]!), submit: (i) => c.submit(steps[i]!) }, 0);
+  c.engine.profiler = undefined;
+  const encoder = gpu.device.createCommandEncoder();
+  const read = profiler.finish(encoder);
+  gpu.device.queue.submit([encoder.finish()]);
+  const times = await patiently(gpu, read());
+  profiler.destroy();
+  return times;
+}
+
+/** One step, every dispatch timed, by kernel. */
+async function stepShares(c: TrainingCase, step: number): Promise<KernelShare[]> {
+  const times = await profiled(c, 'dispatch', [step]);
+  // Every micro-batch begins with the dispatches it says it has; what is over is the optimiser's.
+  const visible = c.plan[step]!.flatMap((m) => new Array<number>(c.engine.dispatches(m.documents).length).fill(visiblePairs(m.documents)));
+  return kernelShares(times, (at) => visible[at] ?? 0);
 }

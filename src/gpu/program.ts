@@ -20,6 +20,8 @@ interface Dispatch {
   grid: Kernel['grid'];
   constants: Record<string, number>;
   bytes: ArrayBuffer;
+  /** What is bound, and how often its bytes move if each is read or written once: twice where it is updated. */
+  bound: Array<{ tensor: Tensor; times: number }>;
 }
 interface Clear { kind: 'clear'; tensor: Tensor }
 interface Copy { kind: 'copy'; from: Tensor; to: Tensor }
@@ -107,6 +109,7 @@ export class Program {
       grid: kernel.grid,
       constants: { ...tune, SG: this.gpu.subgroupMax },
       bytes: new ArrayBuffer(list.length * 4),
+      bound: kernel.bindings.map((b) => ({ tensor: tensors[b.name]!, times: b.access === 'update' ? 2 : 1 })),
     });
   }
 
@@ -136,7 +139,7 @@ export class Program {
 
   /**
    * Encodes the list. `values` gives every dynamic size and scalar by name.
-   * @param profile where to write timestamps: one pass per dispatch then.
+   * @param profile where to write timestamps, around every dispatch (one pass for each then) or around every pass.
    */
   encode(encoder: GPUCommandEncoder, values: StepValues, profile?: ProfileSink): void {
     let pass: GPUComputePassEncoder | undefined;
@@ -150,8 +153,8 @@ export class Program {
       }
       const { inputs, groups } = this.sizes(step, values);
       if (groups === 0) continue;
-      if (profile) pass = encoder.beginComputePass({ label: step.label, timestampWrites: profile.next(step.label, inputs) });
-      else pass ??= encoder.beginComputePass({ label: this.label });
+      if (profile?.per === 'dispatch') pass = encoder.beginComputePass({ label: step.label, timestampWrites: profile.next({ label: step.label, groups, inputs, bytes: this.moved(step, values) }) });
+      else pass ??= encoder.beginComputePass({ label: this.label, ...(profile ? { timestampWrites: profile.next({ label: this.label, groups: 0, inputs: {}, bytes: 0 }) } : {}) });
       pass.setPipeline(step.pipeline as GPUComputePipeline);
       pass.setBindGroup(0, step.bindGroup);
       if (step.args.length > 0) {
@@ -165,7 +168,7 @@ export class Program {
       }
       const [x, y, z] = foldGrid(groups);
       pass.dispatchWorkgroups(x, y, z);
-      if (profile) {
+      if (profile?.per === 'dispatch') {
         pass.end();
         pass = undefined;
       }
@@ -185,8 +188,15 @@ export class Program {
     return this.steps.flatMap((step) => {
       if (step.kind !== 'dispatch') return [];
       const { inputs, groups } = this.sizes(step, values);
-      return groups === 0 ? [] : [{ label: step.label, groups, inputs }];
+      return groups === 0 ? [] : [{ label: step.label, groups, inputs, bytes: this.moved(step, values) }];
     });
+  }
+
+  private moved(step: Dispatch, values: StepValues): number {
+    return step.bound.reduce((sum, { tensor, times }) => {
+      const filled = tensor.shape.reduce<number>((part, e) => (typeof e === 'number' || e.capacity === 0 ? part : (part * this.value(step.label, e, values)) / e.capacity), 1);
+      return sum + times * tensor.bytes * filled;
+    }, 0);
   }
 
   private value(label: string, extent: Extent, values: StepValues): number {
@@ -214,13 +224,16 @@ export interface DispatchSizes {
   label: string;
   groups: number;
   inputs: Record<string, number>;
+  /** Of all that is bound, as far as these sizes fill it: what moves if a kernel touches everything once, more than moves where it looks up a few rows of a table. */
+  bytes: number;
 }
 
 /** Multiply-adds of the matrix products among these, times two; all three forms do M · I · count. Attention and the rest are not counted. */
-export const matmulFlops = (list: DispatchSizes[]): number =>
+export const matmulFlops = (list: Array<Pick<DispatchSizes, 'label' | 'inputs'>>): number =>
   list.reduce((sum, { label, inputs }) => sum + (/(^| )matmul\./.test(label) ? 2 * inputs['M']! * inputs['I']! * inputs['count']! : 0), 0);
 
-/** Hands out timestamp slots, one pair per dispatch; see `profile.ts`. */
+/** Hands out timestamp slots, a pair for each dispatch or for each pass; see `profile.ts`. */
 export interface ProfileSink {
-  next(label: string, inputs: Record<string, number>): GPUComputePassTimestampWrites;
+  readonly per: 'dispatch' | 'pass';
+  next(sizes: DispatchSizes): GPUComputePassTimestampWrites;
 }

@@ -1,6 +1,5 @@
 import { PAIR_COLUMNS } from '../gpu/ops/document_loss.js';
-import type { DispatchTime, Profiler } from '../gpu/profile.js';
-import type { DispatchSizes, StepValues } from '../gpu/program.js';
+import type { DispatchSizes, ProfileSink, StepValues } from '../gpu/program.js';
 import { debugRead } from '../gpu/readback.js';
 import { type Document, type PackedBatch, pack } from './batch/pack.js';
 import { rowKeys } from './batch/row_keys.js';
@@ -12,6 +11,9 @@ import { RecordedRun } from './recorded_run.js';
 
 /** Replays the programs of a run (`RecordedRun`): micro-batches, optimiser steps, and the state that checkpoints hold. */
 export class Engine extends RecordedRun {
+  /** Takes timestamps of all that is submitted while it is set (benchmarks). */
+  profiler: ProfileSink | undefined;
+
   /** Puts the scales of mixed precision back (resume); `Operands.repack` makes the copies of the weights. */
   setOperands(state: OperandState): void {
     this.operands?.restore(state);
@@ -46,9 +48,9 @@ export class Engine extends RecordedRun {
   microBatch(documents: Document[], reference: ReferenceRows | undefined, invCount: number, train: boolean, perToken = 0, part = wholeGroup(documents)): () => Promise<MicroResult> {
     const { gpu, loss } = this.options;
     const { encoder, batch, values } = this.begin(documents, reference, { invCount, perToken, train, part, first: loss.group?.of === 'mismatched' ? loss.needs.branches : 0 });
-    if (part.whole) for (const program of [this.gatherProgram, this.statsProgram]) program?.encode(encoder, values);
-    this.lossProgram.encode(encoder, values);
-    if (train) this.backwardProgram!.encode(encoder, values);
+    if (part.whole) for (const program of [this.gatherProgram, this.statsProgram]) program?.encode(encoder, values, this.profiler);
+    this.lossProgram.encode(encoder, values, this.profiler);
+    if (train) this.backwardProgram!.encode(encoder, values, this.profiler);
     const read = this.pairRing.capture(encoder, [this.pairs]);
     gpu.device.queue.submit([encoder.finish()]);
     const data = read();
@@ -62,13 +64,13 @@ export class Engine extends RecordedRun {
    */
   scorePart(documents: Document[], reference: ReferenceRows | undefined, train: boolean, part: GroupPart, last: boolean): void {
     const { encoder, values } = this.begin(documents, reference, { invCount: 0, perToken: 0, train, part, first: 0 });
-    this.gatherProgram!.encode(encoder, values);
-    if (last) this.statsProgram!.encode(encoder, values);
+    this.gatherProgram!.encode(encoder, values, this.profiler);
+    if (last) this.statsProgram!.encode(encoder, values, this.profiler);
     this.options.gpu.device.queue.submit([encoder.finish()]);
   }
 
   /** Uploads a micro-batch and encodes its forward pass. */
-  private begin(documents: Document[], reference: ReferenceRows | undefined, o: { invCount: number; perToken: number; train: boolean; part: GroupPart; first: number }, profiler?: Profiler): { encoder: GPUCommandEncoder; batch: PackedBatch; values: StepValues } {
+  private begin(documents: Document[], reference: ReferenceRows | undefined, o: { invCount: number; perToken: number; train: boolean; part: GroupPart; first: number }): { encoder: GPUCommandEncoder; batch: PackedBatch; values: StepValues } {
     const { gpu, loss } = this.options;
     const { part, train } = o;
     const batch = pack(documents, loss.needs.scored === 'all');
@@ -87,7 +89,7 @@ export class Engine extends RecordedRun {
     const values: StepValues = { ...batch.values, invCount: o.invCount, perToken: o.perToken, training: train ? 1 : 0, measureScales: this.measure ? 1 : 0, ...this.groupValues(batch, part, o.first), ...this.dropoutValues(documents, batch, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
     this.batch.upload(encoder, batch);
-    this.forwardProgram.encode(encoder, values, profiler);
+    this.forwardProgram.encode(encoder, values, this.profiler);
     return { encoder, batch, values };
   }
 
@@ -119,7 +121,7 @@ export class Engine extends RecordedRun {
   optimise(o: OptimiserValues & { weightDecay: number }): () => Promise<StepRecord> {
     const { gpu } = this.options;
     const encoder = gpu.device.createCommandEncoder({ label: 'optimiser step' });
-    this.optimiserProgram!.encode(encoder, optimiserScalars(o, this.stepKey));
+    this.optimiserProgram!.encode(encoder, optimiserScalars(o, this.stepKey), this.profiler);
     this.measure = false;
     const { lossScale } = this.operands ?? {};
     const read = this.stateRing.capture(encoder, [this.stepState, this.betaState, ...(lossScale ? [lossScale] : [])]);
@@ -130,16 +132,6 @@ export class Engine extends RecordedRun {
       const s = new Float32Array(await data);
       return { gradNorm: s[0]!, skipped: s[2] !== 0, t: s[3]!, beta: s[16]!, ...(lossScale ? { lossScale: s[20]! } : {}) };
     };
-  }
-
-  /** One whole step with a timestamp around every dispatch (benchmarks); slower than a plain one. */
-  async profileStep(documents: Document[], invCount: number, o: OptimiserValues & { weightDecay: number }, profiler: Profiler): Promise<DispatchTime[]> {
-    const { encoder, values } = this.begin(documents, undefined, { invCount, perToken: 0, train: true, part: wholeGroup(documents), first: 0 }, profiler);
-    const all = { ...values, ...optimiserScalars(o, this.stepKey) };
-    for (const program of [this.gatherProgram, this.statsProgram, this.lossProgram, this.backwardProgram!, this.optimiserProgram!]) program?.encode(encoder, all, profiler);
-    const read = profiler.finish(encoder);
-    this.options.gpu.device.queue.submit([encoder.finish()]);
-    return read();
   }
 }
 

@@ -3,7 +3,9 @@ import { fileURLToPath } from 'node:url';
 import { readFileSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { kernelCases } from '../../bench/kernels_cases.js';
+import { visiblePairs } from '../../bench/step_profile.js';
 import { table } from '../../bench/table.js';
+import { pack } from '../../src/model/batch/pack.js';
 
 const bench = (...args: string[]): SpawnSyncReturns<string> =>
   spawnSync(process.execPath, [fileURLToPath(new URL('../../bench/main.js', import.meta.url)), ...args], { encoding: 'utf8' });
@@ -56,10 +58,36 @@ t.test('pairrm: a line per length with rates and their share of the matmul', asy
   t.match(stderr, /tokens\/s/);
 });
 
+t.test('step: a line for the step, one per kernel; the shares are a whole', async (t) => {
+  for (const args of [['--model', 'tiny', '--scale', '0.1', '--pairs', '3', '--budget', '80'], ['--layers', '1', '--hidden', '32', '--vocab', '64', '--length', '24', '--pairs', '2', '--reference', 'live', '--loss_type', 'sigmoid']]) {
+    const { status, stdout, stderr } = bench('step', '--warm', '1', '--runs', '2', ...args);
+    t.equal(status, 0, stderr);
+    const [step, ...kernels] = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>) as [Record<string, number>, ...Array<Record<string, number>>];
+    t.ok(step['step_ms']! > 0 && step['host_ms']! > 0 && step['matmul_gflops']! > 0);
+    t.equal(step['micro_batches']! > 1, args.includes('--budget'), 'as many micro-batches as the budget asks for');
+    t.ok(step['busy_ms']! > 0 && Math.abs(step['idle_share']! - (1 - step['busy_ms']! / step['span_ms']!)) < 1e-12 && step['idle_share']! >= 0);
+    t.ok(Math.abs(kernels.reduce((n, k) => n + k['share']!, 0) - 1) < 1e-9);
+    const rated = (name: RegExp): boolean => kernels.some((k) => name.test(String(k['kernel'])) && k['gflops']! > 0);
+    t.ok(rated(/^matmul\.nt/) && rated(/^attention\.fwd/) && rated(/^attention\.bwd_dkv/));
+    t.ok(kernels.some((k) => k['kernel'] as unknown === 'adamw' && k['gbps']! > 0));
+  }
+});
+
+t.test('the pairs attention looks at, as the packed spans say', async (t) => {
+  const documents = [{ id: 0, prompt: [1, 2, 3, 4, 5], branches: [[1, 2], [3, 4, 5]] }, { id: 1, prompt: [1], branches: [[2], [3, 4]] }];
+  const { span, values } = pack(documents);
+  let count = 0;
+  for (let i = 0; i < values.N; i++) for (let j = 0; j < values.N; j++) {
+    const [promptStart, promptEnd, branchStart] = span.subarray(4 * i) as unknown as [number, number, number];
+    if ((promptStart <= j && j < promptEnd) || (branchStart <= j && j <= i)) count++;
+  }
+  t.equal(visiblePairs(documents), count);
+});
+
 t.test('usage errors leave with 2 and a hint', async (t) => {
   for (const [args, message] of [
     [['pairrm', '--lengths', '5'], /--lengths 5/], [['kernel'], /no benchmark "kernel"/], [['kernels', '--run', '3'], /--run/], [['kernels', '--runs', '0'], /--runs 0/],
-    [['peers', '--model', 'tiny'], /--tokens is missing/], [['peers', '--model', 'gpt', '--write', 'x'], /no "gpt"/],
+    [['peers', '--model', 'tiny'], /--tokens is missing/], [['step', '--dtype', 'bf16'], /--dtype bf16: expected float32, mixed_f16/], [['step', '--loss_type', 'kto'], /--loss_type kto/], [['step', '--runs', '0'], /--runs 0/], [['step', '--model', 'tiny', '--budget', '9'], /rows.*9[^]*--budget \d+/], [['peers', '--model', 'gpt', '--write', 'x'], /no "gpt"/],
     [['kernels', '--filter', 'no such op'], /fits no kernel/], [['kernels', '--toggles', 'fast'], /--toggles fast/],
   ] as const) {
     const { status, stdout, stderr } = bench(...args);

@@ -1,8 +1,9 @@
 import t from 'tap';
 import { swiglu } from '../../src/gpu/ops/swiglu.js';
 import { naps, patiently } from '../../src/gpu/patience.js';
-import { kernelOf, Profiler, sumByLabel } from '../../src/gpu/profile.js';
+import { idleShare, kernelOf, Profiler, sumByLabel } from '../../src/gpu/profile.js';
 import { Program } from '../../src/gpu/program.js';
+import { Dyn } from '../../src/gpu/tensor.js';
 import { output, read, testGpu, upload } from '../helpers/gpu.js';
 import { normals } from '../helpers/rng.js';
 
@@ -40,6 +41,37 @@ t.test('every dispatch is timed, over more than one query set, and results do no
   }
   profiler.destroy();
   for (const [i, h] of results.entries()) t.same(await read(h), plain[i]);
+});
+
+t.test('passes as a replay has them, timed; copies between them are none; what moves is what the sizes fill', async (t) => {
+  const gpu = await testGpu();
+  const N = new Dyn('N', 8);
+  const [gate, up] = [upload(gpu, 'g', [N, 16], normals(1, 8 * 16)), upload(gpu, 'u', [N, 16], normals(2, 8 * 16))];
+  const [h, copy] = [output(gpu, 'h', [N, 16]), output(gpu, 'copy', [N, 16])];
+  const program = new Program(gpu, 'passes');
+  swiglu(program, { gate, up, h });
+  swiglu(program, { gate, up, h });
+  program.copy(h, copy);
+  swiglu(program, { gate, up, h });
+  t.same(program.dispatches({ N: 5 }).map((d) => d.bytes), new Array(3).fill(3 * 5 * 16 * 4));
+  await program.ready();
+  const profiler = new Profiler(gpu, 'pass');
+  const encoder = gpu.device.createCommandEncoder();
+  program.encode(encoder, { N: 8 }, profiler);
+  const times = profiler.finish(encoder);
+  gpu.device.queue.submit([encoder.finish()]);
+  const list = await patiently(gpu, times());
+  t.same(list.map((d) => d.label), ['passes', 'passes']);
+  t.ok(list[0]!.from === 0 && list[1]!.from >= list[0]!.ms && list[1]!.ms > 0);
+  profiler.destroy();
+  t.same(await read(copy), await read(h));
+});
+
+t.test('idle is what no pass covers, however they overlap', (t) => {
+  const at = (from: number, ms: number) => ({ label: '', groups: 0, inputs: {}, bytes: 0, from, ms });
+  t.same(idleShare([at(0, 2), at(1, 2), at(6, 2)]), { span: 8, busy: 5, idle: 1 - 5 / 8 });
+  t.same(idleShare([at(0, 8), at(1, 2)]), { span: 8, busy: 8, idle: 0 });
+  t.end();
 });
 
 t.test('a wait that follows another at once does not nap for both', async (t) => {
