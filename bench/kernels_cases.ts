@@ -6,7 +6,7 @@ import { biasActivation } from '../src/gpu/ops/bias_activation.js';
 import { disentangledAttention, queryTiles } from '../src/gpu/ops/disentangled_attention.js';
 import { embed, embedBackward } from '../src/gpu/ops/embed.js';
 import { gatherRows, gatherRowsBackward } from '../src/gpu/ops/gather_rows.js';
-import { gradNorm, PARTIAL_SLOTS } from '../src/gpu/ops/grad_norm.js';
+import { gradNorm, partialSlots } from '../src/gpu/ops/grad_norm.js';
 import { headGrad, headStats } from '../src/gpu/ops/head_kernels.js';
 import { layerNorm } from '../src/gpu/ops/layer_norm.js';
 import { matmulNN, matmulNT, matmulTN } from '../src/gpu/ops/matmul.js';
@@ -149,7 +149,7 @@ export function stepCases(N: number, D: number, F: number, H: number, G: number,
     },
     ...[V * D, 1 << 20].map((E): KernelCase => ({
       kernel: 'grad_norm', shape: rows(1, E), flops: 2 * E, bytes: 4 * E,
-      record: (p, make) => gradNorm(p, { grad: make([E]), partials: make([PARTIAL_SLOTS]) }, 0),
+      record: (p, make) => gradNorm(p, { grads: [make([E])], partials: make([partialSlots(E)]) }),
     })),
     ...[V * D, 1 << 20].map((E): KernelCase => ({
       kernel: 'adamw', shape: rows(1, E), flops: 14 * E, bytes: 28 * E,

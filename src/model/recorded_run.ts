@@ -2,7 +2,7 @@ import { InputError } from '../errors.js';
 import { betaUpdate } from '../gpu/ops/beta_update.js';
 import { documentListLoss } from '../gpu/ops/document_list_loss.js';
 import { PAIR_COLUMNS, documentLoss, isCoupled } from '../gpu/ops/document_loss.js';
-import { PARTIAL_SLOTS, gradNorm, stepState } from '../gpu/ops/grad_norm.js';
+import { gradNorm, gradNormSlots, stepState } from '../gpu/ops/grad_norm.js';
 import { type GroupTensors, groupGather, groupStats, methodCommit } from '../gpu/ops/group_stats.js';
 import { HEAD_TILE, Head, type HeadMode } from '../gpu/ops/head.js';
 import { TERMS } from '../gpu/ops/head_kernels.js';
@@ -199,9 +199,10 @@ export class RecordedRun {
   private recordOptimiser(p: Program, state: OptimiserState): Program {
     const { gpu, policy, settings } = this.options;
     const pieces = this.trainedPieces;
-    const partials = new Tensor(gpu, 'grad_norm partials', [pieces.length * PARTIAL_SLOTS]);
+    const grads = pieces.map((piece) => piece.moments!.grad);
+    const partials = new Tensor(gpu, 'grad_norm partials', [gradNormSlots(grads)]);
     clearNow(partials);
-    pieces.forEach((piece, i) => gradNorm(p, { grad: piece.moments!.grad, partials }, i * PARTIAL_SLOTS));
+    gradNorm(p, { grads, partials });
     stepState(p, { partials, stepState: this.stepState }, { maxNorm: scalar('maxGradNorm'), beta1: scalar('beta1'), beta2: scalar('beta2'), oneMinusBeta1: scalar('oneMinusBeta1'), oneMinusBeta2: scalar('oneMinusBeta2') });
     state.record(p, this.stepState);
     for (const piece of pieces) p.clear(piece.moments!.grad);

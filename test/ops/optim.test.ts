@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { dynamicMap } from '../../src/model/packing/dynamic_map.js';
-import { PARTIAL_SLOTS, gradNorm, stepState } from '../../src/gpu/ops/grad_norm.js';
+import { gradNorm, gradNormSlots, stepState } from '../../src/gpu/ops/grad_norm.js';
 import { Program, type StepValues } from '../../src/gpu/program.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
 import { Tensor } from '../../src/gpu/tensor.js';
@@ -45,9 +45,10 @@ async function setUp(name: OptimiserName, kinds: string[], { momentum = 0, packe
     return { name: kind, shape: list[0]!, pieces };
   });
   const all = tensors.flatMap((x) => x.pieces);
-  const [partials, state] = [output(gpu, 'partials', [all.length * PARTIAL_SLOTS]), output(gpu, 'step_state', [16])];
+  const grads = all.map(({ grad }) => grad);
+  const [partials, state] = [output(gpu, 'partials', [gradNormSlots(grads)]), output(gpu, 'step_state', [16])];
   const program = new Program(gpu, 'optimiser');
-  all.forEach(({ grad }, i) => gradNorm(program, { grad, partials }, i * PARTIAL_SLOTS));
+  gradNorm(program, { grads, partials });
   stepState(program, { partials, stepState: state }, { maxNorm: O.maxGradNorm, beta1: O.beta1, beta2: O.beta2, oneMinusBeta1: 1 - O.beta1, oneMinusBeta2: 1 - O.beta2 });
   optimisers[name].record(program, tensors, state, { momentum });
   const fill = (tensor: TrainedTensor, data: Float32Array, of: 'value' | 'grad'): void => {

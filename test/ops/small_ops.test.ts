@@ -2,7 +2,7 @@ import t from 'tap';
 import { adamw } from '../../src/gpu/ops/adamw.js';
 import { embed, embedBackward } from '../../src/gpu/ops/embed.js';
 import { gatherRows, gatherRowsBackward } from '../../src/gpu/ops/gather_rows.js';
-import { gradNorm, PARTIAL_SLOTS, stepState } from '../../src/gpu/ops/grad_norm.js';
+import { gradNorm, gradNormSlots, PARTIAL_BLOCK, stepState } from '../../src/gpu/ops/grad_norm.js';
 import { rope, ropeBackward, ropeTable } from '../../src/gpu/ops/rope.js';
 import { scatterRows } from '../../src/gpu/ops/scatter_rows.js';
 import { swiglu, swigluBackward } from '../../src/gpu/ops/swiglu.js';
@@ -96,7 +96,7 @@ t.test('AdamW, clipping, t and the skip: ten steps against the twin, one of them
   const start = normals(1, E);
   const value = upload(gpu, 'value', [7, 11], start);
   const [grad, m, v] = [output(gpu, 'grad', [7, 11]), output(gpu, 'm', [7, 11]), output(gpu, 'v', [7, 11])];
-  const partials = output(gpu, 'partials', [PARTIAL_SLOTS]);
+  const partials = output(gpu, 'partials', [gradNormSlots([grad])]);
   const state = output(gpu, 'state', [16]);
   const o = { lr: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.1, maxNorm: 3 };
   const one = { oneMinusBeta1: 1 - o.beta1, oneMinusBeta2: 1 - o.beta2 };
@@ -106,7 +106,7 @@ t.test('AdamW, clipping, t and the skip: ten steps against the twin, one of them
     if (step === 5) g[3] = NaN;
     grad.write(g);
     await runOnce(gpu, (p) => {
-      gradNorm(p, { grad, partials }, 0);
+      gradNorm(p, { grads: [grad], partials });
       stepState(p, { partials, stepState: state }, { maxNorm: o.maxNorm, beta1: o.beta1, beta2: o.beta2, ...one });
       adamw(p, { value, grad, m, v, stepState: state }, { lr: o.lr, beta1: o.beta1, beta2: o.beta2, ...one, epsilon: o.epsilon, weightDecay: o.weightDecay });
     });
@@ -123,19 +123,37 @@ t.test('AdamW, clipping, t and the skip: ten steps against the twin, one of them
   t.equal((await read(state))[3], 9);
 });
 
-t.test('gradient norm of a tensor larger than its slots', async (t) => {
+t.test('gradient norm of several tensors, some of several blocks, some ending within four elements; the same bits again', async (t) => {
   const gpu = await testGpu();
-  const n = PARTIAL_SLOTS * 3 + 17;
-  const g = normals(9, n, 2);
-  const partials = output(gpu, 'partials', [2 * PARTIAL_SLOTS]);
-  const state = output(gpu, 'state', [16]);
-  await runOnce(gpu, (p) => {
-    gradNorm(p, { grad: upload(gpu, 'g', [n], g), partials }, 0);
-    gradNorm(p, { grad: upload(gpu, 'h', [3], Float32Array.of(1, 2, 3)), partials }, PARTIAL_SLOTS);
-    stepState(p, { partials, stepState: state }, { maxNorm: 0, beta1: 0.9, beta2: 0.999, oneMinusBeta1: 0.1, oneMinusBeta2: 0.001 });
+  const sizes = [2 * PARTIAL_BLOCK + 17, 3, PARTIAL_BLOCK, 1, 64, PARTIAL_BLOCK + 4, 7, 12, 2, PARTIAL_BLOCK - 1, 5];
+  const data = sizes.map((n, i) => normals(9 + i, n, 2));
+  // A tensor ends where its buffer may not: what stands behind it is not part of it.
+  const grads = data.map((g, i) => {
+    const grad = output(gpu, `g${i}`, [g.length]);
+    gpu.device.queue.writeBuffer(grad.buffer, 0, new Float32Array(Math.ceil(g.length / 4) * 4).fill(NaN));
+    grad.write(g);
+    return grad;
   });
-  const s = await read(state);
-  close(t, 'norm, no clipping at 0', [s[0]!, s[1]!], [Math.sqrt(g.reduce((a, x) => a + x * x, 14)), 1], reduce(n));
+  const partials = output(gpu, 'partials', [gradNormSlots(grads)], NaN);
+  const state = output(gpu, 'state', [16]);
+  const norms: number[] = [];
+  for (let again = 0; again < 2; again++) {
+    await runOnce(gpu, (p) => {
+      gradNorm(p, { grads, partials });
+      stepState(p, { partials, stepState: state }, { maxNorm: 0, beta1: 0.9, beta2: 0.999, oneMinusBeta1: 0.1, oneMinusBeta2: 0.001 });
+    });
+    const s = await read(state);
+    norms.push(s[0]!);
+    close(t, 'norm, no clipping at 0', [s[0]!, s[1]!], [Math.sqrt(data.reduce((n, g) => g.reduce((a, x) => a + x * x, n), 0)), 1], reduce(sizes.reduce((a, b) => a + b)));
+  }
+  t.equal(norms[0], norms[1]);
+  // Each tensor's own slots, so that a wrong block shows beside the large ones.
+  const got = await read(partials);
+  let slot = 0;
+  data.forEach((g, i) => {
+    for (let at = 0; at < g.length; at += PARTIAL_BLOCK) close(t, `tensor ${i} from ${at}`, [got[slot++]!], [g.subarray(at, at + PARTIAL_BLOCK).reduce((a, x) => a + x * x, 0)], reduce(PARTIAL_BLOCK));
+  });
+  t.equal(slot, got.length);
 });
 
 t.test('the generator of test numbers is seeded', async (t) => {

@@ -2,7 +2,7 @@ import { perRow, perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { ArgValue, Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
-import { PARTIAL_SLOTS } from './grad_norm.js';
+import { PARTIAL_BLOCK, partialSlots } from './grad_norm.js';
 import { masterKernels, masterOf, roundingArgs } from './master.js';
 
 /*
@@ -37,10 +37,10 @@ type Form = keyof typeof DIRECTION;
 const STATE: Record<Form, Record<string, string>> = { matrix: { row: 'N', column: 'I' }, vector: { v: 'E' } };
 const WIDTH: Record<Form, Record<string, 'u32'>> = { matrix: { I: 'u32' }, vector: {} };
 
-/** Partial sums of something over E elements into slots [slot, slot + PARTIAL_SLOTS). */
+/** Partial sums of something over E elements into slots [slot, slot + partialSlots(E)). */
 const partialSum = (name: string, read: Record<string, string>, args: Record<string, 'u32'>, prelude: string): Kernel => defineKernel({
-  name, shader: 'sum.partial', read, update: { partials: 'K' }, args: { E: 'u32', slot: 'u32', ...args }, tune: { WG: 64, SLOTS: PARTIAL_SLOTS }, prelude,
-  grid: ({ SLOTS, WG }) => perThread(SLOTS!, WG!),
+  name, shader: 'sum.partial', read, update: { partials: 'K' }, args: { E: 'u32', slot: 'u32', ...args }, tune: { WG: 64, BLOCK: PARTIAL_BLOCK }, prelude,
+  grid: ({ E, WG, SG }) => perRow(partialSlots(E!), WG!, SG!),
 });
 const rowSum = partialSum('adafactor.row_sum', { row: 'E' }, {}, 'fn term(i: u32) -> f32 { return row[i]; }');
 const squares = (form: Form): Kernel => partialSum(
@@ -64,7 +64,7 @@ const blocks = (N: number): number => Math.ceil(N / blockRows(N));
 /** Numbers of scratch a tensor needs; `rows` of its pieces, their width (1: a vector). */
 export const adafactorScratch = (rowsOfPieces: number[], width: number): { partial: number; slots: number } => ({
   partial: width > 1 ? rowsOfPieces.reduce((n, r) => n + blocks(r), 0) * width : 0,
-  slots: rowsOfPieces.length * PARTIAL_SLOTS,
+  slots: rowsOfPieces.reduce((n, r) => n + partialSlots(r * width), 0),
 });
 
 export interface AdafactorScratch {
@@ -88,25 +88,29 @@ export interface AdafactorPiece {
 export function adafactor(p: Program, pieces: AdafactorPiece[], column: Tensor | undefined, s: AdafactorScratch, stepState: Tensor, args: { lr: ArgValue; weightDecay: ArgValue }, tensor = 0): void {
   const step = { step_state: stepState };
   const size = pieces.reduce((n, x) => n + x.grad.elements, 0);
-  const count = { K: pieces.length * PARTIAL_SLOTS };
   const I = column ? (pieces[0]!.grad.shape[1] as number) : 1;
   if (column) {
     const all = pieces.reduce((n, x) => n + x.row!.elements, 0);
-    let block = 0;
-    pieces.forEach(({ grad, row }, i) => {
+    let [block, slot] = [0, 0];
+    pieces.forEach(({ grad, row }) => {
       p.run(rows, { grad, row: row!, ...step }, { eps: EPS });
       p.run(columnsPartial, { grad, partial: s.partial, ...step }, { rows: blockRows(row!.elements), block });
       block += blocks(row!.elements);
-      p.run(rowSum, { row: row!, partials: s.slots }, { slot: i * PARTIAL_SLOTS });
+      p.run(rowSum, { row: row!, partials: s.slots }, { slot });
+      slot += partialSlots(row!.elements);
     });
     p.run(columns, { partial: s.partial, column, ...step }, { K: block, rows: all, eps: EPS });
-    p.run(total, { partials: s.slots, total: s.total }, { ...count, at: 0, by: all });
+    p.run(total, { partials: s.slots, total: s.total }, { K: slot, at: 0, by: all });
   } else {
     for (const { grad, v } of pieces) p.run(vector, { grad: grad.flat(), v: v!.flat(), ...step }, { eps: EPS });
   }
   const form: Form = column ? 'matrix' : 'vector';
   const bound = ({ grad, row, v }: AdafactorPiece): Record<string, Tensor> => ({ grad: grad.flat(), ...(column ? { row: row!, column } : { v: v!.flat() }), ...step });
-  pieces.forEach((x, i) => p.run(kernels.squares[form], { ...bound(x), ...(column ? { total: s.total } : {}), partials: s.slots }, { slot: i * PARTIAL_SLOTS, ...(column ? { I } : {}) }));
-  p.run(total, { partials: s.slots, total: s.total }, { ...count, at: 1, by: size });
+  let slot = 0;
+  for (const x of pieces) {
+    p.run(kernels.squares[form], { ...bound(x), ...(column ? { total: s.total } : {}), partials: s.slots }, { slot, ...(column ? { I } : {}) });
+    slot += partialSlots(x.grad.elements);
+  }
+  p.run(total, { partials: s.slots, total: s.total }, { K: slot, at: 1, by: size });
   pieces.forEach((x, i) => p.run(kernels.apply[form][masterOf(x.value)], { ...bound(x), total: s.total, value: x.value.flat() }, { ...args, ...(column ? { I } : {}), ...roundingArgs(x.value, tensor + i) }));
 }

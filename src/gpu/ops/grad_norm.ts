@@ -1,18 +1,21 @@
-import { perRow, perThread } from '../grid.js';
+import { perRow } from '../grid.js';
 import { defineKernel } from '../kernel.js';
 import type { ArgValue, Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 
-/** Partial sums of squares each tensor leaves; fixed, so that the norm does not depend on anything but the gradient. */
-export const PARTIAL_SLOTS = 256;
+/** Elements that one subgroup sums: a multiple of 4, fixed, so that a sum does not depend on anything but its terms and the adapter's subgroups. */
+export const PARTIAL_BLOCK = 4096;
+
+/** Partial sums a tensor of so many elements leaves: one for each block of PARTIAL_BLOCK. */
+export const partialSlots = (elements: number): number => Math.ceil(elements / PARTIAL_BLOCK);
 
 export const partial = defineKernel({
   name: 'grad_norm.partial',
-  read: { grad: 'E' },
+  read: { grad: 'E :vec4f' },
   update: { partials: 'K' },
   args: { E: 'u32', slot: 'u32' },
-  tune: { WG: 64, SLOTS: PARTIAL_SLOTS },
-  grid: ({ SLOTS, WG }) => perThread(SLOTS!, WG!),
+  tune: { WG: 64, BLOCK: PARTIAL_BLOCK },
+  grid: ({ E, WG, SG }) => perRow(partialSlots(E!), WG!, SG!),
 });
 
 /**
@@ -28,9 +31,16 @@ export const state = defineKernel({
   grid: ({ WG, SG }) => perRow(1, WG!, SG!),
 });
 
-/** Partial sums of one gradient into slots [slot, slot + PARTIAL_SLOTS). */
-export function gradNorm(p: Program, t: { grad: Tensor; partials: Tensor }, slot: number): void {
-  p.run(partial, { grad: t.grad.flat(), partials: t.partials }, { slot });
+/** Partial sums that `gradNorm` leaves of these gradients. */
+export const gradNormSlots = (grads: Tensor[]): number => grads.reduce((n, g) => n + partialSlots(g.elements), 0);
+
+/** Partial sums of the squares of all gradients into `partials` [gradNormSlots]. */
+export function gradNorm(p: Program, t: { grads: Tensor[]; partials: Tensor }): void {
+  let slot = 0;
+  for (const grad of t.grads) {
+    p.run(partial, { grad: grad.flat(), partials: t.partials }, { slot });
+    slot += partialSlots(grad.elements);
+  }
 }
 
 export function stepState(

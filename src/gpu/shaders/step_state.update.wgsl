@@ -5,9 +5,12 @@
 // #use lib/rows
 fn row_count() -> u32 { return 1u; }
 fn row_main(row: u32, lane: u32, lanes: u32) {
-  var sum = 0.0;
-  for (var i = lane; i < args.K; i += lanes) { sum += partials[i]; }
-  let total = lane_sum(sum);
+  // Four sums side by side: one chain of additions would wait for each load.
+  var four = vec4f();
+  var i = lane;
+  for (; i + 3u * lanes < args.K; i += 4u * lanes) { four += vec4f(partials[i], partials[i + lanes], partials[i + 2u * lanes], partials[i + 3u * lanes]); }
+  for (; i < args.K; i += lanes) { four.x += partials[i]; }
+  let total = lane_sum((four.x + four.y) + (four.z + four.w));
   if (lane != 0u) { return; }
   let norm = sqrt(total);
   step_state[0] = norm;

@@ -1,10 +1,10 @@
-// partials[slot + t] = sum over elements t, t + SLOTS, ... of term(i).   One thread per slot.
-// #use lib/grid
-@compute @workgroup_size(WG)
-fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  let t = linear_group(group, groups) * WG + local;
-  if (t >= SLOTS) { return; }
+// partials[slot + k] = sum of term(i) over the k-th block of BLOCK elements.   One subgroup per block.
+// #use lib/rows
+fn row_count() -> u32 { return (args.E + BLOCK - 1u) / BLOCK; }
+fn row_main(row: u32, lane: u32, lanes: u32) {
+  let end = min((row + 1u) * BLOCK, args.E);
   var sum = 0.0;
-  for (var i = t; i < args.E; i += SLOTS) { sum += term(i); }
-  partials[args.slot + t] = sum;
+  for (var i = row * BLOCK + lane; i < end; i += lanes) { sum += term(i); }
+  sum = lane_sum(sum);
+  if (lane == 0u) { partials[args.slot + row] = sum; }
 }
