@@ -1,6 +1,7 @@
 import type { CliIo } from './io.js';
 
-const QUIET_MS = 10_000;
+/** Where no terminal redraws a line, one is written this often. */
+export const QUIET_MS = 10_000;
 const BAR = 24;
 
 export const duration = (ms: number): string => {

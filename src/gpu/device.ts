@@ -1,5 +1,6 @@
 import { create, globals } from 'webgpu';
 import { EdpoError } from '../errors.js';
+import { Compilation } from './compilation.js';
 import type { MatrixTile } from './matrices.js';
 import { openGpus } from './open.js';
 import { unpackSwiftShader, useEmbeddedVulkan } from './swiftshader.js';
@@ -65,6 +66,7 @@ export class Gpu {
   /** Mixed precision: products with weights run in these f16 matrices (`dtype: mixed_f16`). */
   mixed: MatrixTile | undefined;
   readonly pipelines = new Map<string, unknown>();
+  readonly compilation = new Compilation();
 
   constructor(
     readonly device: GPUDevice,

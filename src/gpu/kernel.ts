@@ -134,7 +134,7 @@ export function compileKernel(gpu: Gpu, kernel: Kernel, tune: Record<string, num
       cause,
     });
   });
-  pipeline.catch(() => undefined); // reported where it is awaited
+  gpu.compilation.track(pipeline); // a failure is reported where it is awaited
   const compiled = { layout, pipeline };
   gpu.pipelines.set(code, compiled);
   return compiled;

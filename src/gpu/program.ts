@@ -3,6 +3,7 @@ import type { Gpu } from './device.js';
 import { foldGrid } from './grid.js';
 import { compileKernel, solveLetters, type ArgType, type Kernel } from './kernel.js';
 import type { MatrixOperands } from './ops/pack_f16.js';
+import { patiently } from './patience.js';
 import { Dyn, type Extent, type Tensor } from './tensor.js';
 
 /** Values of the dynamic sizes and scalars of one replay, by name. */
@@ -131,9 +132,9 @@ export class Program {
 
   /** Waits for every pipeline. Call once, before the first `encode`. */
   async ready(): Promise<this> {
-    for (const step of this.steps) {
-      if (step.kind === 'dispatch') step.pipeline = await step.pipeline;
-    }
+    const dispatches = this.steps.filter((step) => step.kind === 'dispatch');
+    const pipelines = await patiently(this.gpu, Promise.all(dispatches.map((step) => step.pipeline)));
+    dispatches.forEach((step, i) => (step.pipeline = pipelines[i]!));
     return this;
   }
 

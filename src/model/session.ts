@@ -4,6 +4,7 @@ import { totalBatch } from '../config/total_batch.js';
 import { InputError } from '../errors.js';
 import { openGpu, type Gpu } from '../gpu/device.js';
 import { matrixTile } from '../gpu/matrices.js';
+import { watchCompilation } from '../cli/compiling.js';
 import type { CliIo } from '../cli/io.js';
 import type { Sides } from './data/formats.js';
 import { openSource } from './data/source.js';
@@ -99,6 +100,7 @@ export function requireBudget(source: DocumentSource, budget: number): void {
 
 export async function openDevice(config: RunConfig, io: CliIo): Promise<Gpu> {
   const gpu = await openGpu({ adapter: config.adapter });
+  watchCompilation(gpu.compilation, io);
   io.say(`adapter: ${gpu.name} (${gpu.kind})`);
   if (gpu.kind !== 'hardware') io.warn(`this is a software adapter on the processor: right, and slow${gpu.kind === 'embedded' ? ' (the embedded SwiftShader); edpo doctor says why no other answered' : ''}`);
   return gpu;
