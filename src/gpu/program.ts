@@ -16,11 +16,14 @@ interface Dispatch {
   label: string;
   pipeline: GPUComputePipeline | Promise<GPUComputePipeline>;
   bindGroup: GPUBindGroup;
-  args: Array<{ type: ArgType; value: ArgValue; name: string }>;
-  letters: Array<[string, Extent]>;
+  args: Array<{ type: ArgType; name: string }>;
   grid: Kernel['grid'];
-  constants: Record<string, number>;
-  bytes: ArrayBuffer;
+  /** Constants, letters and arguments as they stand; a replay changes only the dynamic ones. */
+  inputs: Record<string, number>;
+  dynamic: Array<[string, Dyn]>;
+  /** The arguments and the workgroups of `inputs`; none yet before the first replay. */
+  bytes: DataView;
+  groups: number;
   /** What is bound, and how often its bytes move if each is read or written once: twice where it is updated. */
   bound: Array<{ tensor: Tensor; times: number }>;
 }
@@ -100,16 +103,18 @@ export class Program {
       if (value === undefined) throw new EdpoError(`${kernel.name}: argument ${name} was not given`);
       return { type, value, name };
     });
+    const sizes: Array<[string, Extent]> = [...Object.entries(letters), ...list.map(({ name, value }): [string, ArgValue] => [name, value])];
     this.steps.push({
       kind: 'dispatch',
       label: `${this.prefix}${kernel.name}`,
       pipeline: compiled.pipeline,
       bindGroup,
       args: list,
-      letters: Object.entries(letters),
       grid: kernel.grid,
-      constants: { ...tune, SG: this.gpu.subgroupMax },
-      bytes: new ArrayBuffer(list.length * 4),
+      inputs: { ...tune, SG: this.gpu.subgroupMax, ...Object.fromEntries(sizes.map(([name, extent]) => [name, typeof extent === 'number' ? extent : NaN])) },
+      dynamic: sizes.filter((entry): entry is [string, Dyn] => typeof entry[1] !== 'number'),
+      bytes: new DataView(new ArrayBuffer(list.length * 4)),
+      groups: -1,
       bound: kernel.bindings.map((b) => ({ tensor: tensors[b.name]!, times: b.access === 'update' ? 2 : 1 })),
     });
   }
@@ -144,52 +149,61 @@ export class Program {
    */
   encode(encoder: GPUCommandEncoder, values: StepValues, profile?: ProfileSink): void {
     let pass: GPUComputePassEncoder | undefined;
+    let bound: GPUComputePipeline | undefined;
     for (const step of this.steps) {
       if (step.kind !== 'dispatch') {
         pass?.end();
-        pass = undefined;
+        pass = bound = undefined;
         if (step.kind === 'clear') encoder.clearBuffer(step.tensor.buffer);
         else encoder.copyBufferToBuffer(step.from.buffer, 0, step.to.buffer, 0, step.from.bytes);
         continue;
       }
-      const { inputs, groups } = this.sizes(step, values);
+      const groups = this.size(step, values);
       if (groups === 0) continue;
-      if (profile?.per === 'dispatch') pass = encoder.beginComputePass({ label: step.label, timestampWrites: profile.next({ label: step.label, groups, inputs, bytes: this.moved(step, values) }) });
+      if (profile?.per === 'dispatch') pass = encoder.beginComputePass({ label: step.label, timestampWrites: profile.next(this.dispatched(step, values)) });
       else pass ??= encoder.beginComputePass({ label: this.label, ...(profile ? { timestampWrites: profile.next({ label: this.label, groups: 0, inputs: {}, bytes: 0 }) } : {}) });
-      pass.setPipeline(step.pipeline as GPUComputePipeline);
+      if (bound !== step.pipeline) pass.setPipeline((bound = step.pipeline as GPUComputePipeline));
       pass.setBindGroup(0, step.bindGroup);
-      if (step.args.length > 0) {
-        const view = new DataView(step.bytes);
-        step.args.forEach(({ type, name }, i) => {
-          if (type === 'f32') view.setFloat32(i * 4, inputs[name]!, true);
-          else if (type === 'u32') view.setUint32(i * 4, inputs[name]!, true);
-          else view.setInt32(i * 4, inputs[name]!, true);
-        });
-        (pass as GPUComputePassEncoder & { setImmediates(offset: number, data: ArrayBuffer): void }).setImmediates(0, step.bytes);
-      }
+      if (step.args.length > 0) (pass as GPUComputePassEncoder & { setImmediates(offset: number, data: ArrayBufferLike): void }).setImmediates(0, step.bytes.buffer);
       const [x, y, z] = foldGrid(groups);
       pass.dispatchWorkgroups(x, y, z);
       if (profile?.per === 'dispatch') {
         pass.end();
-        pass = undefined;
+        pass = bound = undefined;
       }
     }
     pass?.end();
   }
 
-  private sizes(step: Dispatch, values: StepValues): { inputs: Record<string, number>; groups: number } {
-    const inputs: Record<string, number> = { ...step.constants };
-    for (const [name, extent] of step.letters) inputs[name] = this.value(step.label, extent, values);
-    for (const { name, value } of step.args) inputs[name] = this.value(step.label, value, values);
-    return { inputs, groups: step.grid(inputs) };
+  /** Brings a dispatch's inputs, arguments and workgroups up to these values; nothing is made anew, as a replay has a thousand of them. */
+  private size(step: Dispatch, values: StepValues): number {
+    let same = step.groups >= 0;
+    for (const [name, extent] of step.dynamic) {
+      const value = this.value(step.label, extent, values);
+      if (step.inputs[name] === value) continue;
+      step.inputs[name] = value;
+      same = false;
+    }
+    if (same) return step.groups;
+    step.args.forEach(({ type, name }, i) => {
+      const value = step.inputs[name]!;
+      if (type === 'f32') step.bytes.setFloat32(i * 4, value, true);
+      else if (type === 'u32') step.bytes.setUint32(i * 4, value, true);
+      else step.bytes.setInt32(i * 4, value, true);
+    });
+    return (step.groups = step.grid(step.inputs));
+  }
+
+  private dispatched(step: Dispatch, values: StepValues): DispatchSizes {
+    return { label: step.label, groups: this.size(step, values), inputs: { ...step.inputs }, bytes: this.moved(step, values) };
   }
 
   /** What a replay with these values would dispatch, in order: labels, workgroups and all sizes. Nothing runs. */
   dispatches(values: StepValues): DispatchSizes[] {
     return this.steps.flatMap((step) => {
       if (step.kind !== 'dispatch') return [];
-      const { inputs, groups } = this.sizes(step, values);
-      return groups === 0 ? [] : [{ label: step.label, groups, inputs, bytes: this.moved(step, values) }];
+      const sizes = this.dispatched(step, values);
+      return sizes.groups === 0 ? [] : [sizes];
     });
   }
 

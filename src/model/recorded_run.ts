@@ -24,6 +24,9 @@ import { longFrom } from './rotary.js';
 import { mapoMask } from './token_mask.js';
 import { type TransformerParts, backward, forward } from './transformer.js';
 
+/** How many micro-batches of a step may wait for their tables at once. */
+export const IN_FLIGHT = 3;
+
 /**
  * The recorded programs of one run: forward with the loss, backward, optimiser. Everything is allocated when it
  * is built; a step only uploads one packed batch and re-encodes the lists (design 4).
@@ -171,7 +174,8 @@ export class RecordedRun {
       this.optimiserState = new OptimiserState(gpu, policy.trained, options.optimiser ?? optimisers.adamw_torch, options.optimiserSettings ?? { momentum: 0 }, this.learnedMask?.parameters);
       this.optimiserProgram = this.recordOptimiser(new Program(gpu, 'optimiser'), this.optimiserState);
     }
-    this.pairRing = new ReadbackRing(gpu, this.pairs.bytes, 4);
+    // The last ones of the step before wait beside this step's.
+    this.pairRing = new ReadbackRing(gpu, this.pairs.bytes, 2 * IN_FLIGHT - 1);
     this.stateRing = new ReadbackRing(gpu, this.stepState.bytes + this.betaState.bytes + (this.operands?.lossScale?.bytes ?? 0), 3);
   }
 

@@ -3,10 +3,8 @@ import { planMicroBatches, type BatchCapacity, type Document } from '../batch/pa
 import { drawnUniform, type Engine } from '../engine.js';
 import type { GroupPart, MicroResult } from '../engine_types.js';
 import type { LossDefinition } from '../losses/types.js';
+import { IN_FLIGHT } from '../recorded_run.js';
 import { membersOf, type DocumentSource, type Members, type ReferenceSource } from './types.js';
-
-/** How many micro-batches may wait for their tables at once. */
-const IN_FLIGHT = 3;
 
 /** What losses are divided by over an optimiser step's documents. */
 export interface StepScale {
