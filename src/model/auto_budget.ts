@@ -42,7 +42,7 @@ export function rowBounds(source: DocumentSource, batch: number): { longest: num
 export function largestBudget(total: (rows: number) => number, bounds: { longest: number; step: number }, limit: number, o: { bindingBytes: number; widest: number }): number {
   const most = Math.min(Math.ceil(bounds.step / STEP) * STEP, Math.floor(o.bindingBytes / (4 * o.widest)));
   let budget = bounds.longest;
-  // Planned bytes rise with the rows, so the last that fits is the largest.
+  // Planned bytes rise with the rows, but for the head's tile, which narrows now and then by less than it takes: the first that does not fit ends the search.
   for (let rows = Math.ceil(bounds.longest / STEP) * STEP; rows <= most && total(rows) <= limit; rows += STEP) budget = rows;
   return budget;
 }

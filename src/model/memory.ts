@@ -28,6 +28,7 @@ export interface MemoryOptions {
   terms?: number | undefined;
   /** Floats per row that a learned mask of tokens keeps, and numbers of its tensors. */
   mask?: { perRow: number; parameters: number } | undefined;
+  /** Columns of a tile of the head's logits; those of a software adapter where absent. */
   tile?: number;
   /** How the policy’s weights are kept (a LoRA run’s base), and those of a reference (and its head); f32 where absent. */
   storage?: { policy: Storage; reference: Storage } | undefined;

@@ -1,5 +1,6 @@
 import type { RunConfig } from '../config/keys.js';
 import { tileFor } from '../gpu/matrices.js';
+import { headWidth } from '../gpu/ops/head.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import { maskFloats, maskSpecs } from './learned_mask.js';
 import { hasTerms, type LossDefinition } from './losses/types.js';
@@ -11,7 +12,7 @@ import { frozenStorage, IN_F32, trainedStorage, type FrozenSource, type StorageK
 
 type Keys = Pick<RunConfig, 'dtype' | 'token_budget' | 'gradient_checkpointing' | 'gradient_checkpointing_granularity' | 'activation_dtype' | 'ref_mode' | 'ref_cache_dtype' | 'sync_ref_model' | 'optim' | 'sgd_momentum' | 'master_dtype'> & StorageKeys;
 
-/** Before the adapter is known: operands padded as for matrices of 16 x 16 x 16, which pads at least as far as any other. */
+/** Before the adapter is known (and so of a hardware adapter's head): operands padded as for matrices of 16 x 16 x 16, which pads at least as far as any other. */
 const USUAL_TILE = tileFor({ MM: 16, MN: 16, MK: 16, SG: 32 }, { workgroupInvocations: 1024, workgroupBytes: 32768 });
 
 /** Formats of the weights' files. */
@@ -34,7 +35,7 @@ export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, l
     rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
     terms: hasTerms(loss.needs) ? 8 + (loss.needs.tokenWeights ? 2 : 0) + (loss.needs.sharpness ? 2 : 0) + (loss.needs.refEntropy ? 4 : 0) : 0,
     ...(tokenWeights?.from === 'learned' ? { mask: { perRow: maskFloats(spec, tokenWeights.kind), parameters: mask.reduce((n, p) => n + p.shape.reduce((a, b) => a * b, 1), 0) } } : {}),
-    lora, sharedReference: lora?.shared, storage: { policy: lora ? frozen : trainedStorage(c), reference: c.sync_ref_model ? IN_F32 : frozen },
+    tile: headWidth(rows, true), lora, sharedReference: lora?.shared, storage: { policy: lora ? frozen : trainedStorage(c), reference: c.sync_ref_model ? IN_F32 : frozen },
     optimiser: optimiserBytes(optimisers[c.optim], [...(lora?.list ?? parameterSpecs(spec)), ...mask], spec, optimiserSettings(c)),
     ...(c.dtype === 'mixed_f16' ? { mixed: USUAL_TILE } : {}),
   });

@@ -4,7 +4,7 @@ import { documentListLoss } from '../gpu/ops/document_list_loss.js';
 import { PAIR_COLUMNS, documentLoss, isCoupled } from '../gpu/ops/document_loss.js';
 import { gradNorm, gradNormSlots, stepState } from '../gpu/ops/grad_norm.js';
 import { type GroupTensors, groupGather, groupStats, methodCommit } from '../gpu/ops/group_stats.js';
-import { HEAD_TILE, Head, type HeadMode } from '../gpu/ops/head.js';
+import { Head, type HeadMode } from '../gpu/ops/head.js';
 import { TERMS } from '../gpu/ops/head_kernels.js';
 import { seqSum } from '../gpu/ops/seq_sum.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
@@ -127,7 +127,7 @@ export class RecordedRun {
     if (gpu.mixed) {
       const models = [policy, ...(reference.kind === 'live' || mode === 'hidden' ? [headParameters!] : [])];
       const states = mode !== 'hidden' ? 0 : reference.kind === 'cache' && reference.rounded ? 2 : 1;
-      this.operands = new Operands(gpu, gpu.mixed, models, { rows: this.axes.N.capacity, headTile: options.tile ?? HEAD_TILE, states, training: options.training });
+      this.operands = new Operands(gpu, gpu.mixed, models, { rows: this.axes.N.capacity, headTile: this.head.width, states, training: options.training });
     }
     const store = this.operands?.store;
     const parts: TransformerParts = { spec, parameters: policy, batch: this.batch, acts: this.acts };

@@ -1,5 +1,5 @@
 import type { Gpu } from '../gpu/device.js';
-import { Head, HEAD_TILE } from '../gpu/ops/head.js';
+import { Head } from '../gpu/ops/head.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
 import { Program } from '../gpu/program.js';
 import { ReadbackRing } from '../gpu/readback.js';
@@ -38,7 +38,7 @@ export class Scorer {
     this.head = new Head({ gpu, S: axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((p) => p.value), rounded: false, bf16: false, softCap: spec.logitSoftCap });
     this.logps = new Tensor(gpu, 'logps', [axes.S]);
     this.program = new Program(gpu, 'score');
-    if (gpu.mixed) this.operands = new Operands(gpu, gpu.mixed, [parameters], { rows: axes.N.capacity, headTile: HEAD_TILE, states: 0, training: false });
+    if (gpu.mixed) this.operands = new Operands(gpu, gpu.mixed, [parameters], { rows: axes.N.capacity, headTile: this.head.width, states: 0, training: false });
     this.program.mixed(this.operands?.store, () => {
       forward(this.program, { spec, parameters, batch: this.batch, acts: this.acts });
       this.head.forward(this.program, { hidden: this.acts.hidden, labels: this.batch.labels });

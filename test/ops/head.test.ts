@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Head, type HeadOptions } from '../../src/gpu/ops/head.js';
+import { Head, HEAD_TILE, headWidth, type HeadOptions } from '../../src/gpu/ops/head.js';
 import { roundF16, STATS, TERMS } from '../../src/gpu/ops/head_kernels.js';
 import { defineKernel } from '../../src/gpu/kernel.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
@@ -72,6 +72,36 @@ for (const [V, cuts, tile, epsilon] of [[1, [0, 1], 512, 0.01], [5, [0, 5], 512,
     close(t, 'dw', dw, matmul.tn(df, x.h, S, V, D), reduce(64), [V, D]);
   });
 }
+
+t.test('the width of a tile moves no bit of a statistic, nor more than rounding of a gradient', async (t) => {
+  const run = async (width: number): Promise<{ bits: number[]; dHidden: Float32Array; dw: number[]; width: number }> => {
+    const x = await setup(137, [0, 37, 137], { tile: 8, width, bf16: true, klGradient: true, terms: { weighted: false, square: true, refEntropy: true } });
+    const { gpu, S, head } = x;
+    const dHidden = output(gpu, 'dh', [S, D]);
+    await runOnce(gpu, (p) => {
+      const t = { hidden: x.hidden, labels: x.labelTensor, refHidden: x.refHidden };
+      head.forward(p, { ...t, refLogps: output(gpu, 'ref_logps', [S], -3) });
+      head.backward(p, { ...t, coef: upload(gpu, 'coef', [2, 2], Float32Array.of(-0.7, 0.2, 0.4, -0.3)), seqOf: upload(gpu, 'seq', [S], Uint32Array.from({ length: S }, (_, s) => s % 2)), dHidden });
+    });
+    const bits = (await Promise.all([head.stats, head.terms!].map(read))).flatMap((a) => [...new Uint32Array(a.buffer)]);
+    return { bits, dHidden: await read(dHidden), dw: (await Promise.all(x.dPieces.map(read))).flatMap((a) => [...a]), width: head.width };
+  };
+  const narrow = await run(8);
+  for (const width of [16, 40, 1000]) {
+    const wide = await run(width);
+    t.equal(wide.width, Math.min(width, 137));
+    t.same(wide.bits, narrow.bits, `${width} columns`);
+    close(t, 'dhidden', wide.dHidden, narrow.dHidden, reduce(137));
+    close(t, 'dw', wide.dw, narrow.dw, reduce(7));
+  }
+});
+
+t.test('a tile on a hardware adapter takes 64 MiB at most, or one HEAD_TILE; a software adapter’s is one', async (t) => {
+  for (const [rows, width] of [[64, 262144], [4096, 4096], [10467, 1536], [32768, 512], [100000, 512]] as const) {
+    t.equal(headWidth(rows, true), width);
+    t.equal(headWidth(rows, false), HEAD_TILE);
+  }
+});
 
 t.test('realigned: the statistics are those of the logits λ f + (1 - λ) r; λ = 1 changes no bit, λ = 0 is the reference', async (t) => {
   const stats = async (realign: number | undefined): Promise<{ rows: number[][]; f: number[][]; r: number[][]; labels: Uint32Array }> => {

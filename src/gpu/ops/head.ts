@@ -1,8 +1,8 @@
 import type { Gpu } from '../device.js';
 import { formatOf } from '../packed.js';
 import type { Program } from '../program.js';
-import { Tensor, type Extent } from '../tensor.js';
-import { headBf16, headCriterion, headGrad, headGradKl, headSquare, headStats, labelOffset, roundF16, STATS, TERMS, tokenStats, tokenTerms } from './head_kernels.js';
+import { capacityOf, Tensor, type Extent } from '../tensor.js';
+import { HEAD_TILE, headBf16, headCriterion, headGrad, headGradKl, headSquare, headStats, labelOffset, roundF16, STATS, TERMS, tokenStats, tokenTerms } from './head_kernels.js';
 import { matmulNN, matmulNT, matmulTN } from './matmul.js';
 import { mix } from './mix.js';
 import { softCap } from './soft_cap.js';
@@ -11,8 +11,16 @@ import { weightTensors } from './weights.js';
 /** What of the reference the head works with: nothing, its label log-probs, or its hidden states too. */
 export type HeadMode = 'none' | 'logps' | 'hidden';
 
-/** Columns of one vocabulary tile; part of what decides the last bits of a log-prob, so recorded in a cache's header. */
-export const HEAD_TILE = 512;
+export { HEAD_TILE };
+
+/** What one tile of f32 logits takes on a hardware adapter: enough work for a dispatch, and two of them near the size of its cache. */
+const TILE_BYTES = 2 ** 26;
+
+/**
+ * Columns of logits that exist at a time for so many scored rows, a multiple of HEAD_TILE. No log-prob depends on it, not in its last bit: sums are folded by
+ * HEAD_TILE columns whatever the width. Software adapters keep to one HEAD_TILE, which stays in a processor's cache.
+ */
+export const headWidth = (rows: number, hardware: boolean): number => (hardware ? Math.max(1, Math.floor(TILE_BYTES / (4 * rows * HEAD_TILE))) * HEAD_TILE : HEAD_TILE);
 
 export interface HeadOptions {
   gpu: Gpu;
@@ -35,7 +43,9 @@ export interface HeadOptions {
   klGradient?: boolean;
   /** Fill `terms` too, with weights per token if `weighted`, Σ π² (`square`), the reference's entropy (`refEntropy`, mode `hidden`). */
   terms?: { weighted: boolean; square: boolean; refEntropy: boolean } | undefined;
+  /** Columns folded at once (HEAD_TILE), and of logits that exist at a time, a multiple of those (`headWidth`, or `tile` where that is given). */
   tile?: number;
+  width?: number;
   epsilon?: number;
   /** Logits are softCap·tanh(z/softCap) (Gemma 2); 0: as they are. */
   softCap?: number;
@@ -46,7 +56,7 @@ export interface HeadOptions {
 interface Range { piece: number; first: number; v0: number; count: number }
 
 /**
- * The output head, streamed over tiles of the vocabulary: logits exist for one tile [S, tile] at a time, whatever V is.
+ * The output head, streamed over tiles of the vocabulary: logits exist for one tile [S, width] at a time, whatever V is.
  * Forward folds tiles into running softmax statistics; backward makes each tile again and turns it into its gradient.
  */
 export class Head {
@@ -66,10 +76,16 @@ export class Head {
   private readonly roundedHidden: Tensor | undefined;
   private readonly roundedTile: Tensor | undefined;
   readonly tensors: Tensor[] = [];
+  /** Columns of a tile. */
+  readonly width: number;
+  private readonly fold: { tune: { FOLD: number } };
 
   constructor(readonly options: HeadOptions) {
     const { gpu, S, D, V, pieces, mode } = options;
-    const width = Math.min(options.tile ?? HEAD_TILE, V);
+    const fold = options.tile ?? HEAD_TILE;
+    const width = Math.min(options.width ?? options.tile ?? headWidth(capacityOf(S), gpu.kind === 'hardware'), V);
+    this.width = width;
+    this.fold = { tune: { FOLD: fold } };
     const make = (label: string, ...shape: Extent[]): Tensor => {
       const tensor = new Tensor(gpu, `head.${label}`, shape);
       this.tensors.push(tensor);
@@ -129,17 +145,17 @@ export class Head {
         softCap(p, refTile!, cap);
       }
       if (realign !== undefined) mix(p, { x: refTile!, y: tile }, 1 - realign);
-      p.run(headStats, { tile, labels: t.labels, state }, { v0, count });
-      if (this.square) p.run(headSquare, { tile, square: this.square }, { v0, count });
-      if (this.refState) p.run(headStats, { tile: refTile!, labels: t.labels, state: this.refState }, { v0, count });
+      p.run(headStats, { tile, labels: t.labels, state }, { v0, count }, this.fold);
+      if (this.square) p.run(headSquare, { tile, square: this.square }, { v0, count }, this.fold);
+      if (this.refState) p.run(headStats, { tile: refTile!, labels: t.labels, state: this.refState }, { v0, count }, this.fold);
       if (mode !== 'hidden') continue;
       if (rounded) {
         matmulNT(p, { x: criterionHidden!, w: pieces[piece]!, y: criterionTile! }, { first, count });
         softCap(p, criterionTile!, cap);
         if (realign !== undefined) mix(p, { x: refTile!, y: criterionTile! }, 1 - realign);
       }
-      p.run(headCriterion, { tile: criterionTile!, ref_tile: refTile!, offset: offset!, criterion: criterion! }, { v0, count, epsilon });
-      if (mixed) p.run(headBf16, { tile: criterionTile!, ref_tile: refTile!, labels: t.labels, mixed }, { v0, count, epsilon });
+      p.run(headCriterion, { tile: criterionTile!, ref_tile: refTile!, offset: offset!, criterion: criterion! }, { v0, count, epsilon }, this.fold);
+      if (mixed) p.run(headBf16, { tile: criterionTile!, ref_tile: refTile!, labels: t.labels, mixed }, { v0, count, epsilon }, this.fold);
     }
     const { stats } = this;
     if (mode === 'none') p.run(tokenStats.none, { state, stats });

@@ -9,6 +9,9 @@ export const STATS = [
   'bf16_logp', 'bf16_plus', 'bf16_minus', 'unused',
 ] as const;
 
+/** Columns that are folded at once into a running softmax; part of what decides the last bits of a log-prob, so recorded in a cache's header. */
+export const HEAD_TILE = 512;
+
 const rowGrid = ({ S, WG, SG }: Record<string, number>): number => perRow(S!, WG!, SG!);
 const tileArgs = { S: 'u32', Y: 'u32', v0: 'u32', count: 'u32' } as const;
 
@@ -46,7 +49,7 @@ export const headStats = defineKernel({
   read: { tile: 'S Y', labels: 'S :u32' },
   update: { state: 'S 4' },
   args: tileArgs,
-  tune: { WG: 64 },
+  tune: { WG: 64, FOLD: HEAD_TILE },
   grid: rowGrid,
 });
 
@@ -55,7 +58,7 @@ export const headCriterion = defineKernel({
   read: { tile: 'S Y', ref_tile: 'S Y', offset: 'S' },
   update: { criterion: 'S 8' },
   args: { ...tileArgs, epsilon: 'f32' },
-  tune: { WG: 64 },
+  tune: { WG: 64, FOLD: HEAD_TILE },
   grid: rowGrid,
 });
 
@@ -64,7 +67,7 @@ export const headBf16 = defineKernel({
   read: { tile: 'S Y', ref_tile: 'S Y', labels: 'S :u32' },
   update: { mixed: 'S 9' },
   args: { ...tileArgs, epsilon: 'f32' },
-  tune: { WG: 64 },
+  tune: { WG: 64, FOLD: HEAD_TILE },
   grid: rowGrid,
 });
 
@@ -131,7 +134,7 @@ export const headSquare = defineKernel({
   read: { tile: 'S Y' },
   update: { square: 'S 2' },
   args: tileArgs,
-  tune: { WG: 64 },
+  tune: { WG: 64, FOLD: HEAD_TILE },
   grid: rowGrid,
 });
 
