@@ -15,6 +15,7 @@ import { frozenName, loadFrozen, referenceStorage } from '../model/frozen.js';
 import { describeMemory } from '../model/memory.js';
 import { trainingMemory } from '../model/memory_advice.js';
 import { requireMemory } from '../model/memory_changes.js';
+import { bcoWeights, requireLabels } from '../model/density_ratio/index.js';
 import { bytesText, ensureCache } from '../model/reference.js';
 import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf, useDtype } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
@@ -48,6 +49,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
   const evalStore = wantsEval ? await openSplit(config, inputs, 'eval', sides, io) : undefined;
   const loss = lossFor(config, train, evalStore);
   requireBothKinds(train, loss, config, io);
+  requireLabels(config, train, evalStore);
   const room = mismatchRoom(config, inputs.policy);
   const source = documentsOf(train, loss, room);
   const evalSource = evalStore && documentsOf(evalStore, loss, room);
@@ -109,6 +111,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
       const head = needs !== 'hidden' ? undefined : shared ? base : await loadFrozen(gpu, inputs.reference, 'reference head', config, { only: [headName(inputs.reference)] });
       reference = { kind: 'cache', ...(head ? { head } : {}), rounded: cache.rounded };
     }
+    const ratios = await bcoWeights(config, { gpu, io, reference: async () => (reference.kind === 'live' ? reference.parameters : whole()), train, evaluation: evalStore, dir });
     const settings = settingsOf(config);
     const engine = await new Engine({
       gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing && (config.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : true), activations: config.activation_dtype, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
@@ -126,6 +129,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
       ...(loss.group ? { group: groupSizeOf(config) } : {}),
       ...(lora ? frozenName(config, inputs.policy.base) : {}),
       ...(train.weightsHash ? { weights: train.weightsHash } : {}),
+      ...(ratios ? { densityRatios: ratios.hash } : {}),
       ...(sync ? { sync: [config.ref_model_mixup_alpha, config.ref_model_sync_steps] } : {}),
     };
     const fresh: TrainState = {
@@ -158,8 +162,8 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
       io.log.info({ path }, 'checkpoint');
     };
     trainer = new Trainer({
-      config, io, engine, plan, sync, train: source, trainReference: trainRows, state, ledger, log, sinks, save,
-      evaluation: evalSource ? { source: evalSource, reference: evalRows } : undefined,
+      config, io, engine, plan, sync, train: ratios?.weighted(source, 'train') ?? source, trainReference: trainRows, state, ledger, log, sinks, save,
+      evaluation: evalSource ? { source: ratios?.weighted(evalSource, 'eval') ?? evalSource, reference: evalRows } : undefined,
       columns: { reference: needs !== 'none', hidden: needs === 'hidden' },
     });
     if (interrupted) trainer.interrupt();

@@ -63,6 +63,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     else notes.push(`${key}: not used (belongs to loss_type ${owners}, the run has ${chosen})`);
   }
   if (loss) group(c, loss, given, chosen, add, notes);
+  if (loss?.name === 'bco') densityRatio(c, given, purpose, add);
   if (lossNames(c).includes('exo_pair') && c.label_smoothing === 0) add(['label_smoothing', 'loss_type'], 'exo_pair needs label_smoothing > 0 (the paper: 0.001), got 0');
   if (c.loss_type === 'sft' && purpose === 'train') add(['loss_type'], 'sft is the command edpo sft');
   if (given.has('loss_type') && c.loss_type !== 'sft' && purpose === 'sft') notes.push(`loss_type: not used (edpo sft always trains with sft, got ${chosen})`);
@@ -146,4 +147,15 @@ function group(c: RunConfig, loss: LossDefinition, given: Places, chosen: string
   if (c.group_size !== undefined && c.group_size > batch) return add(['group_size', 'total_batch_size', 'per_device_train_batch_size'], `is ${c.group_size}, and an optimiser step has ${batch} documents; a group lies within a step`);
   const members = c.group_size ?? batch;
   if (members < loss.group.least) add([c.group_size !== undefined ? 'group_size' : 'total_batch_size', 'per_device_train_batch_size', 'loss_type'], `${chosen} has nothing to compare in a group of ${members}; it needs ${loss.group.least} at least (group_size, total_batch_size)`);
+}
+
+/** BCO's weights of undesirable responses. */
+function densityRatio(c: RunConfig, given: Places, purpose: Purpose, add: Report): void {
+  if (c.min_density_ratio > c.max_density_ratio) add(['min_density_ratio', 'max_density_ratio'], `is ${c.min_density_ratio}, above max_density_ratio ${c.max_density_ratio}`);
+  const file = c.prompt_embeddings !== undefined && c.prompt_embeddings !== 'reference';
+  if (c.prompt_embeddings === undefined) {
+    for (const name of ['prompt_sample_size', 'min_density_ratio', 'max_density_ratio'] as const) if (given.has(name) && c[name] !== defaultOf(name)) add([name, 'prompt_embeddings'], 'belongs to the weights that prompt_embeddings makes; it was not given');
+  }
+  if (c.eval_prompt_embeddings !== undefined && !file) add(['eval_prompt_embeddings', 'prompt_embeddings'], `goes with a file in prompt_embeddings, got ${c.prompt_embeddings ?? 'none'}`);
+  if (file && purpose === 'train' && c.eval_strategy !== 'no' && c.eval_prompt_embeddings === undefined) add(['prompt_embeddings', 'eval_strategy'], 'is a file, and the evaluation data need one of their own: give eval_prompt_embeddings, or prompt_embeddings: reference');
 }

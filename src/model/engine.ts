@@ -85,7 +85,7 @@ export class Engine extends RecordedRun {
     }
     const weights = loss.needs.tokenWeights;
     if (weights?.from === 'data' || weights?.from === 'length') this.tokenWeights!.write(tokenWeights(documents, weights, loss.needs.scored === 'all'));
-    this.group?.docInfo.write(Float32Array.from(documents.flatMap((d, i) => [part.places[i]!, d.desirable === false ? 0 : 1, part.uniforms[i]!, 0])));
+    this.group?.docInfo.write(Float32Array.from(documents.flatMap((d, i) => [part.places[i]!, d.desirable === false ? 0 : 1, part.uniforms[i]!, d.weight ?? 1])));
     const values: StepValues = { ...batch.values, invCount: o.invCount, perToken: o.perToken, training: train ? 1 : 0, measureScales: this.measure ? 1 : 0, ...this.groupValues(batch, part, o.first), ...this.dropoutValues(documents, batch, train) };
     const encoder = gpu.device.createCommandEncoder({ label: 'micro-batch' });
     this.batch.upload(encoder, batch);

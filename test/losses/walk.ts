@@ -30,7 +30,7 @@ function casesOf(loss: LossDefinition): DocumentScalars[] {
     for (const beta of [0.01, 0.5]) {
       for (const [n, m] of [[7, 11], [1, 2000]] as const) {
         cases.push({
-          ...scalars(h / 2 - 20, -h / 2 - 21.3, beta), aRef: -2, bRef: -2.5, tokensChosen: n, tokensRejected: m, klChosen: 1.25, klRejected: 3.5, desirable: loss.needs.unpaired ? n === 1 : true,
+          ...scalars(h / 2 - 20, -h / 2 - 21.3, beta), aRef: -2, bRef: -2.5, tokensChosen: n, tokensRejected: m, klChosen: 1.25, klRejected: 3.5, desirable: loss.needs.unpaired ? n === 1 : true, ...(loss.needs.unpaired && n !== 1 ? { weight: 1.75 } : {}),
           ...(loss.needs.scored === 'all' ? { prompt: -33.5 } : {}),
           ...(hasTerms(loss.needs) ? { terms: { chosen: { weight: 0.7 * n, klWeight: 0.6 * n, sharpness: -0.3 * n, refEntropy: 1.1 * n }, rejected: { weight: 0.9 * m, klWeight: 0.8 * m, sharpness: 0.2 * m, refEntropy: 0.4 * m }, logVocab: Math.log(37) } } : {}),
         });
@@ -125,7 +125,7 @@ async function againstWgsl(t: Test, gpu: Gpu, loss: LossDefinition, cases: Docum
   const state = new Float32Array(24);
   state.set(cases[0]!.group?.shared ?? [], 8);
   const group: GroupTensors | undefined = isCoupled(loss) ? {
-    docInfo: upload(gpu, 'info', [P, 4], Float32Array.from(cases.flatMap((d, i) => [i, d.desirable ? 1 : 0, UNIFORM, 0]))), table: output(gpu, 'table', [P, 8]),
+    docInfo: upload(gpu, 'info', [P, 4], Float32Array.from(cases.flatMap((d, i) => [i, d.desirable ? 1 : 0, UNIFORM, d.weight ?? 1]))), table: output(gpu, 'table', [P, 8]),
     own: upload(gpu, 'own', [P, 4], own), state: upload(gpu, 'state', [24], state),
   } : undefined;
   // Sums of weighted tokens stand apart; the plain ones go to the ledger alone.
@@ -182,7 +182,7 @@ async function passes(t: Test, gpu: Gpu, loss: LossDefinition, p: Record<string,
   for (const [n, training, skip] of [[1, true, false], [5, true, false], [67, true, true], [2, false, false], [67, true, false]] as const) {
     const members = random(n, n);
     const tables: GroupTensors = {
-      docInfo: upload(gpu, 'info', [n, 4], Float32Array.from(members.flatMap((m, i) => [n - 1 - i, m.desirable ? 1 : 0, m.uniform, 0]))), table: output(gpu, 'table', [n, 8], 5), own: output(gpu, 'own', [n, 4]), state,
+      docInfo: upload(gpu, 'info', [n, 4], Float32Array.from(members.flatMap((m, i) => [n - 1 - i, m.desirable ? 1 : 0, m.uniform, 1]))), table: output(gpu, 'table', [n, 8], 5), own: output(gpu, 'own', [n, 4]), state,
     };
     // Sequence 0 of each document is another one: the sums that count begin at `first`.
     const stats = new Float32Array(n * (K + 1) * 12);

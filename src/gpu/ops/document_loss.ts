@@ -22,11 +22,13 @@ const SIDE = {
 };
 const LOAD = {
   plain: 'fn load_document(t: u32) {}',
-  // Each document's place in its group and its label, and what the group's passes left.
+  // Each document's place in its group, its label and its weight, and what the group's passes left.
   coupled: `var<private> member: u32;
+var<private> document_weight: f32;
 fn load_document(t: u32) {
   member = u32(doc_info[t * 4u]);
   desirable = doc_info[t * 4u + 1u];
+  document_weight = doc_info[t * 4u + 3u];
 }
 fn own(k: u32) -> f32 { return group_own[member * 4u + k]; }
 fn shared_of(k: u32) -> f32 { return method_state[8u + k]; }`,

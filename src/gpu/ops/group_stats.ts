@@ -7,7 +7,7 @@ import { lossConstants } from './loss_constants.js';
 
 /** What couples the documents of a group. */
 export interface GroupTensors {
-  /** [P, 4] of a micro-batch's documents: place in the group, label (1 desirable), uniform number. */
+  /** [P, 4] of a micro-batch's documents: place in the group, label (1 desirable), uniform number, weight of its loss. */
   docInfo: Tensor;
   /** [G, 8] of a group's documents: a, a_ref, b, b_ref, label, uniform number. */
   table: Tensor;

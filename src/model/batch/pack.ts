@@ -7,6 +7,8 @@ export interface Document {
   branches: ArrayLike<number>[];
   /** Unpaired data: is its one response a desirable one? */
   desirable?: boolean;
+  /** Unpaired data: what its loss counts (BCO's density ratio); 1 where absent. */
+  weight?: number;
   /** Numbers of the branches for dropout's masks, where they are not 1, 2, …: a branch has the same masks whatever branches it runs beside. */
   numbers?: number[];
   /** A weight for every token of each branch (data with token weights). */

@@ -15,6 +15,8 @@ export interface DocumentScalars {
   perToken: number;
   /** Unpaired data: is this response (the only one, a) a desirable one? */
   desirable?: boolean;
+  /** Unpaired data: what this response's loss counts (BCO's density ratio); 1 where absent. */
+  weight?: number;
   /** Sum of the prompt's log-probs, where prompt rows are scored. */
   prompt?: number;
   /** What the group's passes left: numbers of this document, and of the group. */
@@ -164,7 +166,7 @@ export interface LossDefinition {
   /** WGSL functions that the body calls. */
   functions?: string;
   /** Body of `fn loss_document(w: Side, l: Side, beta: f32) -> Loss`; params are constants F_<key>, perToken is args.per_token, logVocab LOG_VOCAB;
-   * `desirable` (1 or 0), `prompt` (a Side), `own(k)` and `shared_of(k)` are there where the method needs them; `prompt_c`, `column` may be set. */
+   * `desirable` (1 or 0), `document_weight`, `prompt` (a Side), `own(k)` and `shared_of(k)` are there where the method needs them; `prompt_c`, `column` may be set. */
   wgsl: string;
 }
 
