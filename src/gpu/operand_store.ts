@@ -1,6 +1,6 @@
 import { EdpoError } from '../errors.js';
 import type { Gpu } from './device.js';
-import { packedBytes, packWeight, type MatrixOperands, type MatrixWeight } from './ops/pack_f16.js';
+import { packedBytes, packWeight, type AttentionSlots, type MatrixOperands, type MatrixWeight } from './ops/pack_f16.js';
 import type { MatrixTile } from './matrices.js';
 import type { Program } from './program.js';
 import { Tensor } from './tensor.js';
@@ -17,6 +17,7 @@ export class OperandStore implements MatrixOperands {
   readonly peaks: Tensor | undefined;
   readonly lossScale: Tensor | undefined;
   private readonly byBuffer = new Map<GPUBuffer, MatrixWeight>();
+  private readonly attentions = new Map<GPUBuffer, AttentionSlots>();
   /** Least recently used first, smallest size first. */
   private readonly pool: Tensor[];
   private readonly owned: Tensor[] = [];
@@ -53,6 +54,14 @@ export class OperandStore implements MatrixOperands {
 
   weight(of: Tensor): MatrixWeight | undefined {
     return this.byBuffer.get(of.buffer);
+  }
+
+  /** Names the scales of a layer's attention, found by its query weight; where two models share that, the first one's. */
+  addAttention(queryWeight: Tensor, slots: AttentionSlots): void {
+    if (!this.attentions.has(queryWeight.buffer)) this.attentions.set(queryWeight.buffer, slots);
+  }
+  attention(queryWeight: Tensor): AttentionSlots | undefined {
+    return this.attentions.get(queryWeight.buffer);
   }
 
   scratch(bytes: number, busy: GPUBuffer[]): Tensor {

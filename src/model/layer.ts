@@ -1,4 +1,5 @@
 import { activation } from '../gpu/ops/activation.js';
+import type { AttentionOptions } from '../gpu/ops/attention.js';
 import { addBias } from '../gpu/ops/bias.js';
 import { layerNorm } from '../gpu/ops/layer_norm.js';
 import { rmsNorm } from '../gpu/ops/rms_norm.js';
@@ -102,7 +103,7 @@ export function mlpOutput(p: Program, layer: Layer, t: { gate: Tensor | undefine
 }
 
 /** Attention's options of layer l. */
-export const attentionOptions = (spec: ModelSpec, l: number): { H: number; G: number; C: number; scale: number; softCap: number; window: number } => {
+export const attentionOptions = (spec: ModelSpec, l: number): AttentionOptions => {
   const { scale, softCap, windows } = spec.block.attention;
   return { H: spec.H, G: spec.G, C: spec.C, scale, softCap, window: windows[l]! };
 };

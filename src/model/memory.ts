@@ -1,9 +1,11 @@
 import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
+import { tileCapacity, TILE_WORDS } from '../gpu/ops/attention_tiles.js';
 import { packedBytes } from '../gpu/ops/pack_f16.js';
 import { halfWords } from '../gpu/ops/pack_rows.js';
 import { keepsAttention, keepsMlp, type KeepFormat, type KeepMode } from './activations.js';
+import { sequenceCapacity } from './batch/pack.js';
 import { parameterCount, parameterSpecs, type ModelSpec } from './families/spec.js';
 import { layerMatrices, scratchSizes } from './operands.js';
 import { longFrom, rotaryRows, rotaryWidth } from './rotary.js';
@@ -82,7 +84,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     'activations': (activations(keep) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
     ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (wide + 1) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
     'head': head * 4,
-    'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)),
+    'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)) + 2 * 4 * TILE_WORDS * tileCapacity(N, sequenceCapacity(N)),
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
     ...(reference === 'head' && !sharedReference ? { 'reference head': storageBytes([{ name: spec.tied ? spec.names.embed : spec.names.head, shape: [V, D], table: true }], storage?.reference ?? IN_F32) } : {}),
     ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward') + N * (12 + width + 4)) * 4 } : {}),
@@ -91,9 +93,9 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   };
   function mixedBytes(): number {
     const models = copies(spec, mixed!, true) + (hidden && !sharedReference ? copies(spec, mixed!, reference === 'live') : 0) + (reference === 'live' && !hidden ? copies(spec, mixed!, true) : 0);
-    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!).reduce((n, s) => n + s.bytes * s.count, 0);
+    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward').reduce((n, s) => n + s.bytes * s.count, 0);
     // Scales, maxima and peaks: a few words per matrix.
-    return models + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * layerMatrices(spec) + 1);
+    return models + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
   }
   return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
 }

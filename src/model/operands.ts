@@ -1,6 +1,9 @@
+import { EdpoError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { OperandStore, type ScratchSize } from '../gpu/operand_store.js';
+import { matrixAttention } from '../gpu/ops/attention_matrix.js';
+import { TILE_ROWS } from '../gpu/ops/attention_tiles.js';
 import { hasCopy, packedBytes } from '../gpu/ops/pack_f16.js';
 import { LOSS_SCALE, updateOperandScales, weightBounds } from '../gpu/ops/operand_scales.js';
 import { Program } from '../gpu/program.js';
@@ -28,6 +31,21 @@ interface Input {
   norm?: { gain: string; bias?: string | undefined };
   /** The largest magnitude is at most the product of these weights' (their biases added). */
   of?: Array<{ site: Site; bias: string | undefined }>;
+  /** A norm of heads C wide instead, its gain; and what turning by positions makes of it at most. */
+  head?: string | undefined;
+  times?: number;
+}
+
+/** Attention in matrices: a layer's queries, keys, values (scaled as what attention makes of them), and the slots of two gradients. */
+interface AttentionSite {
+  parameters: Parameters;
+  /** Its query weight. */
+  query: string;
+  q: number;
+  k: number;
+  v: number;
+  dout: number;
+  ds: number;
 }
 
 /** f16 ends at 65,504; operands fixed at load keep a factor of four for what training does to the weights. */
@@ -38,6 +56,9 @@ const WEIGHT_TOP = 2 ** 6;
 /** The largest power of two that keeps `peak` at or under `top`, within 2^-60 … 2^60; 1 for 0. */
 const scaleFor = (peak: number, top: number): number => (peak > 0 && Number.isFinite(peak) ? 2 ** Math.max(-60, Math.min(60, Math.floor(Math.log2(top / peak)))) : 1);
 
+/** How much larger than either of a pair turning by positions may make the other: the diagonal of a square, times the tables' own factor. */
+const turning = ({ block }: ModelSpec): number => Math.max(1, ...block.position.rotary.map((r) => Math.SQRT2 * r.scale));
+
 /** A running state of mixed precision, as a checkpoint holds it. */
 export interface OperandState {
   scales: number[];
@@ -45,11 +66,18 @@ export interface OperandState {
   lossScale: number[];
 }
 
-/** Packed operands that stand at once: one as wide as the MLP (or a tile of the vocabulary), and of width D one for each side of a product, the reference's and the rounded states. */
-export function scratchSizes({ D, H, C, F }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile): ScratchSize[] {
+/**
+ * Packed operands that stand at once: one as wide as the MLP (or a tile of the vocabulary), of width D one for each side of a product, the reference's and the rounded
+ * states; attention's own, queries and in training the gradient of its output, keys and values.
+ */
+export function scratchSizes({ D, H, G, C, F }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile, training: boolean): ScratchSize[] {
   const wide = packedBytes(rows, Math.max(H * C, F, headTile), tile);
   const narrow = packedBytes(rows, D, tile);
-  return [{ bytes: narrow, count: 2 + states }, ...(wide > narrow ? [{ bytes: wide, count: 1 }] : [])];
+  const heads = (n: number): number => packedBytes(rows + TILE_ROWS, n * C, tile);
+  return [
+    { bytes: narrow, count: 2 + states }, ...(wide > narrow ? [{ bytes: wide, count: 1 }] : []),
+    ...(matrixAttention(C, tile) ? [{ bytes: heads(H), count: training ? 2 : 1 }, { bytes: heads(G), count: 2 }] : []),
+  ];
 }
 
 /** Matrices of one layer that multiply in f16. */
@@ -63,6 +91,7 @@ export class Operands {
   readonly store: OperandStore;
   private readonly sites: Site[] = [];
   private readonly inputs: Input[] = [];
+  private readonly attentions: AttentionSite[] = [];
   private readonly firstGradient: number;
   private readonly running: Tensor | undefined;
   private readonly packing: Program;
@@ -71,16 +100,18 @@ export class Operands {
    * @param models the policy, and what of the reference multiplies on the GPU (its head alone, or all of it)
    * @param training gradients of the first model are packed too
    */
-  constructor(readonly gpu: Gpu, tile: MatrixTile, models: Parameters[], o: { rows: number; headTile: number; states: number; training: boolean }) {
+  constructor(readonly gpu: Gpu, readonly tile: MatrixTile, models: Parameters[], o: { rows: number; headTile: number; states: number; training: boolean }) {
     let slots = 0;
     const distinct = [...new Set(models)];
     for (const parameters of distinct) slots = this.describe(parameters, slots);
     this.firstGradient = slots;
     for (const site of this.sites) site.gradient = o.training && site.parameters === distinct[0] ? slots++ : site.input;
-    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile), o.training);
+    if (o.training) for (const a of this.attentions.filter((x) => x.parameters === distinct[0])) [a.dout, a.ds] = [slots++, slots++];
+    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile, o.training), o.training);
     for (const { parameters, name, weight, input, gradient } of this.sites) {
       for (const { value, moments } of parameters.get(name).pieces) this.store.add(value, moments?.grad, { weight, input, gradient });
     }
+    for (const { parameters, query, ...slots } of this.attentions) this.store.addAttention(parameters.piece(query).value, slots);
     if (o.training) {
       this.running = new Tensor(gpu, 'operand maxima', [slots]);
       this.restore({ scales: new Array<number>(slots).fill(1), running: new Array<number>(slots).fill(0), lossScale: [LOSS_SCALE.start, 0, 0, 0] });
@@ -102,16 +133,20 @@ export class Operands {
       this.inputs.push({ ...of, slot: next, parameters });
       return next++;
     };
+    const inMatrices = matrixAttention(spec.C, this.tile);
     const copied = (name: string): boolean => parameters.has(name) && hasCopy(parameters.piece(name).value);
     for (const w of names.layers) {
       if (![w.q, w.k, w.v, w.o, w.up, w.down].every(copied)) continue;
       const norm1 = { gain: w.norm1, bias: w.norm1Bias };
       const norm2 = { gain: w.norm2, bias: w.norm2Bias };
       const h = input({ norm: norm1 });
-      site(w.q, h, norm1);
-      site(w.k, h, norm1);
-      const v = site(w.v, h, norm1);
-      site(w.o, input({ of: [{ site: v, bias: w.vBias }] }));
+      const [q, k, v] = [site(w.q, h, norm1), site(w.k, h, norm1), site(w.v, h, norm1)];
+      const made = input({ of: [{ site: v, bias: w.vBias }] });
+      site(w.o, made);
+      if (inMatrices) {
+        const turned = (of: Site, bias: string | undefined, head: string | undefined): number => input({ ...(head ? { head } : { of: [{ site: of, bias }] }), times: turning(spec) });
+        this.attentions.push({ parameters, query: w.q, q: turned(q, w.qBias, w.qNorm), k: turned(k, w.kBias, w.kNorm), v: made, dout: made, ds: made });
+      }
       const h2 = input({ norm: norm2 });
       const gate = w.gate ? site(w.gate, h2, norm2) : undefined;
       const up = site(w.up, h2, norm2);
@@ -162,10 +197,12 @@ export class Operands {
     const peak = async (parameters: Parameters, name: string, offset = 0): Promise<number> => (await debugRead(parameters.piece(name).value)).reduce((m, v) => Math.max(m, Math.abs(v + offset)), 0);
     const scales = await debugRead(this.store.scales);
     this.sites.forEach((s, i) => (scales[s.weight] = scaleFor(found[2 * i]!, WEIGHT_TOP)));
-    for (const { slot, parameters, norm, of } of this.inputs) {
-      let most = norm ? Math.sqrt(parameters.spec.D) * (await peak(parameters, norm.gain, parameters.spec.block.norm.offset)) + (norm.bias ? await peak(parameters, norm.bias) : 0) : 1;
+    for (const { slot, parameters, norm, of, head, times } of this.inputs) {
+      let most = times ?? 1;
+      if (head) most *= Math.sqrt(parameters.spec.C) * (await peak(parameters, head, parameters.spec.block.norm.offset));
+      if (norm) most *= Math.sqrt(parameters.spec.D) * (await peak(parameters, norm.gain, parameters.spec.block.norm.offset)) + (norm.bias ? await peak(parameters, norm.bias) : 0);
       for (const { site, bias } of of ?? []) most *= found[2 * this.sites.indexOf(site) + 1]! + (bias ? await peak(parameters, bias) : 0);
-      if (norm || of) scales[slot] = scaleFor(most, FORWARD_TOP);
+      if (norm || of || head) scales[slot] = scaleFor(most, FORWARD_TOP);
     }
     this.store.scales.write(scales);
     for (const t of [bounds, ...ones.values()]) t.destroy();
@@ -192,6 +229,7 @@ export class Operands {
 
   /** Puts a checkpoint's state back; `repack` makes the copies of its weights. */
   restore(s: OperandState): void {
+    if (s.scales.length !== this.store.scales.elements) throw new EdpoError(`the checkpoint has ${s.scales.length} scales of f16 operands, this run ${this.store.scales.elements}`, { hint: 'it was made by another version of edpo: start from its weights, without --resume' });
     this.store.scales.write(Float32Array.from(s.scales));
     this.running!.write(Float32Array.from(s.running));
     this.store.peaks!.write(new Uint32Array(s.scales.length));

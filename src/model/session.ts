@@ -145,5 +145,4 @@ export const settingsOf = (c: RunConfig, criterionColumns = false): LossSettings
 
 export const templateHash = (template: ChatTemplate | undefined): string => (template ? createHash('sha256').update(template.text).digest('hex') : '');
 
-/** Sequences a micro-batch may hold: a quarter of its rows is far more than real data has. */
-export const sequenceCapacity = (rows: number): number => Math.max(8, Math.min(2048, Math.floor(rows / 4)));
+export { sequenceCapacity } from './batch/pack.js';

@@ -1,5 +1,5 @@
 import { activationBackward } from '../gpu/ops/activation.js';
-import { attention, attentionBackward } from '../gpu/ops/attention.js';
+import { attention, attentionBackward, type AttentionOptions } from '../gpu/ops/attention.js';
 import { addBiasBackward } from '../gpu/ops/bias.js';
 import { embed, embedAdd, embedBackward } from '../gpu/ops/embed.js';
 import { gatherRows, gatherRowsBackward } from '../gpu/ops/gather_rows.js';
@@ -51,14 +51,20 @@ const layerOf = ({ spec, parameters, acts }: TransformerParts, l: number): Layer
 /** What the MLP of layer l norms: what attention made of the residual, or the same as attention. */
 const mlpInput = ({ spec, acts }: TransformerParts, l: number): Tensor => (spec.block.parallel ? acts.x(l) : acts.layer(l).xmid);
 
+/** What attention knows of the rows. */
+const rowsOf = ({ span, position, tiles }: BatchTensors): { span: Tensor; position: Tensor; tiles: Tensor } => ({ span, position, tiles });
+
+/** Attention's options of a layer, with the scales of its operands in mixed precision. */
+const scaledAttention = (p: Program, { spec, w, l, value }: Layer): AttentionOptions => ({ ...attentionOptions(spec, l), slots: p.operands?.attention(value(w.q)) });
+
 /** xmid = xin + attention(norm(xin)), the sum's second part normed once more where the family does that. */
 function attentionHalf(p: Program, parts: TransformerParts, l: number): void {
-  const { spec, batch, acts } = parts;
+  const { batch, acts } = parts;
   const layer = layerOf(parts, l);
   const a = acts.layer(l);
   norm(p, layer, layer.w.norm1, layer.w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 });
   projections(p, layer, { h: acts.h, q: a.q, k: a.k, v: a.v, qHead: a.qHead, kHead: a.kHead, rope: acts.rope, rotary: batch.rotary });
-  attention(p, { q: a.q, k: a.k, v: a.v, span: batch.span, position: batch.position, o: a.o, lse: a.lse }, attentionOptions(spec, l));
+  attention(p, { q: a.q, k: a.k, v: a.v, ...rowsOf(batch), o: a.o, lse: a.lse }, scaledAttention(p, layer));
   addToResidual(p, layer, layer.w.o, layer.w.postNorm1, { o: a.o, x: acts.x(l), y: a.xmid, post: a.post1 }, layer.w.oBias);
 }
 
@@ -160,8 +166,8 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
   biasBackward(p, parts, s, w.oBias, dy, spec.D);
   attentionBackward(
     p,
-    { q: a.q, k: a.k, v: a.v, span: batch.span, position: batch.position, o: a.o, lse: a.lse, do: s.do, delta: s.delta, dq: s.dq, dk: s.dk, dv: s.dv },
-    attentionOptions(spec, l),
+    { q: a.q, k: a.k, v: a.v, ...rowsOf(batch), o: a.o, lse: a.lse, do: s.do, delta: s.delta, dq: s.dq, dk: s.dk, dv: s.dv },
+    scaledAttention(p, layer),
   );
   if (acts.rope) for (const x of [s.dq, s.dk]) ropeBackward(p, { x, table: acts.rope, position: batch.rotary }, layerRotary(spec, l, acts.rope));
   norm(p, layer, w.norm1, w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 });

@@ -3,6 +3,7 @@ import { matrixTile } from '../../src/gpu/matrices.js';
 import { PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
 import { LOSS_SCALE } from '../../src/gpu/ops/operand_scales.js';
 import { STATS } from '../../src/gpu/ops/head_kernels.js';
+import { OperandStore } from '../../src/gpu/operand_store.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import type { Engine } from '../../src/model/engine.js';
@@ -33,6 +34,17 @@ async function inMixed<T>(body: () => Promise<T>): Promise<T> {
     return await body();
   } finally {
     gpu.mixed = undefined;
+  }
+}
+
+/** What `body` makes with attention in f32: no layer's scales are found. */
+async function withoutAttention<T>(body: () => Promise<T>): Promise<T> {
+  const { attention } = OperandStore.prototype;
+  OperandStore.prototype.attention = () => undefined;
+  try {
+    return await body();
+  } finally {
+    OperandStore.prototype.attention = attention;
   }
 }
 
@@ -67,7 +79,7 @@ if (typeof tile === 'string') {
     t.equal(useDtype(gpu, { dtype: 'float32' } as RunConfig).mixed, undefined);
   });
 } else {
-  const spec = tinySpec();
+  const spec = tinySpec({ head_dim: 8 });
   const weights = tinyWeights(spec, 1);
   const model = (trainable: boolean, w = weights, label = 'policy'): Promise<Parameters> => loadParameters(gpu, spec, w, trainable, label);
 
@@ -83,10 +95,20 @@ if (typeof tile === 'string') {
       const { table } = await e.microBatch(documents, undefined, 1, false)();
       documents.forEach((_, i) => t.same(['delta_plus', 'delta_minus', 'epsilon_step'].map((key) => Math.abs(column(table, i, key as 'delta_plus'))), [0, 0, 0], 'a tie'));
     }
-    t.notOk(packed.dispatches(documents).some(({ label }) => /matmul\.[nt][nt]/.test(label)), 'no product is left in f32');
+    t.notOk(packed.dispatches(documents).some(({ label }) => /matmul\.[nt][nt]|attention\.(fwd|bwd_d[qk])/.test(label)), 'no product is left in f32');
     const alone = (await Promise.all([documents[1]!].map((d) => logps(engine, [d])))).flat();
     const first = documents[0]!.branches.reduce((n, b) => n + b.length, 0);
     t.same(alone, all.slice(first, first + alone.length), 'alone and packed');
+  });
+
+  t.test('heads that the matrices do not divide take the plain kernels; with and without attention in matrices ten steps agree', async (t) => {
+    const odd = tinySpec({ head_dim: 6 });
+    const engine = await inMixed(async () => makeEngine(gpu, await loadParameters(gpu, odd, tinyWeights(odd, 1), true), 'sft', { kind: 'none' }));
+    t.same(engine.dispatches(documents).filter(({ label }) => /attention/.test(label)).map(({ label }) => label.slice(4)), ['attention.fwd', 'attention.fwd', ...['delta', 'dq', 'dkv', 'delta', 'dq', 'dkv'].map((x) => `attention.bwd_${x}`)]);
+    const build = (): Promise<Engine> => inMixed(async () => makeEngine(gpu, await model(true), 'epsilon_dpo', { kind: 'live', parameters: await model(false, tinyWeights(spec, 2), 'reference') }));
+    const [on, off] = [await steps(await build(), documents, 10), await withoutAttention(async () => steps(await build(), documents, 10))];
+    const apart = Math.max(...off.losses.map((l, i) => Math.abs(on.losses[i]! - l) / l));
+    t.ok(apart < 0.01 && apart > 0, `losses differ by at most ${(100 * apart).toFixed(4)} %: ${off.losses[0]} to ${off.losses.at(-1)}`);
   });
 
   t.test('an MLP whose product is beyond f16 survives', async (t) => {
@@ -108,7 +130,8 @@ if (typeof tile === 'string') {
     await steps(engine, documents, 2);
     const state = await engine.operands!.state();
     const { policy } = engine.options;
-    const gradients = 7 * spec.L + 1;
+    // Of seven products a layer and the head's, of attention's output and its scores.
+    const gradients = 7 * spec.L + 1 + 2 * spec.L;
     const before = await policy.read(spec.names.layers[0]!.q);
     engine.setOperands({ ...state, scales: state.scales.map((s, i) => (i >= state.scales.length - gradients ? 2 ** 60 : s)) });
     engine.microBatch(documents, undefined, 1 / 3, true);
@@ -132,7 +155,7 @@ if (typeof tile === 'string') {
 
   t.test('the memory plan is what is allocated, to 3 %', async (t) => {
     for (const live of [true, false]) {
-      const large = tinySpec({ vocab_size: 900 });
+      const large = tinySpec({ vocab_size: 900, head_dim: 8 });
       const before = gpu.bytesNow;
       await inMixed(async () => {
         const reference = live ? { kind: 'live' as const, parameters: await loadParameters(gpu, large, tinyWeights(large, 2), false, 'reference') } : { kind: 'cache' as const, rounded: false };

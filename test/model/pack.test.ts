@@ -1,9 +1,11 @@
 import t from 'tap';
+import { tileCapacity } from '../../src/gpu/ops/attention_tiles.js';
 import { documentRows, pack, planMicroBatches, rotaryPositions } from '../../src/model/batch/pack.js';
 
 t.test('a pair: shared prompt, restarting positions, both first labels from the last prompt row', async (t) => {
   const b = pack([{ id: 0, prompt: [1, 5], branches: [[7, 8, 2], [9, 2]] }]);
-  t.same(b.values, { N: 7, S: 5, Q: 2, P: 1, U: 6, positions: 5 });
+  t.same(b.values, { N: 7, S: 5, Q: 2, P: 1, U: 6, positions: 5, tiles: 3 });
+  t.same([...b.tiles], [[0, 2, 0, 0, 0, 3, 0, 0], [2, 3, 0, 2, 2, 2, 0, 0], [5, 2, 0, 2, 5, 3, 0, 0]].flat(), 'prompt, chosen, rejected: first row, rows, prompt, branch, the tile behind those that see it');
   t.same([...b.ids], [1, 5, 7, 8, 2, 9, 2]);
   t.same([...b.position], [0, 1, 2, 3, 4, 2, 3]);
   t.same([...b.src], [1, 2, 3, 1, 5]);
@@ -43,6 +45,26 @@ t.test('what a row may see is the same by span and by definition', async (t) => 
     }
   }
   t.pass('all pairs of rows');
+});
+
+t.test('attention’s tiles: each pair of rows that see each other is in exactly the tiles that meet, whatever else is packed', async (t) => {
+  const own = { id: 0, prompt: new Array(130).fill(1), branches: [new Array(64).fill(2), new Array(65).fill(3), [4]] };
+  const small = { id: 1, prompt: [1], branches: [[2, 3]] };
+  const b = pack([small, own, small]);
+  const tiles = Array.from({ length: b.values.tiles }, (_, i) => [...b.tiles.subarray(8 * i, 8 * i + 6)] as [number, number, number, number, number, number]);
+  t.same(tiles.slice(2, 9).map(([first, count]) => [first - 3, count]), [[0, 64], [64, 64], [128, 2], [130, 64], [194, 64], [258, 1], [259, 1]], 'from the document’s own rows on');
+  const tileOf = (row: number): number => tiles.findIndex(([first, count]) => row >= first && row < first + count);
+  for (let i = 0; i < b.values.N; i++) {
+    const [first, count, promptStart, promptEnd, branchStart] = tiles[tileOf(i)]!;
+    for (let j = 0; j < b.values.N; j++) {
+      const [ps, pe, bs] = b.span.subarray(i * 4, i * 4 + 3) as unknown as [number, number, number];
+      const sees = (j >= ps && j < pe) || (j >= bs && j <= i);
+      const asQuery = (j >= promptStart && j < promptEnd) || (j >= branchStart && j < first + count && j <= i);
+      const asKey = tileOf(i) >= tileOf(j) && tileOf(i) < tiles[tileOf(j)]![5];
+      if (sees !== asQuery || (sees && !asKey)) t.fail(`row ${i} and key ${j}: ${sees}, ${asQuery}, ${asKey}`);
+    }
+  }
+  t.ok(b.values.tiles <= tileCapacity(b.values.N, b.values.Q));
 });
 
 t.test('prompt rows scored on request', async (t) => {

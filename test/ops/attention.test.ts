@@ -1,29 +1,13 @@
 import t from 'tap';
 import { attention, attentionBackward } from '../../src/gpu/ops/attention.js';
 import { Dyn } from '../../src/gpu/tensor.js';
-import { pack, type Document } from '../../src/model/batch/pack.js';
+import { pack } from '../../src/model/batch/pack.js';
+import { doc, visibility } from '../helpers/attention_case.js';
 import { close, reduce } from '../helpers/close.js';
 import { dot, finiteDifference } from '../helpers/finite_diff.js';
 import { output, read, runOnce, testGpu, upload } from '../helpers/gpu.js';
 import { normals } from '../helpers/rng.js';
 import * as twin from '../reference/attention.js';
-
-const doc = (id: number, prompt: number, ...branches: number[]): Document => ({
-  id, prompt: new Array(prompt).fill(1), branches: branches.map((n) => new Array(n).fill(2)),
-});
-
-/** Visibility from the documents themselves, not from spans. */
-function visibility(documents: Document[], window: number): twin.Sees {
-  const owner: Array<[number, number, number]> = [];
-  documents.forEach((d, i) => {
-    for (let r = 0; r < d.prompt.length; r++) owner.push([i, -1, r]);
-    d.branches.forEach((b, k) => { for (let r = 0; r < b.length; r++) owner.push([i, k, d.prompt.length + r]); });
-  });
-  return (i, j) => {
-    const [a, b] = [owner[i]!, owner[j]!];
-    return j <= i && a[0] === b[0] && (b[1] === -1 || a[1] === b[1]) && (window === 0 || a[2] - b[2] < window);
-  };
-}
 
 const cases = [
   { H: 1, G: 1, C: 4, docs: [doc(0, 1, 1)] },

@@ -2,6 +2,8 @@ import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
+import { attentionMatrix, attentionMatrixBackward, matrixAttention, type MatrixAttention } from './attention_matrix.js';
+import type { AttentionSlots } from './pack_f16.js';
 
 /** Head counts and options of one layer; `softCap` 0 and `window` 0 are off. */
 export interface AttentionOptions {
@@ -12,6 +14,8 @@ export interface AttentionOptions {
   softCap: number;
   /** Sliding window over positions: a query sees keys fewer than `window` positions back. */
   window: number;
+  /** Mixed precision: the scales of this layer's operands. */
+  slots?: AttentionSlots | undefined;
 }
 
 /*
@@ -65,29 +69,40 @@ const plain = kernels(false);
 const vec4 = kernels(true);
 const choose = (C: number): typeof plain => (C % 4 === 0 ? vec4 : plain);
 
-/** q [N, H*C], k and v [M, G*C], span [N, 4] into rows of k, position [N] → o [N, H*C], lse [N, H]. */
+/** The options with scales where attention runs in f16 matrices: there are scales, a list of tiles, and heads of a width that fits (`matrixAttention`). */
+const inMatrices = (p: Program, tiles: Tensor | undefined, o: AttentionOptions): MatrixAttention | undefined =>
+  tiles && o.slots && p.operands && matrixAttention(o.C, p.operands.tile) ? { ...o, slots: o.slots } : undefined;
+
+/** q [N, H*C], k and v [M, G*C], span [N, 4] into rows of k, position [N], in training the list `tiles` [T, 8] → o [N, H*C], lse [N, H]. */
 export function attention(
   p: Program,
-  t: { q: Tensor; k: Tensor; v: Tensor; span: Tensor; position: Tensor; o: Tensor; lse: Tensor },
-  { H, G, C, scale, softCap, window }: AttentionOptions,
+  t: { q: Tensor; k: Tensor; v: Tensor; span: Tensor; position: Tensor; tiles?: Tensor; o: Tensor; lse: Tensor },
+  options: AttentionOptions,
 ): void {
-  p.run(choose(C).fwd, t, { H, G, C, scale, softCap, window }, { tune: { H, G, C } });
+  const { q, k, v, span, position, tiles, o, lse } = t;
+  const mixed = inMatrices(p, tiles, options);
+  if (mixed) return attentionMatrix(p, { q, k, v, tiles: tiles!, o, lse }, mixed);
+  const { H, G, C, scale, softCap, window } = options;
+  p.run(choose(C).fwd, { q, k, v, span, position, o, lse }, { H, G, C, scale, softCap, window }, { tune: { H, G, C } });
 }
 
 /** Writes dq, dk, dv from `do`; `delta` [N, H] is scratch. Two passes, no atomics: by query rows, then by key rows. */
 export function attentionBackward(
   p: Program,
   t: {
-    q: Tensor; k: Tensor; v: Tensor; span: Tensor; position: Tensor; o: Tensor; lse: Tensor;
+    q: Tensor; k: Tensor; v: Tensor; span: Tensor; position: Tensor; tiles?: Tensor; o: Tensor; lse: Tensor;
     do: Tensor; delta: Tensor; dq: Tensor; dk: Tensor; dv: Tensor;
   },
-  { H, G, C, scale, softCap, window }: AttentionOptions,
+  attentionOptions: AttentionOptions,
 ): void {
+  const { H, G, C, scale, softCap, window } = attentionOptions;
   const { q, k, v, span, position, o, lse, delta, dq, dk, dv } = t;
   const dout = t.do;
   const options = { tune: { H, G, C } };
   const given = { H, G, C, scale, softCap, window };
   p.run(choose(C).delta, { o, dout, delta }, { H, C }, options);
+  const mixed = inMatrices(p, t.tiles, attentionOptions);
+  if (mixed) return attentionMatrixBackward(p, { q, k, v, tiles: t.tiles!, lse, do: dout, delta, dq, dk, dv }, mixed);
   p.run(choose(C).dq, { q, k, v, span, position, lse, dout, delta, dq }, given, options);
   p.run(choose(C).dkv, { q, k, v, span, position, lse, dout, delta, dk, dv }, given, options);
 }

@@ -19,6 +19,9 @@ export interface MatrixWeight {
   slots: { weight: number; input: number; gradient: number };
 }
 
+/** The slots of the scales of one layer's attention: what it multiplies, and the gradients of its output and of its scores. */
+export interface AttentionSlots { q: number; k: number; v: number; dout: number; ds: number }
+
 /** Where a program's matrix products find their operands; made by model/operands.ts. */
 export interface MatrixOperands {
   tile: MatrixTile;
@@ -29,6 +32,8 @@ export interface MatrixOperands {
   lossScale: Tensor | undefined;
   /** By the weight's value or gradient. */
   weight(of: Tensor): MatrixWeight | undefined;
+  /** By the value of the layer's query weight. */
+  attention(queryWeight: Tensor): AttentionSlots | undefined;
   /** A buffer for `bytes` of packed operand that none of `busy` uses. */
   scratch(bytes: number, busy: GPUBuffer[]): Tensor;
   /** A packed operand is used again: it should stand for longer. */
@@ -47,6 +52,8 @@ const WATCH = `fn watch(peak: u32) {
 }`;
 /** |x| as bits, 0 where it is not finite. */
 const MAGNITUDE = 'fn magnitude(x: f32) -> u32 { let u = bitcast<u32>(x) & 0x7fffffffu; return select(u, 0u, u >= 0x7f800000u); }';
+/** `magnitude` and `watch`, for a kernel whose argument `slot` is that of the scale. */
+export const WATCHED = `${MAGNITUDE}\n${WATCH}`;
 const UNWATCHED = 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(peak: u32) {}';
 const packArgs = { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32' } as const;
 const packGrid = ({ M, W, TILE, WG }: Record<string, number>): number => perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG!);
@@ -63,14 +70,14 @@ const pack = defineKernel({
 /** From frozen weights kept in 16 bits. */
 const packHalf = (format: 'f16' | 'bf16'): Kernel => defineKernel({ ...pack, name: `pack_f16.${format}`, shader: 'pack_f16', read: { ...weightBindings('x', '_ Y', format), scales: 'K' }, prelude: `${UNWATCHED}\n${weightCode('x', format)}` });
 const packFrom = { f32: pack, f16: packHalf('f16'), bf16: packHalf('bf16') };
-const packWatched = defineKernel({ ...pack, name: 'pack_f16.watched', shader: 'pack_f16', update: { peaks: 'K :atomic<u32>' }, prelude: `${MAGNITUDE}\n${WATCH}\n${weightCode('x', 'f32')}` });
+const packWatched = defineKernel({ ...pack, name: 'pack_f16.watched', shader: 'pack_f16', update: { peaks: 'K :atomic<u32>' }, prelude: `${WATCHED}\n${weightCode('x', 'f32')}` });
 const absmax = defineKernel({
   name: 'absmax',
   read: { x: '_ Y' },
   update: { peaks: 'K :atomic<u32>' },
   args: { M: 'u32', I: 'u32', Y: 'u32', slot: 'u32', measure: 'u32' },
   tune: { WG: 64 },
-  prelude: `${MAGNITUDE}\n${WATCH}`,
+  prelude: WATCHED,
   grid: ({ M, I, measure, WG }) => (measure ? perThread(M! * Math.ceil(I! / 8), WG!) : 0),
 });
 const scaleNow = defineKernel({
@@ -86,8 +93,14 @@ export interface Operand { packed: Tensor; stride: number }
 
 const columnsOf = (t: Tensor): number => t.shape[1] as number;
 
-/** Packs x [M, I of Y columns] unless this program holds it packed already; `busy` are operands still wanted. */
-export function operand(p: Program, x: Tensor, slot: number, o: { columns?: number; busy?: Operand[]; gradient?: boolean }): Operand {
+/** Records setting a gradient's scale from its peak, in a replay that measures. */
+export function scaleMeasured(p: Program, slot: number): void {
+  const { peaks, lossScale, scales } = p.operands!;
+  p.run(scaleNow, { peaks: peaks!, loss_scale: lossScale!, scales }, { slot, measure: new Dyn('measureScales', 0) });
+}
+
+/** Packs x [M, I of Y columns] unless this program holds it packed already; `busy` are operands still wanted, `extraRows` may be read behind the last one. */
+export function operand(p: Program, x: Tensor, slot: number, o: { columns?: number; busy?: Operand[]; gradient?: boolean; extraRows?: number }): Operand {
   const ops = p.operands!;
   const columns = o.columns ?? columnsOf(x);
   const stride = padded(columns, ops.tile) / 8;
@@ -98,13 +111,12 @@ export function operand(p: Program, x: Tensor, slot: number, o: { columns?: numb
     return { packed: held, stride };
   }
   const rows = x.shape[0]!;
-  const packed = ops.scratch(packedBytes(capacityOf(rows), columns, ops.tile), (o.busy ?? []).map((b) => b.packed.buffer));
+  const packed = ops.scratch(packedBytes(capacityOf(rows) + (o.extraRows ?? 0), columns, ops.tile), (o.busy ?? []).map((b) => b.packed.buffer));
   const M: ArgValue = rows;
   const args = { M, I: columns, Y: columnsOf(x), slot };
   if (o.gradient && ops.peaks) {
-    const measure = new Dyn('measureScales', 0);
-    p.run(absmax, { x, peaks: ops.peaks }, { ...args, measure });
-    p.run(scaleNow, { peaks: ops.peaks, loss_scale: ops.lossScale!, scales: ops.scales }, { slot, measure });
+    p.run(absmax, { x, peaks: ops.peaks }, { ...args, measure: new Dyn('measureScales', 0) });
+    scaleMeasured(p, slot);
   }
   p.run(o.gradient && ops.peaks ? packWatched : pack, { x, scales: ops.scales, packed, ...(o.gradient && ops.peaks ? { peaks: ops.peaks } : {}) }, { ...args, W: stride }, { tune: { TILE: padOf(ops.tile) } });
   p.holdOperand(x.buffer, key, packed);

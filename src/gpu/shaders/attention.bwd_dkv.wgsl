@@ -2,6 +2,7 @@
 // Shapes as attention.fwd.   One thread per (key row, key/value head).
 // #use lib/grid
 // #use lib/attention_score
+// #use lib/attention_window
 @compute @workgroup_size(WG)
 fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let t = linear_group(group, groups) * WG + local;

@@ -2,6 +2,7 @@
 // Shapes as attention.fwd.   One thread per (row, head).
 // #use lib/grid
 // #use lib/attention_score
+// #use lib/attention_window
 var<private> qi: array<Vec, E>;
 var<private> di: array<Vec, E>;
 var<private> acc: array<Vec, E>;

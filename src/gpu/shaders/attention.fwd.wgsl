@@ -3,6 +3,7 @@
 // One thread per (row, head); keys in blocks of four from promptStart and from branchStart.
 // #use lib/grid
 // #use lib/attention_score
+// #use lib/attention_window
 var<private> qi: array<Vec, E>;
 var<private> acc: array<Vec, E>;
 var<private> top: f32;

@@ -2,12 +2,10 @@
 // vec4<u32>, their rows and columns padded to tiles with zeros, so no load is checked.   A workgroup makes BM x BN; a subgroup TM x TN matrices of it. The next
 // tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), a_at(), b_at(), y_row(), start().
 // #use lib/grid
+// #use lib/inverse
 var<workgroup> tile_a: array<vec4<u32>, SIZE_A>;
 var<workgroup> tile_b: array<vec4<u32>, SIZE_B>;
 var<workgroup> stage: array<f32, STAGE>;
-
-// 1/s of a power of two, exactly.
-fn inverse(s: f32) -> f32 { return bitcast<f32>(0x7f000000u - bitcast<u32>(s)); }
 
 @compute @workgroup_size(WG) @SUBGROUP
 fn ENTRY(

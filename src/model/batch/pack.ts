@@ -1,4 +1,5 @@
 import { EdpoError } from '../../errors.js';
+import { attentionTiles, TILE_WORDS } from '../../gpu/ops/attention_tiles.js';
 
 /** A prompt and the branches that continue it: 1 for SFT, 2 for a pair (chosen, rejected). */
 export interface Document {
@@ -23,17 +24,22 @@ export interface BatchCapacity {
   sequences: number;
 }
 
+/** Sequences a micro-batch may hold: a quarter of its rows is far more than real data has. */
+export const sequenceCapacity = (rows: number): number => Math.max(8, Math.min(2048, Math.floor(rows / 4)));
+
 export const documentRows = (d: Document): number => d.branches.reduce((n, b) => n + b.length, d.prompt.length);
 
 /** A packed micro-batch as the kernels read it; see `pack`. */
 export interface PackedBatch {
   documents: number;
-  /** Actual sizes by letter: N, S, Q, P, U; positions: distinct ones. */
-  values: { N: number; S: number; Q: number; P: number; U: number; positions: number };
+  /** Actual sizes by letter: N, S, Q, P, U; positions: distinct ones; tiles: of attention. */
+  values: { N: number; S: number; Q: number; P: number; U: number; positions: number; tiles: number };
   ids: Uint32Array;
   position: Uint32Array;
   /** [N, 4]: promptStart, promptEnd, branchStart, visEnd. */
   span: Uint32Array;
+  /** [tiles, 8]: the rows in tiles for attention (`attentionTiles`). */
+  tiles: Uint32Array;
   /** Scored rows in the order of documents, branches, tokens: source row, label, sequence. */
   src: Uint32Array;
   labels: Uint32Array;
@@ -109,10 +115,11 @@ export function pack(documents: Document[], scorePrompt = false): PackedBatch {
   const { offsets: gatherOffsets, list: gatherList } = invert(src, N);
   const byId = grouped(ids);
   const byPosition = grouped(position);
+  const tiles = attentionTiles(span);
   return {
     documents: documents.length,
-    values: { N, S: scored, Q, P: documents.length, U: byId.keys.length, positions: byPosition.keys.length },
-    ids, position, span, src, labels, seqOf, seqStart, gatherOffsets, gatherList,
+    values: { N, S: scored, Q, P: documents.length, U: byId.keys.length, positions: byPosition.keys.length, tiles: tiles.length / TILE_WORDS },
+    ids, position, span, tiles, src, labels, seqOf, seqStart, gatherOffsets, gatherList,
     uniqueIds: byId.keys, uniqueOffsets: byId.offsets, uniqueRows: byId.rows,
     uniquePositions: byPosition.keys, positionOffsets: byPosition.offsets, positionRows: byPosition.rows,
   };

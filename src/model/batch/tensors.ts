@@ -1,5 +1,6 @@
 import { EdpoError } from '../../errors.js';
 import type { Gpu } from '../../gpu/device.js';
+import { tileCapacity, TILE_WORDS } from '../../gpu/ops/attention_tiles.js';
 import { Dyn, Tensor } from '../../gpu/tensor.js';
 import { rotaryPositions, type BatchCapacity, type PackedBatch } from './pack.js';
 
@@ -30,6 +31,7 @@ export class BatchTensors {
   readonly ids: Tensor;
   readonly position: Tensor;
   readonly span: Tensor;
+  readonly tiles: Tensor;
   readonly src: Tensor;
   readonly labels: Tensor;
   readonly seqOf: Tensor;
@@ -55,6 +57,7 @@ export class BatchTensors {
     this.ids = u32('ids', [N]);
     this.position = u32('position', [N]);
     this.span = u32('span', [N, 4]);
+    this.tiles = u32('tiles', [new Dyn('tiles', tileCapacity(N.capacity, Q.capacity)), TILE_WORDS]);
     this.src = u32('src', [S]);
     this.labels = u32('labels', [S]);
     this.seqOf = u32('seq_of', [S]);
@@ -69,7 +72,7 @@ export class BatchTensors {
     this.positionRows = u32('position_rows', [N]);
     this.rotary = longFrom === undefined ? this.position : u32('rotary', [N]);
     this.fields = [
-      ['ids', this.ids], ['position', this.position], ['span', this.span], ['src', this.src], ['labels', this.labels],
+      ['ids', this.ids], ['position', this.position], ['span', this.span], ['tiles', this.tiles], ['src', this.src], ['labels', this.labels],
       ['seqOf', this.seqOf], ['seqStart', this.seqStart], ['gatherOffsets', this.gatherOffsets], ['gatherList', this.gatherList],
       ['uniqueIds', this.uniqueIds], ['uniqueOffsets', this.uniqueOffsets], ['uniqueRows', this.uniqueRows],
       ['uniquePositions', this.uniquePositions], ['positionOffsets', this.positionOffsets], ['positionRows', this.positionRows],

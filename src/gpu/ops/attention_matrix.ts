@@ -1,0 +1,132 @@
+import { defineKernel, type Kernel } from '../kernel.js';
+import type { MatrixTile } from '../matrices.js';
+import type { Program } from '../program.js';
+import { Dyn, type Tensor } from '../tensor.js';
+import type { AttentionOptions } from './attention.js';
+import { TILE_ROWS } from './attention_tiles.js';
+import { operand, scaleMeasured, WATCHED, type AttentionSlots, type Operand } from './pack_f16.js';
+
+/*
+ * The `subgroup-matrix` back end of attention.ts (Dao 2023, arXiv 2307.08691, without atomics): tiles of query rows against blocks of keys, and for dk and dv tiles of
+ * keys against blocks of queries. q, k, v, dout, the softmax's numbers and ds are f16 times powers of two, sums, softmax, lse and delta f32.
+ */
+
+/** How a workgroup works: BM rows of a tile in WM groups of subgroups, blocks of BN rows and the head's columns in WN; PAD vec4s behind a row of scores; REG: the tile's own operands stay in registers. */
+export interface AttentionTile { BM: number; BN: number; WM: number; WN: number; PAD: number; REG: number }
+export type AttentionPass = 'fwd' | 'dq' | 'dkv';
+
+/** Operands and f32 squares that a pass keeps in workgroup memory, and squares of f16. */
+const SHARED: Record<AttentionPass, { operands: number; squares: number; halves: number }> = {
+  fwd: { operands: 1, squares: 1, halves: 1 }, dq: { operands: 2, squares: 2, halves: 1 }, dkv: { operands: 2, squares: 2, halves: 2 },
+};
+
+/** Bytes of workgroup memory a pass takes. */
+export function attentionSharedBytes(pass: AttentionPass, C: number, { BM, BN, WM, WN, PAD }: AttentionTile): number {
+  const { operands, squares, halves } = SHARED[pass];
+  const rows = pass === 'fwd' ? 4 * BM + 4 * WM * WN : pass === 'dkv' ? 8 * BN : 0;
+  return 16 * operands * BN * (C / 8 + 1) + 16 * squares * BM * (BN / 4 + PAD) + 8 * halves * BM * (BN / 4 + 2) + rows;
+}
+
+/** By preference; for heads up to `most` wide. What is wider splits its columns among subgroups, since a lane has no room for all sums. */
+const CHOICES: Record<AttentionPass, Array<{ most: number } & AttentionTile>> = {
+  fwd: [
+    { most: 128, BM: 64, BN: 64, WM: 4, WN: 1, PAD: 2, REG: 1 },
+    { most: 256, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 0 },
+  ],
+  dq: [
+    { most: 128, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 1 },
+    { most: 256, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 0 },
+  ],
+  dkv: [
+    { most: 64, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 1 },
+    { most: 128, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 1 },
+    { most: 128, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 0 },
+    { most: 256, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 1, REG: 0 },
+  ],
+};
+
+/** Can heads of width C run in these matrices with this tile? */
+export function attentionTileFits(C: number, { MM, MN, MK, SG }: MatrixTile, { BM, BN, WM, WN }: AttentionTile): boolean {
+  const lanes = (WM * WN * SG) / BM;
+  return C % 8 === 0 && C % MK === 0 && C % (WN * MN) === 0 && TILE_ROWS % BM === 0 && TILE_ROWS % BN === 0 && BM % (WM * MM) === 0 && BN % (WN * MN) === 0 && BN % MK === 0
+    && Number.isInteger(lanes) && (lanes & (lanes - 1)) === 0 && SG % lanes === 0 && (BN / 4) % lanes === 0;
+}
+
+/** Those of a pass that fit heads of width C; one matrix each way where a processor plays the GPU (see `tileFor`). */
+function choices(pass: AttentionPass, C: number, t: MatrixTile): AttentionTile[] {
+  const list = t.SG >= 16 ? CHOICES[pass] : [{ most: 256, BM: t.MM, BN: Math.max(t.MN, t.MK), WM: 1, WN: 1, PAD: 2, REG: 0 }];
+  return list.filter((c) => C <= c.most && attentionTileFits(C, t, c)).map(({ most: _, ...tile }) => tile);
+}
+
+/** The rule: heads up to 256 wide whose width the matrices divide (in two halves above 128) take this back end, for all three passes; others the plain kernels. */
+export const matrixAttention = (C: number, t: MatrixTile): boolean => (Object.keys(CHOICES) as AttentionPass[]).every((pass) => choices(pass, C, t).length > 0);
+
+/** The tile of a pass: the first choice that the limits allow. */
+export function attentionTile(pass: AttentionPass, C: number, t: MatrixTile, limits: { workgroupInvocations: number; workgroupBytes: number }): AttentionTile {
+  const list = choices(pass, C, t);
+  return list.find((c) => c.WM * c.WN * t.SG <= limits.workgroupInvocations && attentionSharedBytes(pass, C, c) <= limits.workgroupBytes) ?? list.at(-1)!;
+}
+
+const args = { T: 'u32', H: 'u32', G: 'u32', sq: 'u32', sk: 'u32', scale: 'f32', softCap: 'f32', window: 'u32', slot_q: 'u32', slot_k: 'u32', slot_v: 'u32', slot_do: 'u32', slot: 'u32' } as const;
+const operands = { q: '_ :vec4<u32>', k: '_ :vec4<u32>', v: '_ :vec4<u32>' };
+const lists = { tiles: 'T 8 :vec4<u32>', scales: 'K' };
+const given = { ...operands, dout: '_ :vec4<u32>', lse: 'N H', delta: 'N H', ...lists };
+const wide = (heads: string): string => `N ${heads}*C:vec4f`;
+
+export const attentionKernels: Record<AttentionPass, Kernel> = {
+  fwd: defineKernel({ name: 'attention.matrix_fwd', matrices: true, read: { ...operands, ...lists }, write: { o: wide('H'), lse: 'N H' }, args, grid: ({ T, H, PARTS }) => T! * PARTS! * H! }),
+  dq: defineKernel({
+    name: 'attention.matrix_dq', matrices: true, read: given, write: { dq: wide('H') }, update: { peaks: 'K :atomic<u32>' }, args: { ...args, run: 'u32' }, prelude: WATCHED,
+    grid: ({ T, H, PARTS, run }) => (run ? T! * PARTS! * H! : 0),
+  }),
+  dkv: defineKernel({ name: 'attention.matrix_dkv', matrices: true, read: given, write: { dk: wide('G'), dv: wide('G') }, args, grid: ({ T, G, PARTS }) => T! * PARTS! * G! }),
+};
+
+/** The constants of a pass's shader. */
+export function attentionTune(C: number, m: MatrixTile, t: AttentionTile): Record<string, number> {
+  const WG = t.WM * t.WN * m.SG;
+  const LPR = WG / t.BM;
+  return {
+    C, TILE_ROWS, BM: t.BM, BN: t.BN, WN: t.WN, MM: m.MM, MN: m.MN, MK: m.MK, SG: m.SG, WG, LPR, SUBGROUPS: t.WM * t.WN, PARTS: TILE_ROWS / t.BM,
+    TM: t.BM / t.WM / m.MM, TN: t.BN / t.WN / m.MN, TC: C / t.WN / m.MN, KC: C / m.MK, REG: t.REG, MEM: 1 - t.REG, QUADS: t.BN / 4 / LPR, LOADS: Math.ceil((t.BN * C) / 8 / WG),
+    ROW: C / 8, PITCH_K: C / 8 + 1, SIZE_K: t.BN * (C / 8 + 1), PITCH_S: t.BN / 4 + t.PAD, SIZE_S: t.BM * (t.BN / 4 + t.PAD), PITCH_P: t.BN / 4 + 2, SIZE_P: t.BM * (t.BN / 4 + 2),
+  };
+}
+
+/** What both directions are given; `slots` are the scales of this layer's operands, `choice` the tiles of a benchmark. */
+export interface MatrixAttention extends AttentionOptions { slots: AttentionSlots; choice?: Partial<Record<AttentionPass, AttentionTile>> | undefined }
+
+function record(p: Program, pass: AttentionPass, o: MatrixAttention, of: { q: Operand; k: Operand; v: Operand; dout?: Operand }, t: Record<string, Tensor>, more: { run?: number | Dyn } = {}): void {
+  const { H, G, C, scale, softCap, window, slots } = o;
+  const { tile, scales } = p.operands!;
+  const packed = Object.fromEntries(Object.entries(of).map(([name, { packed }]) => [name, packed]));
+  p.run(attentionKernels[pass], { ...t, ...packed, scales }, {
+    H, G, C, scale, softCap, window, sq: of.q.stride, sk: of.k.stride, slot_q: slots.q, slot_k: slots.k, slot_v: slots.v, slot_do: slots.dout, slot: slots.ds, ...more,
+  }, { tune: attentionTune(C, tile, o.choice?.[pass] ?? attentionTile(pass, C, tile, p.gpu.limits)) });
+}
+
+/** Packs queries, keys and values; a tile's last rows are read past the batch. */
+function operandsOf(p: Program, t: { q: Tensor; k: Tensor; v: Tensor }, slots: AttentionSlots): { q: Operand; k: Operand; v: Operand } {
+  const q = operand(p, t.q, slots.q, { extraRows: TILE_ROWS });
+  const k = operand(p, t.k, slots.k, { extraRows: TILE_ROWS, busy: [q] });
+  return { q, k, v: operand(p, t.v, slots.v, { extraRows: TILE_ROWS, busy: [q, k] }) };
+}
+
+/** See `attention`. */
+export function attentionMatrix(p: Program, t: { q: Tensor; k: Tensor; v: Tensor; tiles: Tensor; o: Tensor; lse: Tensor }, options: MatrixAttention): void {
+  record(p, 'fwd', options, operandsOf(p, t, options.slots), { tiles: t.tiles, o: t.o, lse: t.lse });
+}
+
+/** See `attentionBackward`; `delta` is there already. Where scales are measured, dq runs once more before for the magnitude of ds. */
+export function attentionMatrixBackward(p: Program, t: { q: Tensor; k: Tensor; v: Tensor; tiles: Tensor; lse: Tensor; do: Tensor; delta: Tensor; dq: Tensor; dk: Tensor; dv: Tensor }, options: MatrixAttention): void {
+  const { slots } = options;
+  const { tiles, lse, delta, dq, dk, dv } = t;
+  const { q, k, v } = operandsOf(p, t, slots);
+  const dout = operand(p, t.do, slots.dout, { extraRows: TILE_ROWS, busy: [q, k, v], gradient: true });
+  const all = { q, k, v, dout };
+  const peaks = p.operands!.peaks!;
+  record(p, 'dq', options, all, { tiles, lse, delta, dq, peaks }, { run: new Dyn('measureScales', 0) });
+  scaleMeasured(p, slots.ds);
+  record(p, 'dq', options, all, { tiles, lse, delta, dq, peaks }, { run: 1 });
+  record(p, 'dkv', options, all, { tiles, lse, delta, dk, dv });
+}

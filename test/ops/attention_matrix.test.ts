@@ -1,0 +1,194 @@
+import t from 'tap';
+import { kernelSource } from '../../src/gpu/kernel.js';
+import { matrixTile, tileFor, type MatrixTile } from '../../src/gpu/matrices.js';
+import { OperandStore } from '../../src/gpu/operand_store.js';
+import { attention, attentionBackward } from '../../src/gpu/ops/attention.js';
+import { attentionKernels, attentionSharedBytes, attentionTile, attentionTune, matrixAttention, type AttentionPass } from '../../src/gpu/ops/attention_matrix.js';
+import { TILE_ROWS } from '../../src/gpu/ops/attention_tiles.js';
+import { packedBytes } from '../../src/gpu/ops/pack_f16.js';
+import { debugReadU32 } from '../../src/gpu/readback.js';
+import { Dyn, type Extent, type Tensor } from '../../src/gpu/tensor.js';
+import { pack, type Document } from '../../src/model/batch/pack.js';
+import { decode16, encode16 } from '../../src/model/files/float_formats.js';
+import { doc, visibility } from '../helpers/attention_case.js';
+import { close } from '../helpers/close.js';
+import { nullGpu, output, read, runOnce, testGpu, upload } from '../helpers/gpu.js';
+import { normals } from '../helpers/rng.js';
+import * as twin from '../reference/attention.js';
+
+const gpu = await testGpu();
+const found = matrixTile(gpu);
+const PASSES: AttentionPass[] = ['fwd', 'dq', 'dkv'];
+/** What a sum of products of f16 numbers is off by, of the largest: each of them by 2^-11 of itself at most, softmax's by their scores' error besides. */
+const halves = { atol: 2e-3, rtol: 2e-3, name: 'halves' };
+const SLOTS = { q: 0, k: 1, v: 2, dout: 3, ds: 4 };
+const SCALES = [4, 0.5, 2, 256, 64];
+const half = (x: Float32Array, scale: number): Float32Array => decode16(encode16(x.map((v) => v * scale), 'F16'), 'F16').map((v) => v / scale);
+
+interface Case { H: number; G: number; C: number; docs: Document[]; window?: number; softCap?: number }
+interface Given { q: Float32Array; k: Float32Array; v: Float32Array; dout: Float32Array }
+
+function store(tile: MatrixTile, rows: number, columns: number): OperandStore {
+  const s = new OperandStore(gpu, tile, 5, [{ bytes: packedBytes(rows + TILE_ROWS, columns, tile), count: 4 }], true);
+  s.scales.write(Float32Array.from(SCALES));
+  s.lossScale!.write(Float32Array.of(4096, 0, 0, 0));
+  return s;
+}
+
+/** Forward and backward in matrices; rows past N are NaN. */
+async function compute({ H, G, C, docs, window = 0, softCap = 0 }: Case, x: Given, measure = 0): Promise<Record<'o' | 'lse' | 'dq' | 'dk' | 'dv', Float32Array> & { labels: number; scales: Float32Array; peaks: Float32Array }> {
+  const batch = pack(docs);
+  const { N, tiles: T } = batch.values;
+  const rows = new Dyn('N', N + 3);
+  const place = (label: string, width: number, data: Float32Array): Tensor => upload(gpu, label, [rows, width], Float32Array.from({ length: (N + 3) * width }, (_, i) => data[i] ?? NaN));
+  const [q, k, v, dout] = [place('q', H * C, x.q), place('k', G * C, x.k), place('v', G * C, x.v), place('do', H * C, x.dout)];
+  const u32 = (label: string, shape: Extent[], data: Uint32Array, length: number): Tensor => upload(gpu, label, shape, Uint32Array.from({ length }, (_, i) => data[i] ?? 0));
+  const [span, position, tiles] = [u32('span', [rows, 4], batch.span, 4 * (N + 3)), u32('position', [rows], batch.position, N + 3), u32('tiles', [new Dyn('tiles', T + 2), 8], batch.tiles, 8 * (T + 2))];
+  const [o, dq, dk, dv] = ([['o', H], ['dq', H], ['dk', G], ['dv', G]] as const).map(([label, heads]) => output(gpu, label, [rows, heads * C], 5)) as [Tensor, Tensor, Tensor, Tensor];
+  const [lse, delta] = [output(gpu, 'lse', [rows, H], 5), output(gpu, 'delta', [rows, H])];
+  const s = store(found as MatrixTile, N + 3, H * C);
+  let labels = 0;
+  await runOnce(gpu, (p) => p.mixed(s, () => {
+    const options = { H, G, C, scale: 1 / Math.sqrt(C), softCap, window, slots: SLOTS };
+    attention(p, { q, k, v, span, position, tiles, o, lse }, options);
+    attentionBackward(p, { q, k, v, span, position, tiles, o, lse, do: dout, delta, dq, dk, dv }, options);
+    labels = p.length;
+  }), { N, tiles: T, measureScales: measure });
+  const result = Object.fromEntries(await Promise.all(Object.entries({ o, lse, dq, dk, dv }).map(async ([name, tensor]) => {
+    const all = await read(tensor);
+    const end = (all.length / (N + 3)) * N;
+    t.ok(all.subarray(end).every((y) => y === 5), `${name}: rows past N are not touched`);
+    return [name, all.slice(0, end)];
+  }))) as Record<'o' | 'lse' | 'dq' | 'dk' | 'dv', Float32Array>;
+  const peaks = new Float32Array((await debugReadU32(s.peaks!)).buffer as ArrayBuffer);
+  const scales = await read(s.scales);
+  for (const tensor of [q, k, v, dout, span, position, tiles, o, dq, dk, dv, lse, delta]) tensor.destroy();
+  s.destroy();
+  return { ...result, labels, scales, peaks };
+}
+
+const given = (N: number, { H, G, C }: Case, seed = 1): Given => ({ q: normals(seed, N * H * C), k: normals(seed + 1, N * G * C), v: normals(seed + 2, N * G * C), dout: normals(seed + 3, N * H * C) });
+
+const cases: Array<[string, Case]> = [
+  ['one row and a branch of one', { H: 1, G: 1, C: 8, docs: [doc(0, 1, 1)] }],
+  ['lengths off the tiles, three documents', { H: 6, G: 2, C: 8, docs: [doc(0, 3, 4, 2), doc(1, 1, 6), doc(2, 9, 1, 7, 3)] }],
+  ['many small documents', { H: 3, G: 1, C: 16, docs: Array.from({ length: 9 }, (_, i) => doc(i, 1 + (i % 3), 1 + (i % 4), 1)) }],
+  ['a prompt of several tiles with short branches', { H: 4, G: 1, C: 8, docs: [doc(0, 150, 3, 1, 70), doc(1, 2, 9)] }],
+  ['a window smaller than a tile, soft-capped', { H: 2, G: 2, C: 16, docs: [doc(0, 77, 12, 30), doc(1, 4, 9)], window: 5, softCap: 3 }],
+  ['a window over a tile’s edge', { H: 2, G: 1, C: 8, docs: [doc(0, 70, 90, 20)], window: 67 }],
+  ['heads of 64', { H: 2, G: 1, C: 64, docs: [doc(0, 5, 9, 4)] }],
+  ['heads of 128', { H: 1, G: 1, C: 128, docs: [doc(0, 3, 9)] }],
+];
+
+if (typeof found === 'string') {
+  t.pass(`no matrices here: ${found}`);
+} else {
+  for (const [name, c] of cases) {
+    t.test(`${name}: H=${c.H} G=${c.G} C=${c.C}, against the twin of the rounded operands`, async (t) => {
+      const { H, G, C, docs, window = 0, softCap = 0 } = c;
+      const N = pack(docs).values.N;
+      const x = given(N, c);
+      const got = await compute(c, x);
+      t.equal(got.labels, 12, 'four operands packed with dout’s measurement, three passes, delta, the measurement of ds');
+      const rounded = { q: half(x.q, SCALES[0]!), k: half(x.k, SCALES[1]!), v: half(x.v, SCALES[2]!), dout: half(x.dout, SCALES[3]!) };
+      const shape = { N, H, G, C, scale: 1 / Math.sqrt(C), softCap, sees: visibility(docs, window) };
+      const want = twin.attention(rounded.q, rounded.k, rounded.v, shape);
+      const back = twin.attentionBackward(rounded.q, rounded.k, rounded.v, rounded.dout, shape);
+      close(t, 'lse: f32 sums of exact products', got.lse, want.lse, { atol: 2e-5, rtol: 2e-5, name: 'lse' }, [N, H]);
+      close(t, 'o', got.o, want.o, halves, [N, H * C]);
+      for (const d of ['dq', 'dk', 'dv'] as const) close(t, d, got[d], back[d], halves, [N, (d === 'dq' ? H : G) * C]);
+    });
+  }
+
+  t.test('scores that grow from block to block: a row’s reference follows its maximum', async (t) => {
+    const c: Case = { H: 2, G: 1, C: 8, docs: [doc(0, 33, 20), doc(1, 12, 5)] };
+    const { H, G, C, docs } = c;
+    const N = pack(docs).values.N;
+    const x = given(N, c, 9);
+    // Queries look one way, keys the same way and farther with every row; some rows' queries the other way, whose maximum stays where it began.
+    for (let i = 0; i < N; i++) for (let e = 0; e < C; e++) {
+      for (let h = 0; h < H; h++) x.q[(i * H + h) * C + e] = (i % 3 ? 1 : -1) * (2 + Math.abs(x.q[(i * H + h) * C + e]!));
+      x.k[i * C + e] = i / 8 + 0.1 * x.k[i * C + e]!;
+    }
+    const got = await compute(c, x);
+    const rounded = { q: half(x.q, SCALES[0]!), k: half(x.k, SCALES[1]!), v: half(x.v, SCALES[2]!), dout: half(x.dout, SCALES[3]!) };
+    const shape = { N, H, G, C, scale: 1 / Math.sqrt(C), softCap: 0, sees: visibility(docs, 0) };
+    const want = twin.attention(rounded.q, rounded.k, rounded.v, shape);
+    t.ok(Math.max(...want.lse) > 30 && Math.min(...want.lse) < -3, `lse from ${Math.min(...want.lse)} to ${Math.max(...want.lse)}`);
+    close(t, 'lse', got.lse, want.lse, { atol: 2e-5, rtol: 2e-5, name: 'lse' }, [N, H]);
+    close(t, 'o', got.o, want.o, halves, [N, H * C]);
+    // Not dq: ds of a row sum to nothing, and times keys that look one way little but their rounding is left.
+    const back = twin.attentionBackward(rounded.q, rounded.k, rounded.v, rounded.dout, shape);
+    for (const d of ['dk', 'dv'] as const) close(t, d, got[d], back[d], halves, [N, G * C]);
+  });
+
+  t.test('a row’s bits depend on its own prompt and branch alone, forward and backward but for the keys of a prompt that others share', async (t) => {
+    const c = { H: 4, G: 2, C: 8 };
+    const widths = { q: c.H * c.C, k: c.G * c.C, v: c.G * c.C, dout: c.H * c.C };
+    const names = Object.keys(widths) as Array<keyof Given>;
+    const own = Object.fromEntries(names.map((name, i) => [name, { prompt: normals(10 + i, 70 * widths[name]), branch: normals(20 + i, 13 * widths[name]) }])) as Record<keyof Given, { prompt: Float32Array; branch: Float32Array }>;
+    const bits: string[] = [];
+    for (const { before, sibling, first } of [{ before: 0, sibling: 0, first: true }, { before: 5, sibling: 0, first: true }, { before: 7, sibling: 66, first: true }, { before: 7, sibling: 3, first: false }]) {
+      const docs = [...(before ? [doc(0, before, 3)] : []), doc(1, 70, ...(first ? [13, sibling] : [sibling, 13]).filter((n) => n > 0)), doc(2, 2, 1)];
+      const { N } = pack(docs).values;
+      const start = before ? before + 3 : 0;
+      const branchAt = start + 70 + (first ? 0 : sibling);
+      const x = given(N, { ...c, docs }, before * 100 + 1);
+      for (const name of names) {
+        x[name].set(own[name].prompt, start * widths[name]);
+        x[name].set(own[name].branch, branchAt * widths[name]);
+      }
+      const got = await compute({ ...c, docs, window: 60 }, x);
+      const of = (name: 'o' | 'lse' | 'dq' | 'dk' | 'dv', from: number, rows: number): Uint32Array => {
+        const width = got[name].length / N;
+        return new Uint32Array(got[name].slice(from * width, (from + rows) * width).buffer);
+      };
+      bits.push([of('o', start, 70), of('lse', start, 70), of('dq', start, 70), ...(['o', 'lse', 'dq', 'dk', 'dv'] as const).map((name) => of(name, branchAt, 13))].join(';'));
+    }
+    for (const b of bits) t.equal(b, bits[0]);
+  });
+
+  t.test('without history the gradients’ scales are measured as they come', async (t) => {
+    const c: Case = { H: 2, G: 1, C: 8, docs: [doc(0, 9, 4, 6)] };
+    const x = given(19, c);
+    const { scales, peaks, dq } = await compute(c, x, 1);
+    t.equal(peaks[3], x.dout.reduce((m, v) => Math.max(m, Math.abs(v)), 0), 'the largest of dout');
+    for (const slot of [3, 4]) t.ok(Number.isInteger(Math.log2(scales[slot]!)) && peaks[slot]! * scales[slot]! <= 4096 && peaks[slot]! * scales[slot]! > 2048, `${peaks[slot]} times ${scales[slot]}`);
+    const shape = { N: 19, H: 2, G: 1, C: 8, scale: 1 / Math.sqrt(8), softCap: 0, sees: visibility(c.docs, 0) };
+    close(t, 'dq', dq, twin.attentionBackward(half(x.q, SCALES[0]!), half(x.k, SCALES[1]!), half(x.v, SCALES[2]!), x.dout, shape).dq, halves, [19, 16]);
+  });
+}
+
+/** Bytes of the workgroup variables a shader declares. */
+const declaredBytes = (source: string, constants: Record<string, number>): number =>
+  [...source.matchAll(/var<workgroup> \w+: array<(.+), (\w+)>;/g)].reduce((n, [, type, size]) => n + ({ 'vec4<u32>': 16, vec4f: 16, 'vec2<u32>': 8 }[type!] ?? 4) * constants[size!]!, 0);
+
+t.test('the passes compile for matrices of 16 x 16 x 16, 16 x 8 x 16 and 8 x 8 x 8 with 32 lanes, and take the workgroup memory that the host counts', async (t) => {
+  const none = await nullGpu();
+  for (const [MM, MN, MK] of [[16, 16, 16], [16, 8, 16], [8, 8, 8]] as const) {
+    const m = tileFor({ MM, MN, MK, SG: 32 }, none.limits);
+    for (const C of [64, 80, 128, 256]) for (const pass of PASSES) {
+      const tile = attentionTile(pass, C, m, { ...none.limits, workgroupBytes: 48 << 10 });
+      const tune = attentionTune(C, m, tile);
+      const source = kernelSource(none, attentionKernels[pass], tune);
+      const { messages } = await none.device.createShaderModule({ code: source }).getCompilationInfo();
+      t.same(messages.filter((x) => x.type === 'error').map((x) => `${x.lineNum}: ${x.message}`), [], `${pass} ${MM}x${MN}x${MK} C=${C}`);
+      const bytes = attentionSharedBytes(pass, C, tile);
+      t.equal(declaredBytes(source, tune), bytes);
+      t.ok(bytes <= 48 << 10, `${bytes} bytes`);
+    }
+  }
+  none.close();
+});
+
+t.test('which heads run in matrices: those they divide, up to 256 wide, in two halves above 128', (t) => {
+  const runs = (MM: number, MN: number, MK: number, SG: number): number[] => {
+    const m = tileFor({ MM, MN, MK, SG }, { workgroupInvocations: 256, workgroupBytes: 32 << 10 });
+    return Array.from({ length: 65 }, (_, i) => 8 * i + 4).flatMap((C) => [C, C + 4]).filter((C) => matrixAttention(C, m));
+  };
+  t.same(runs(16, 16, 16, 32), [16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256]);
+  t.same(runs(8, 8, 8, 32).slice(-4), [208, 224, 240, 256]);
+  t.same(runs(8, 8, 8, 8).slice(0, 3), [8, 16, 24]);
+  t.notOk(matrixAttention(6, tileFor({ MM: 8, MN: 8, MK: 8, SG: 8 }, { workgroupInvocations: 256, workgroupBytes: 32 << 10 })));
+  t.end();
+});
