@@ -13,7 +13,7 @@ import { bytesText } from '../model/reference.js';
 import { BUDGETS, planJson, planTable, planText, SETUPS } from '../model/plan_table.js';
 import { documentsOf, groupSizeOf, longestRows, lossOf, mismatchRoom, openInputs, openSplit, requireBothKinds, sequenceCapacity, sidesOf } from '../model/session.js';
 import { countMicroBatches } from '../model/train/batches.js';
-import { stepPlan } from '../model/train/plan.js';
+import { stepPlan, stillReference } from '../model/train/plan.js';
 import type { CliIo } from './io.js';
 
 /** Ways to train a model and what fits which card, from its config.json alone. */
@@ -39,6 +39,8 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   requireBothKinds(store, loss, config, io);
   const source = documentsOf(store, loss, mismatchRoom(config, inputs.policy));
   const plan = stepPlan(config, source.count);
+  const still = stillReference(config, plan);
+  if (still) io.warn(still);
   const all = Array.from({ length: source.count }, (_, i) => i);
   const rows = all.reduce((n, i) => n + source.rows(i), 0);
   const other = source.mismatchedTokens ? all.reduce((n, i) => n + source.mismatchedTokens!(i), 0) : 0;

@@ -23,7 +23,7 @@ import { checkpointBudget, findCheckpoint, hasRun, listCheckpoints, readState, r
 import type { Parameters } from '../model/parameters.js';
 import { optimisers } from '../model/optim/index.js';
 import { optimiserSettings } from '../model/optim/settings.js';
-import { stepPlan } from '../model/train/plan.js';
+import { stepPlan, stillReference } from '../model/train/plan.js';
 import { ReferenceSync } from '../model/train/reference_sync.js';
 import { openSinks } from '../model/train/sinks/index.js';
 import { Trainer, type Ending } from '../model/train/trainer.js';
@@ -54,6 +54,8 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
   const source = documentsOf(train, loss, room);
   const evalSource = evalStore && documentsOf(evalStore, loss, room);
   const plan = stepPlan(config, source.count);
+  const still = stillReference(config, plan);
+  if (still) io.warn(still);
   const auto = config.token_budget === AUTO_BUDGET;
   const opened = auto ? await openDevice(config, io) : undefined;
   if (auto) config = { ...config, token_budget: from ? checkpointBudget(from) : chooseBudget(opened!, config, inputs, loss, loraMemory(config, inputs, lora), [source, ...(evalSource ? [evalSource] : [])], plan.batch, io) };

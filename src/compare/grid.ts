@@ -66,6 +66,24 @@ export interface Grid {
   pairs: number;
 }
 
+/** Keys of edpo eval-winrate that the comparison gives itself. */
+const OWN_WINRATE = ['model_name_or_path', 'ref_model_name_or_path', 'output_dir', 'realign'];
+
+/** What is wrong with the keys of `winrate`: they are read long after the first run was trained. */
+function winrateProblems(winrate: Record<string, string>, of: RunConfig): string[] {
+  const own = OWN_WINRATE.filter((k) => k in winrate).map((k) => `winrate: ${k} is the comparison’s own`);
+  const flags = { judge: 'none', ...Object.fromEntries(Object.entries(winrate).filter(([k]) => !OWN_WINRATE.includes(k))), model_name_or_path: of.model_name_or_path ?? '', data_files: 'held-out', output_dir: 'winrate' };
+  try {
+    loadConfig({ file: undefined, flags, env: process.env, command: 'eval-winrate' });
+    return own;
+  } catch (error) {
+    if (!(error instanceof EdpoError)) throw error;
+    return [...own, `winrate: ${oneLine(error)}`];
+  }
+}
+
+const oneLine = (error: EdpoError): string => error.message.split('\n').map((l) => l.trim()).join(' ');
+
 const asText = (v: z.infer<typeof settings>[string]): string => (Array.isArray(v) ? v.join(',') : String(v));
 const asFlags = (keys: z.infer<typeof settings>): Record<string, string> => Object.fromEntries(Object.entries(keys).map(([k, v]) => [k, asText(v)]));
 
@@ -116,12 +134,13 @@ export function readGrid(path: string, typed: Record<string, string> = {}): Grid
           runs.push({ method, name, seed, varied, folder: out, flags, config });
         } catch (error) {
           if (!(error instanceof EdpoError)) throw error;
-          problems.push(`${name}, seed ${seed}: ${error.message.split('\n').map((l) => l.trim()).join(' ')}`);
+          problems.push(`${name}, seed ${seed}: ${oneLine(error)}`);
           break;
         }
       }
     }
   }
+  if (winrate && runs[0]) problems.push(...winrateProblems(asFlags(winrate), runs[0].config));
   const twice = [...new Set(runs.map((r) => r.folder).filter((f, i, all) => all.indexOf(f) < i))];
   if (problems.length === 0) problems.push(...twice.map((f) => `${f}: two runs of one folder; overrides that are alike, or a seed twice`));
   if (problems.length > 0) throw new InputErrors(`${path}: ${problems.length} problem${problems.length > 1 ? 's' : ''}`, problems, 'edpo config --explain KEY says what a key means');

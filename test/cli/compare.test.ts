@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { paretoFront } from '../../src/compare/figures.js';
 import { readGrid } from '../../src/compare/grid.js';
+import { totalBatch } from '../../src/config/total_batch.js';
 import { TARGETS } from '../../src/compare/targets.js';
 import { openChromium } from '../helpers/chromium.js';
 import { edpo, edpoBeside, edpoKilled, tinyFolder, tinyPairs } from '../helpers/cli.js';
@@ -121,7 +122,12 @@ t.test('the shipped comparisons are such', async (t) => {
   t.ok(winrate!['judge']!.startsWith('command:'));
   const typed = { model_name_or_path: model, data_files: join(dir, 'train.jsonl'), eval_data_files: join(dir, 'eval.jsonl') };
   for (const file of readdirSync('configs/compare')) {
-    if (readFileSync(join('configs/compare', file), 'utf8').includes('\nmethods:')) t.ok(readGrid(join('configs/compare', file), typed).runs.length > 0, file);
+    if (readFileSync(join('configs/compare', file), 'utf8').includes('\nmethods:')) for (const r of readGrid(join('configs/compare', file), typed).runs) {
+      t.equal(r.config.model_name_or_path, model, `${file}: ${r.name}`);
+      if (!r.config.sync_ref_model || r.config.max_train_samples === 0) continue;
+      const steps = Math.ceil(r.config.max_train_samples / totalBatch(r.config)) * r.config.num_train_epochs;
+      t.ok(2 * r.config.ref_model_sync_steps < steps, `${file}: ${r.name} moves its reference after ${r.config.ref_model_sync_steps} of ${steps} steps, and again`);
+    }
   }
 });
 
@@ -137,6 +143,11 @@ t.test('a comparison that cannot run is refused before the first run, all proble
     t.equal(e.code, 2, e.err);
     t.match(e.err, message);
   }
+  writeFileSync(bad, `base: ${join(dir, 'base.yaml')}\noutput_dir: ${join(dir, 'bad')}\nmethods: [sigmoid]\nwinrate: {judge: "none", n_promps: 4, temperature: -1, output_dir: x}\n`);
+  const w = edpo(['compare', '--config', bad]);
+  t.equal(w.code, 2, w.err);
+  t.match(w.err, /winrate: output_dir[\s\S]*winrate: [\s\S]*n_promps +unknown key; did you mean n_prompts\?/, 'keys of edpo eval-winrate, before anything is trained');
+  t.match(w.err, /temperature/);
   t.equal(edpo(['compare']).code, 2);
   t.match(edpo(['compare', '--config', comparison('whole'), '--shard', '2/2']).err, /shard: expected i\/n/);
 });

@@ -25,6 +25,13 @@ t.test('hard updates: after each the policy is its own reference, to the bit', a
   }
 });
 
+t.test('a reference that never moves before the end is plain training, and said to be', async (t) => {
+  const r = edpo(args(join(dir, 'late'), '--ref_model_sync_steps', '12', '--save_strategy', 'no'));
+  t.equal(r.code, 0, r.err);
+  t.match(r.err, /warning: sync_ref_model moves the reference after every 12 steps[^]*and the run has 12/);
+  t.notMatch(edpo(args(join(dir, 'once'), '--ref_model_sync_steps', '11', '--save_strategy', 'no')).err, /moves the reference/);
+});
+
 t.test('soft updates: the share α of the policy; a resume ends with the same bytes', async (t) => {
   const out = join(dir, 'soft');
   t.equal(edpo(args(out, '--save_steps', '1')).code, 0);

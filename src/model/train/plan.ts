@@ -35,3 +35,9 @@ export function stepPlan(c: RunConfig, documents: number): StepPlan {
 }
 
 export const rateAt = (plan: StepPlan, step: number): number => learningRate(plan.schedule, step);
+
+/** TR-DPO whose reference would not move while anything is still to be trained: TRL's 512 steps are for runs of thousands. */
+export const stillReference = (c: RunConfig, { totalSteps }: Pick<StepPlan, 'totalSteps'>): string | undefined =>
+  c.sync_ref_model && c.ref_model_sync_steps >= totalSteps
+    ? `sync_ref_model moves the reference after every ${c.ref_model_sync_steps} steps (ref_model_sync_steps), and the run has ${totalSteps}: it trains as without sync_ref_model`
+    : undefined;
