@@ -45,6 +45,8 @@ export class Program {
   operands: MatrixOperands | undefined;
   /** Operands that stand packed at this point of the list, by the buffer they were made from. */
   private readonly packed = new Map<GPUBuffer, Map<string, Tensor>>();
+  /** Buffers whose contents at this point exist as packed operands alone. */
+  private readonly onlyPacked = new Set<GPUBuffer>();
   constructor(
     readonly gpu: Gpu,
     readonly label: string,
@@ -63,20 +65,28 @@ export class Program {
     const outer = this.operands;
     this.operands = operands;
     this.packed.clear();
+    this.onlyPacked.clear();
     body();
     this.operands = outer;
     this.packed.clear();
+    this.onlyPacked.clear();
   }
 
   /** The packed form of a buffer's contents, if it was recorded and neither has been written since. */
   heldOperand(of: GPUBuffer, key: string): Tensor | undefined {
     return this.packed.get(of)?.get(key);
   }
-  holdOperand(of: GPUBuffer, key: string, packed: Tensor): void {
+  /** @param alone the buffer itself was not written: whatever else reads it is an error */
+  holdOperand(of: GPUBuffer, key: string, packed: Tensor, alone = false): void {
+    if (alone) {
+      this.packed.delete(of);
+      this.onlyPacked.add(of);
+    }
     this.packed.set(of, (this.packed.get(of) ?? new Map<string, Tensor>()).set(key, packed));
   }
   /** A buffer is written: what was packed from it, or into it, is no longer so. */
   private written(buffer: GPUBuffer): void {
+    this.onlyPacked.delete(buffer);
     if (this.packed.size === 0) return;
     this.packed.delete(buffer);
     for (const forms of this.packed.values()) for (const [key, tensor] of forms) if (tensor.buffer === buffer) forms.delete(key);
@@ -97,6 +107,7 @@ export class Program {
       layout: compiled.layout,
       entries: kernel.bindings.map((b, binding) => ({ binding, resource: { buffer: tensors[b.name]!.buffer } })),
     });
+    for (const b of kernel.bindings) if (b.access !== 'write' && this.onlyPacked.has(tensors[b.name]!.buffer)) throw new EdpoError(`${this.prefix}${kernel.name}: ${tensors[b.name]!.describe()} was made as a packed operand alone`);
     for (const b of kernel.bindings) if (b.access !== 'read') this.written(tensors[b.name]!.buffer);
     const list = Object.entries(kernel.args ?? {}).map(([name, type]) => {
       const value = args[name] ?? letters[name];

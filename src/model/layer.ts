@@ -4,7 +4,7 @@ import { addBias } from '../gpu/ops/bias.js';
 import { layerNorm } from '../gpu/ops/layer_norm.js';
 import { rmsNorm } from '../gpu/ops/rms_norm.js';
 import { rope } from '../gpu/ops/rope.js';
-import { swiglu } from '../gpu/ops/swiglu.js';
+import { swiglu, swigluOperand } from '../gpu/ops/swiglu.js';
 import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
@@ -90,15 +90,27 @@ export function gateAndUp(p: Program, layer: Layer, t: { h: Tensor; gate: Tensor
   if (w.upBias) addBias(p, { y: t.up, b: value(w.upBias) });
 }
 
-/** act [N, F] = act(gate)·up, or act(up) without a gate. */
-export function mlpProduct(p: Program, spec: ModelSpec, t: { gate: Tensor | undefined; up: Tensor; act: Tensor }): void {
-  if (t.gate) swiglu(p, { gate: t.gate, up: t.up, h: t.act }, spec.block.mlp.gate);
+/**
+ * The slot of the f16 operand that all these weights read, where their products read nothing else of x and an operand is all that need be made of it: in mixed
+ * precision, each weight with an f16 copy and without an adapter, rows of x whole fours.
+ */
+export function operandSlot(p: Program, { value, adapter }: Pick<Layer, 'value' | 'adapter'>, weights: string[], width: number): number | undefined {
+  const slots = new Set(weights.map((name) => (adapter(name) ? undefined : p.operands?.weight(value(name))?.slots.input)));
+  return slots.size === 1 && width % 4 === 0 ? [...slots][0] : undefined;
+}
+
+/** act [N, F] = act(gate)·up, or act(up) without a gate; only what the down projection multiplies where that is an operand of its own. */
+export function mlpProduct(p: Program, layer: Layer, t: { gate: Tensor | undefined; up: Tensor; act: Tensor }): void {
+  const { spec } = layer;
+  const slot = operandSlot(p, layer, [layer.w.down], spec.F);
+  if (t.gate && slot !== undefined) swigluOperand(p, { gate: t.gate, up: t.up, h: t.act }, slot, spec.block.mlp.gate);
+  else if (t.gate) swiglu(p, { gate: t.gate, up: t.up, h: t.act }, spec.block.mlp.gate);
   else activation(p, { x: t.up, h: t.act }, spec.block.mlp.gate);
 }
 
 /** y = x + down(act), act [N, F] the product of the MLP; post-norm included. */
 export function mlpOutput(p: Program, layer: Layer, t: { gate: Tensor | undefined; up: Tensor; act: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }): void {
-  mlpProduct(p, layer.spec, t);
+  mlpProduct(p, layer, t);
   addToResidual(p, layer, layer.w.down, layer.w.postNorm2, { o: t.act, x: t.x, y: t.y, post: t.post }, layer.w.downBias);
 }
 

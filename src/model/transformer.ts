@@ -141,7 +141,7 @@ function mlpBackward(p: Program, parts: TransformerParts, s: BackwardScratch, l:
   const a: LayerActivations = acts.layer(l);
   const xin = mlpInput(parts, l);
   const dy = throughPostNorm(p, parts, s, w.postNorm2, a.post2);
-  mlpProduct(p, spec, { gate: a.gate, up: a.up, act: acts.act });
+  mlpProduct(p, layer, { gate: a.gate, up: a.up, act: acts.act });
   linearBackward(p, parts, w.down, { dy, x: acts.act, dx: s.dact });
   biasBackward(p, parts, s, w.downBias, dy, spec.D);
   if (w.gate) swigluBackward(p, { gate: a.gate!, up: a.up, dh: s.dact, dgate: s.dgate!, dup: s.dup }, spec.block.mlp.gate);

@@ -46,31 +46,46 @@ export const padded = (n: number, t: MatrixTile): number => Math.ceil(n / padOf(
 /** Bytes of a packed operand. */
 export const packedBytes = (rows: number, columns: number, t: MatrixTile): number => 2 * padded(rows, t) * padded(columns, t);
 
-const WATCH = `fn watch(peak: u32) {
+const WATCH = `fn watch_at(slot: u32, peak: u32) {
   let m = subgroupMax(peak);
-  if (subgroupElect() && m > 0u) { atomicMax(&peaks[args.slot], m); }
-}`;
+  if (subgroupElect() && m > 0u) { atomicMax(&peaks[slot], m); }
+}
+fn watch(peak: u32) { watch_at(args.slot, peak); }`;
 /** |x| as bits, 0 where it is not finite. */
 const MAGNITUDE = 'fn magnitude(x: f32) -> u32 { let u = bitcast<u32>(x) & 0x7fffffffu; return select(u, 0u, u >= 0x7f800000u); }';
 /** `magnitude` and `watch`, for a kernel whose argument `slot` is that of the scale. */
 export const WATCHED = `${MAGNITUDE}\n${WATCH}`;
 const UNWATCHED = 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(peak: u32) {}';
-const packArgs = { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32' } as const;
-const packGrid = ({ M, W, TILE, WG }: Record<string, number>): number => perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG!);
 
-const pack = defineKernel({
-  name: 'pack_f16',
-  read: { x: '_ Y', scales: 'K' },
+/** A kernel over lib/pack_f16, which writes an operand; its shader gives `four`. */
+export const packKernel = (name: string, read: Record<string, string>, o: { shader?: string; prelude?: string; watched?: boolean } = {}): Kernel => defineKernel({
+  name,
+  shader: o.shader ?? name,
+  read: { ...read, scales: 'K' },
   write: { packed: '_ :vec4<u32>' },
-  args: packArgs,
-  tune: { WG: 64, TILE: 128 },
-  prelude: `${UNWATCHED}\n${weightCode('x', 'f32')}`,
-  grid: packGrid,
+  ...(o.watched ? { update: { peaks: 'K :atomic<u32>' } } : {}),
+  args: { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32' },
+  tune: { WG: 256, TILE: 128 },
+  prelude: `${o.watched ? WATCHED : UNWATCHED}\n${o.prelude ?? ''}`,
+  grid: ({ M, W, TILE, WG }) => perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG!),
 });
-/** From frozen weights kept in 16 bits. */
-const packHalf = (format: 'f16' | 'bf16'): Kernel => defineKernel({ ...pack, name: `pack_f16.${format}`, shader: 'pack_f16', read: { ...weightBindings('x', '_ Y', format), scales: 'K' }, prelude: `${UNWATCHED}\n${weightCode('x', format)}` });
-const packFrom = { f32: pack, f16: packHalf('f16'), bf16: packHalf('bf16') };
-const packWatched = defineKernel({ ...pack, name: 'pack_f16.watched', shader: 'pack_f16', update: { peaks: 'K :atomic<u32>' }, prelude: `${WATCHED}\n${weightCode('x', 'f32')}` });
+
+/** How an operand is read from what stands in a format: by fours, or by elements where rows or columns are no whole fours. */
+const FOUR = {
+  4: 'fn four(row: u32, col: u32) -> vec4f { if (col >= args.I) { return vec4f(); } return weight((row * args.Y + col) / 4u); }',
+  1: `fn one(row: u32, col: u32) -> f32 { if (col >= args.I) { return 0.0; } return weight(row * args.Y + col); }
+fn four(row: u32, col: u32) -> vec4f { return vec4f(one(row, col), one(row, col + 1u), one(row, col + 2u), one(row, col + 3u)); }`,
+};
+type Source = 'f32' | 'f16' | 'bf16';
+const packs = (format: Source, watched = false): Record<1 | 4, Kernel> => {
+  const by = (n: 1 | 4): Kernel => packKernel(`pack_f16${n === 4 ? '_vec4' : ''}${format === 'f32' ? '' : `.${format}`}${watched ? '.watched' : ''}`, weightBindings('x', '_ Y', format, n), { shader: 'pack_f16', prelude: `${weightCode('x', format, n)}\n${FOUR[n]}`, watched });
+  return { 1: by(1), 4: by(4) };
+};
+/** From f32, or from frozen weights kept in 16 bits. */
+const packFrom = { f32: packs('f32'), f16: packs('f16'), bf16: packs('bf16') };
+const packWatched = packs('f32', true);
+const by = (...sizes: number[]): 1 | 4 => (sizes.every((n) => n % 4 === 0) ? 4 : 1);
+
 const absmax = defineKernel({
   name: 'absmax',
   read: { x: '_ Y' },
@@ -99,28 +114,44 @@ export function scaleMeasured(p: Program, slot: number): void {
   p.run(scaleNow, { peaks: peaks!, loss_scale: lossScale!, scales }, { slot, measure: new Dyn('measureScales', 0) });
 }
 
-/** Packs x [M, I of Y columns] unless this program holds it packed already; `busy` are operands still wanted, `extraRows` may be read behind the last one. */
-export function operand(p: Program, x: Tensor, slot: number, o: { columns?: number; busy?: Operand[]; gradient?: boolean; extraRows?: number }): Operand {
+/** What an operand is made for: columns that count, operands still wanted, whether its magnitudes are watched, rows that may be read behind the last one. */
+interface OperandOptions { columns?: number; busy?: Operand[]; gradient?: boolean; extraRows?: number }
+
+/** Room for x packed for `slot`: the tensor, its name among what the program holds, and the arguments of the kernel that fills it. */
+function room(p: Program, x: Tensor, slot: number, columns: number, o: OperandOptions): { key: string; packed: Tensor; args: Record<string, ArgValue>; stride: number } {
+  const { tile } = p.operands!;
+  const stride = padded(columns, tile) / 8;
+  const packed = p.operands!.scratch(packedBytes(capacityOf(x.shape[0]!) + (o.extraRows ?? 0), columns, tile), (o.busy ?? []).map((b) => b.packed.buffer));
+  return { key: keyOf(x, slot, columns), packed, stride, args: { M: x.shape[0]!, I: columns, Y: columnsOf(x), W: stride, slot } };
+}
+const keyOf = (x: Tensor, slot: number, columns: number): string => `${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
+
+/** Packs x [M, I of Y columns] unless this program holds it packed already. */
+export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions): Operand {
   const ops = p.operands!;
   const columns = o.columns ?? columnsOf(x);
-  const stride = padded(columns, ops.tile) / 8;
-  const key = `${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
-  const held = p.heldOperand(x.buffer, key);
+  const held = p.heldOperand(x.buffer, keyOf(x, slot, columns));
   if (held) {
     ops.touch(held);
-    return { packed: held, stride };
+    return { packed: held, stride: padded(columns, ops.tile) / 8 };
   }
-  const rows = x.shape[0]!;
-  const packed = ops.scratch(packedBytes(capacityOf(rows) + (o.extraRows ?? 0), columns, ops.tile), (o.busy ?? []).map((b) => b.packed.buffer));
-  const M: ArgValue = rows;
-  const args = { M, I: columns, Y: columnsOf(x), slot };
-  if (o.gradient && ops.peaks) {
-    p.run(absmax, { x, peaks: ops.peaks }, { ...args, measure: new Dyn('measureScales', 0) });
+  const { key, packed, stride, args } = room(p, x, slot, columns, o);
+  const watched = o.gradient && ops.peaks;
+  if (watched) {
+    p.run(absmax, { x, peaks: ops.peaks! }, { ...args, measure: new Dyn('measureScales', 0) });
     scaleMeasured(p, slot);
   }
-  p.run(o.gradient && ops.peaks ? packWatched : pack, { x, scales: ops.scales, packed, ...(o.gradient && ops.peaks ? { peaks: ops.peaks } : {}) }, { ...args, W: stride }, { tune: { TILE: padOf(ops.tile) } });
+  p.run((watched ? packWatched : packFrom.f32)[by(columns, columnsOf(x))], { x, scales: ops.scales, packed, ...(watched ? { peaks: ops.peaks! } : {}) }, args, { tune: { TILE: padOf(ops.tile) } });
   p.holdOperand(x.buffer, key, packed);
   return { packed, stride };
+}
+
+/** Runs a `packKernel` that makes the operand x would be packed to; x itself is not written and stands as that operand alone. */
+export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Tensor>, x: Tensor, slot: number, tune: Record<string, number>): void {
+  const { tile, scales } = p.operands!;
+  const { key, packed, args } = room(p, x, slot, columnsOf(x), {});
+  p.run(kernel, { ...from, scales, packed }, args, { tune: { ...tune, TILE: padOf(tile) } });
+  p.holdOperand(x.buffer, key, packed, true);
 }
 
 /** Can a weight in this format have an f16 copy? Those of 8 and 4 bits would lose what they save. */
@@ -128,5 +159,6 @@ export const hasCopy = (value: Tensor): boolean => formatOf(value) in packFrom;
 
 /** Records the making of a weight's f16 copy from its values [rows, inner]. */
 export function packWeight(p: Program, value: Tensor, w: MatrixWeight, o: { tile: MatrixTile; scales: Tensor }): void {
-  p.run(packFrom[formatOf(value) as keyof typeof packFrom], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: { TILE: padOf(o.tile) } });
+  const format = formatOf(value) as Source;
+  p.run(packFrom[format][by(w.inner)], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: { TILE: padOf(o.tile) } });
 }

@@ -1,12 +1,12 @@
-// dgate = dh * up * act'(gate), dup = dh * act(gate) (lib/gate).   All [N,F]; writes.   One thread per element.
+// dgate = dh * up * act'(gate), dup = dh * act(gate) (lib/gate).   All [N,F], as Vec (four elements or one); writes.   One thread per Vec.
 // #use lib/grid
 // #use lib/gate
 @compute @workgroup_size(WG)
 fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let t = linear_group(group, groups) * WG + local;
-  if (t >= args.N * args.F) { return; }
+  if (t >= args.N * args.F / WIDTH) { return; }
   let g = gate[t];
   let d = dh[t];
-  dgate[t] = d * up[t] * gate_slope(g);
-  dup[t] = d * gate_value(g);
+  dgate[t] = d * up[t] * sloped(g);
+  dup[t] = d * acted(g);
 }

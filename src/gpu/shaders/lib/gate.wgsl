@@ -23,3 +23,5 @@ fn gate_slope(g: f32) -> f32 {
   let s = 1.0 / (1.0 + exp(-g));
   return s * (1.0 + g * (1.0 - s));
 }
+fn gate_value4(g: vec4f) -> vec4f { return vec4f(gate_value(g.x), gate_value(g.y), gate_value(g.z), gate_value(g.w)); }
+fn gate_slope4(g: vec4f) -> vec4f { return vec4f(gate_slope(g.x), gate_slope(g.y), gate_slope(g.z), gate_slope(g.w)); }
