@@ -1,4 +1,5 @@
-import { openGpu, toggleList } from '../src/gpu/device.js';
+import { openGpu } from '../src/gpu/device.js';
+import { toggleList } from '../src/gpu/toggles.js';
 import { backEnd, matrixConfigs, matrixTile } from '../src/gpu/matrices.js';
 import { bandwidths, dispatchCost, f32Rate, latencies, matrixRates } from './ceilings_measure.js';
 import { table } from './table.js';

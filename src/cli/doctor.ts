@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { EdpoError } from '../errors.js';
-import { openGpu, toggleList, type Gpu } from '../gpu/device.js';
+import { adapterChoices, adapterNames } from '../gpu/adapters.js';
+import { openGpu, type Gpu } from '../gpu/device.js';
 import { backEnd, matrixTile } from '../gpu/matrices.js';
 import { matmulNT } from '../gpu/ops/matmul.js';
 import { rmsNorm } from '../gpu/ops/rms_norm.js';
@@ -8,6 +9,7 @@ import { headCriterion, headStats } from '../gpu/ops/head_kernels.js';
 import { Program } from '../gpu/program.js';
 import { debugRead } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
+import { toggleList } from '../gpu/toggles.js';
 import type { CliIo } from './io.js';
 
 /** `edpo doctor`: adapter, driver, features, limits, toggles, and a few kernels against answers known beforehand. */
@@ -20,16 +22,18 @@ export async function run(o: { adapter: string; json?: boolean }, io: CliIo): Pr
     if (card) io.say(card);
     throw error;
   }
+  const choices = adapterChoices(await adapterNames());
   const checks = await knownAnswers(gpu);
   const tile = matrixTile(gpu);
   const toggles = toggleList(gpu.toggles);
   const report = {
-    adapter: gpu.name, kind: gpu.kind, driver: gpu.info.description, vendor: gpu.info.vendor, architecture: gpu.info.architecture,
+    adapter: gpu.name, kind: gpu.kind, adapters: choices, driver: gpu.info.description, vendor: gpu.info.vendor, architecture: gpu.info.architecture,
     features: [...gpu.features], subgroup_sizes: [gpu.subgroupMin, gpu.subgroupMax], mixed_f16: typeof tile === 'string' ? `no: ${tile}` : backEnd(tile), limits: gpu.limits, toggles_on: toggles.enable, toggles_off: toggles.disable, checks,
   };
   if (o.json) io.out(JSON.stringify(report));
   else {
     io.out(`adapter    ${report.adapter} (${report.kind})`);
+    if (choices.length > 1) io.out(`adapters   ${choices.map((c) => `--adapter '${c}'`).join(', ')}`);
     io.out(`driver     ${report.driver}`);
     io.out(`features   ${report.features.join(', ') || 'none beyond the core'}; subgroups of ${report.subgroup_sizes.join(' to ')}`);
     io.out(`matrices   ${report.mixed_f16}`);

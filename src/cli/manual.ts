@@ -31,8 +31,8 @@ const PAGES: Record<string, Page> = {
   'precompute-ref': {
     text: 'Runs the reference once over the data. Streamed to disk; a killed run goes on with --resume; shards are merged to the same bytes as one run. train, eval and compare read the folder and refuse one that was made of other data or weights.',
     files: [['ref.SPLIT.ndjson', 'a header, then a line of log-probs per pair'], ['ref.SPLIT.hidden-*.bin', 'hidden states, where the loss needs them']],
-    examples: ['edpo precompute-ref --config hh.yaml --ref_cache cache/', 'edpo precompute-ref --config hh.yaml --ref_cache cache/ --shard 0/4', 'edpo precompute-ref --config hh.yaml --ref_cache cache/ --merge_shards'],
-    see: 'docs/cache-format.md',
+    examples: ['edpo precompute-ref --config hh.yaml --ref_cache cache/', 'edpo precompute-ref --config hh.yaml --ref_cache cache/ --shard 0/4', 'edpo precompute-ref --config hh.yaml --ref_cache cache/ --merge_shards', 'edpo precompute-ref --config hh.yaml --ref_cache cache/ --adapters all'],
+    see: 'docs/cache-format.md, docs/several-gpus.md',
   },
   eval: {
     text: 'Scores a policy against a reference on preference pairs; nothing is trained.',

@@ -7,6 +7,7 @@ import type { ModelFolder } from '../model/files/hf_folder.js';
 import type { Queue } from '../model/judge/queue.js';
 import { openKeptLines, type KeptLine } from '../model/judge/kept_lines.js';
 import { type Inputs } from '../model/session.js';
+import { runOnAdapters, type AdapterJob } from './adapter_processes.js';
 import { sampleAnswers, type Answer, type PromptText } from './generate.js';
 import type { CliIo } from './io.js';
 import { Progress } from './progress.js';
@@ -60,17 +61,23 @@ export async function sampled(s: Sampling, name: string, folder: ModelFolder, ea
     each(answer);
   }
   const left = prompts.filter((p) => !answers.has(p.index));
-  if (left.length > 0) {
+  const keep = (answer: Answer): void => {
+    answers.set(answer.index, answer);
+    log.append(`${JSON.stringify(answer)}\n`);
+    each(answer);
+    progress.update(answers.size);
+  };
+  const progress = new Progress(io, name, prompts.length, answers.size);
+  const adapters = config.adapters ?? [];
+  if (left.length > 0 && adapters.length > 1) {
+    // Every n-th prompt, so that long ones are spread.
+    const jobs = adapters.map((adapter, i): AdapterJob => ({ kind: 'sample', config: { ...config, adapters: undefined, adapter }, model: folder === s.inputs.policy ? 'policy' : 'baseline', prompts: left.filter((_, k) => k % adapters.length === i) }));
+    await runOnAdapters(jobs.filter((j) => j.kind === 'sample' && j.prompts.length > 0), io, { stopped: s.stopped, answer: keep });
+  } else if (left.length > 0) {
     const gpu = await s.device();
     const weights = await loadFrozen(gpu, folder, name, config, { io });
     const reference = aligned ? await loadFrozen(gpu, s.inputs.reference, 'reference', config, { io }) : undefined;
-    const progress = new Progress(io, name, prompts.length, answers.size);
-    await sampleAnswers(gpu, weights, left, config, s.inputs, (answer) => {
-      answers.set(answer.index, answer);
-      log.append(`${JSON.stringify(answer)}\n`);
-      each(answer);
-      progress.update(answers.size);
-    }, s.stopped, reference);
+    await sampleAnswers(gpu, weights, left, config, s.inputs, keep, s.stopped, reference);
     weights.destroy();
     reference?.destroy();
   }

@@ -19,6 +19,7 @@ import { winRateReport } from '../model/judge/report.js';
 import { characters, mean } from '../model/judge/statistics.js';
 import { openModel } from '../model/models.js';
 import { openDevice, openInputs } from '../model/session.js';
+import { chosenAdapters } from './adapter_processes.js';
 import { benchmark, isBenchmark } from './benchmark.js';
 import type { Answer, PromptText } from './generate.js';
 import type { CliIo } from './io.js';
@@ -27,7 +28,10 @@ import { fileAnswers, openPrompts } from './prompts.js';
 import { interruptedBy, sampled, samplingOf, whileSampling, type Sampling } from './sampled.js';
 
 /** `edpo eval-winrate`: the model's answers against a baseline's, by a judge; answers and verdicts already there are kept. */
-export async function run(config: RunConfig, io: CliIo): Promise<number> {
+export async function run(asked: RunConfig, io: CliIo): Promise<number> {
+  // Answers are sampled on all of them; a judge and the KL run here, on the first.
+  const adapters = asked.adapters ? await chosenAdapters(asked.adapters) : undefined;
+  const config = adapters ? { ...asked, adapters, adapter: adapters[0]! } : asked;
   if (config.judgments !== undefined) return scoreJudgments(config, io);
   if (config.output_dir === undefined) throw new InputError('output_dir is required', '--output_dir DIR');
   if (config.estimate && !config.judge?.startsWith('openai:')) throw new InputError(`estimate is about judges that cost money (openai:MODEL), got judge: ${config.judge ?? '(none)'}`, 'leave --estimate out');

@@ -133,6 +133,12 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
     if (!(n > 0 && i < n)) add(['shard'], `expected i/n with i from 0 to n - 1, got ${c.shard}`);
     if (c.merge_shards) add(['merge_shards', 'shard'], 'merge_shards joins all shards; give it without shard');
   }
+  if (c.adapters) {
+    const twice = c.adapters.find((a, i) => c.adapters!.indexOf(a) !== i);
+    if (twice !== undefined) add(['adapters'], `names "${twice}" twice, and a card serves one process; NAME@0,NAME@1 are two that are called alike`);
+    if (c.adapters.includes('all') && c.adapters.length > 1) add(['adapters'], '"all" stands alone');
+    for (const key of ['adapter', 'shard', 'merge_shards'] as const) if (given.get(key)?.where.startsWith('--')) add([key, 'adapters'], `is one process’s; adapters gives each ${key === 'adapter' ? 'its own' : 'its shard and joins them'}`);
+  }
   if (purpose !== 'config') problems.push(...needs(c, given, bad, purpose));
   return { problems, notes };
 }

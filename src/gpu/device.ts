@@ -1,19 +1,17 @@
-import { create, globals } from 'webgpu';
+import { globals } from 'webgpu';
 import { EdpoError } from '../errors.js';
+import { findAdapter, type AdapterKind } from './adapters.js';
 import { Compilation } from './compilation.js';
 import type { MatrixTile } from './matrices.js';
 import { openGpus } from './open.js';
-import { unpackSwiftShader, useEmbeddedVulkan } from './swiftshader.js';
+import type { ToggleSet } from './toggles.js';
 
 Object.assign(globalThis, globals);
 
-/** Which kind of adapter answered; everything but `hardware` runs on the processor. */
-export type AdapterKind = 'hardware' | 'software' | 'embedded';
-/** `production` drops Dawn's validation and bounds checks; `checked` keeps them (tests, doctor). */
-export type ToggleSet = 'production' | 'checked';
+export type { AdapterKind, ToggleSet };
 
 export interface GpuOptions {
-  /** auto | software | swiftshader | part of an adapter's name. */
+  /** auto | software | swiftshader | part of an adapter's name | NAME@i: the i-th (from 0) of those whose name contains NAME. */
   adapter?: string;
   toggles?: ToggleSet;
   /** Upper bound for one piece of a vocabulary table, in bytes; 0 = the adapter's binding limit. */
@@ -29,27 +27,6 @@ export interface GpuLimits {
   workgroupInvocations: number;
   workgroupBytes: number;
 }
-
-const ENABLE: Record<ToggleSet, string[]> = {
-  production: [
-    'allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'disable_workgroup_init', 'disable_robustness',
-    'disable_polyfills_on_integer_div_and_mod', 'skip_validation',
-  ],
-  checked: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'disable_workgroup_init'],
-};
-const DISABLE: Record<ToggleSet, string[]> = {
-  production: ['lazy_clear_resource_on_first_use', 'timestamp_quantization'],
-  checked: ['timestamp_quantization'],
-};
-
-/** The toggles a device is made with, as Dawn names them. */
-export const toggleList = (set: ToggleSet): { enable: string[]; disable: string[] } => ({
-  enable: ENABLE[set],
-  disable: DISABLE[set],
-});
-
-// Dropped while a device lives, Dawn's instance takes the process down now and then: kept for ever.
-const keptAlive: unknown[] = [];
 
 const FEATURES = ['subgroups', 'subgroup-size-control', 'shader-f16', 'timestamp-query', 'chromium-experimental-subgroup-matrix'] as const;
 
@@ -149,76 +126,6 @@ export class Gpu {
     this.buffers.clear();
     this.device.destroy();
   }
-}
-
-const isSoftware = (info: GPUAdapterInfo): boolean =>
-  /swiftshader|llvmpipe|lavapipe|software/i.test(`${info.description} ${info.device} ${info.architecture} ${info.vendor}`);
-
-async function request(toggles: ToggleSet, name?: string): Promise<GPUAdapter | null> {
-  const flags = [
-    `enable-dawn-features=${ENABLE[toggles].join(',')}`,
-    `disable-dawn-features=${DISABLE[toggles].join(',')}`,
-  ];
-  if (process.platform === 'linux') flags.push('backend=vulkan');
-  if (name) flags.push(`adapter=${name}`);
-  const gpu = create(flags);
-  keptAlive.push(gpu);
-  let adapter: GPUAdapter | null;
-  try {
-    adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
-  } catch {
-    adapter = null;
-  }
-  if (adapter) keptAlive.push(adapter);
-  return adapter;
-}
-
-async function embedded(toggles: ToggleSet): Promise<GPUAdapter | null> {
-  const found = await unpackSwiftShader();
-  if (!found) return null;
-  useEmbeddedVulkan(found);
-  return request(toggles);
-}
-
-/**
- * Is there a Vulkan loader? Asked before Dawn tries, which complains on stderr. Opening it "fails" either way, since it is no Node
- * module; the message tells whether it was found.
- */
-function systemHasLoader(): boolean {
-  if (process.platform !== 'linux') return true;
-  try {
-    process.dlopen({ exports: {} }, 'libvulkan.so.1');
-  } catch (error) {
-    return !/cannot open shared object file/.test((error as Error).message);
-  }
-  return true;
-}
-
-/** Finds an adapter: hardware, then a software driver of the system, then the embedded SwiftShader (design 7). */
-async function findAdapter(want: string, toggles: ToggleSet): Promise<{ adapter: GPUAdapter; kind: AdapterKind }> {
-  if (want === 'swiftshader') {
-    const adapter = await embedded(toggles);
-    if (adapter) return { adapter, kind: 'embedded' };
-  } else if (want === 'auto' || want === 'software') {
-    let adapter = systemHasLoader() ? await request(toggles) : null;
-    if (adapter && want === 'software' && !isSoftware(adapter.info)) adapter = await request(toggles, 'llvmpipe');
-    if (adapter) return { adapter, kind: isSoftware(adapter.info) ? 'software' : 'hardware' };
-    adapter = await embedded(toggles);
-    if (adapter) return { adapter, kind: 'embedded' };
-  } else {
-    const loader = systemHasLoader();
-    const adapter = loader ? await request(toggles, want) : null;
-    if (adapter) return { adapter, kind: isSoftware(adapter.info) ? 'software' : 'hardware' };
-    const first = loader ? await request(toggles) : null;
-    throw new EdpoError(
-      `no adapter whose name contains "${want}"${first ? `; this machine offers "${first.info.description || first.info.device}"` : ''}`,
-      { hint: 'edpo doctor lists what is reachable; --adapter auto takes the best', exitCode: 2 },
-    );
-  }
-  throw new EdpoError(
-    `no WebGPU adapter (asked for: ${want}): no Vulkan driver answered, and the embedded software adapter is not installed`,
-    { hint: 'npm install @sparticuz/chromium@143.0.4 brings one; edpo doctor says more', exitCode: 2 },
-  );
 }
 
 /** Opens the device with the adapter's own limits. Throws EdpoError where no adapter answers. */

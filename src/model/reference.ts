@@ -43,12 +43,12 @@ export const cacheFolder = (c: RunConfig): string => {
 };
 
 /** The header a cache of this split must have for this run. */
-export function cacheHeader(config: RunConfig, inputs: Inputs, store: TokenStore, split: string, loss: LossDefinition, gpu: Gpu): CacheHeader {
+export function cacheHeader(config: RunConfig, inputs: Inputs, store: TokenStore, split: string, loss: LossDefinition, kernels: KernelFields): CacheHeader {
   const hidden = loss.needs.reference === 'hidden';
   return {
     format: 'edpo-ref-cache', version: 1, split, pairs: store.count, weights: inputs.reference.weightsHash(), tokenizer: inputs.tokenizer.hash, template: templateHash(inputs.template), data: store.hash,
     max_length: config.max_length, max_prompt_length: config.max_prompt_length, truncation_mode: config.truncation_mode, tokenization: config.tokenization,
-    stores: hidden ? 'hidden' : 'logps', hidden_dtype: hidden ? config.ref_cache_dtype : null, ...(loss.group?.of === 'mismatched' ? { mismatched: true } : {}), width: inputs.reference.spec.D, ...frozenName(config, inputs.reference), kernels: kernelFields(gpu),
+    stores: hidden ? 'hidden' : 'logps', hidden_dtype: hidden ? config.ref_cache_dtype : null, ...(loss.group?.of === 'mismatched' ? { mismatched: true } : {}), width: inputs.reference.spec.D, ...frozenName(config, inputs.reference), kernels,
   };
 }
 
@@ -149,7 +149,7 @@ export async function ensureCache(
   o: { gpu: Gpu; io: CliIo; reference: () => Promise<Parameters>; mayWrite: boolean; stop?: () => boolean },
 ): Promise<{ source: CacheSource; exactTies: boolean; kernels: string[]; rounded: boolean }> {
   const dir = cacheFolder(config);
-  const want = cacheHeader(config, inputs, store, split, loss, o.gpu);
+  const want = cacheHeader(config, inputs, store, split, loss, kernelFields(o.gpu));
   let reader = CacheReader.open(dir, split);
   let kernels: string[] = [];
   if (reader) kernels = requireSame(reader.header, want, join(dir, `ref.${split}.ndjson`)).kernels;

@@ -101,7 +101,7 @@ t.test('shards, also interrupted ones, merge to the same bytes', async (t) => {
   fill(join(dir, 'whole'));
   for (const index of [2, 0, 1]) fill(join(dir, 'parts'), 0, { shard: { index, of: 3 } });
   t.throws(() => mergeShards(join(dir, 'parts'), 'train', 4), /shard-0-of-4.ndjson is missing/);
-  t.equal(mergeShards(join(dir, 'parts'), 'train', 3, 100), 7);
+  t.equal(mergeShards(join(dir, 'parts'), 'train', 3, { roll: 100 }), 7);
   t.same(bytes(join(dir, 'parts')), bytes(join(dir, 'whole')));
   t.same([0, 1, 2].map((index) => shardRange(7, { index, of: 3 })), [[0, 2], [2, 4], [4, 7]]);
 });

@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
 import { create } from 'webgpu';
-import { Gpu, openGpu, toggleList } from '../../src/gpu/device.js';
+import { Gpu, openGpu } from '../../src/gpu/device.js';
+import { toggleList } from '../../src/gpu/toggles.js';
 import { Program, type ArgValue, type StepValues } from '../../src/gpu/program.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import { Tensor, type Extent } from '../../src/gpu/tensor.js';

@@ -32,8 +32,15 @@ export interface KernelFields {
   driver: string;
   back_end: string;
   arithmetic: string;
-  head_tile: number;
-  table_split: number;
+  head_tile: number | string;
+  table_split: number | string;
+}
+
+/** Kernel fields of a cache in parts from several adapters: where they differ, all values. Ties with any one of them are not exact. */
+export function joinedKernels(parts: KernelFields[]): KernelFields {
+  const values = (k: keyof KernelFields): Array<number | string> => [...new Set(parts.map((p) => p[k]))];
+  const first = parts[0]!;
+  return Object.fromEntries((Object.keys(first) as Array<keyof KernelFields>).map((k) => [k, values(k).length === 1 ? first[k] : values(k).join(' + ')])) as unknown as KernelFields;
 }
 
 /** Fields in which two headers differ, kernel fields apart. */

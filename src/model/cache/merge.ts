@@ -2,7 +2,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
 import { shardRange, tablePath, type Shard } from './files.js';
-import { headerDifferences } from './header.js';
+import { headerDifferences, joinedKernels } from './header.js';
 import { CacheReader } from './reader.js';
 import { CacheWriter } from './writer.js';
 
@@ -16,8 +16,11 @@ export function shardedSplits(dir: string): Map<string, number> {
   return found;
 }
 
-/** Joins the shards of a split into whole files with the bytes an unsharded pass writes; shards are removed after. */
-export function mergeShards(dir: string, split: string, of: number, roll?: number): number {
+/**
+ * Joins the shards of a split into whole files with the bytes an unsharded pass writes; shards are removed after.
+ * @param mixed parts of several adapters are wanted: the header then names them all
+ */
+export function mergeShards(dir: string, split: string, of: number, { roll, mixed = false }: { roll?: number | undefined; mixed?: boolean } = {}): number {
   const readers = Array.from({ length: of }, (_, index) => {
     const shard: Shard = { index, of };
     const reader = CacheReader.open(dir, split, shard);
@@ -26,10 +29,10 @@ export function mergeShards(dir: string, split: string, of: number, roll?: numbe
     if (reader.count !== end - begin) throw new InputError(`shard ${index}/${of} of ${split} has ${reader.count} of ${end - begin} pairs`, `edpo precompute-ref --shard ${index}/${of} --resume completes it`);
     return reader;
   });
-  const header = readers[0]!.header;
+  const header = { ...readers[0]!.header, kernels: joinedKernels(readers.map((r) => r.header.kernels)) };
   for (const [i, r] of readers.entries()) {
-    const { fields, kernels } = headerDifferences(r.header, header);
-    if (fields.length + kernels.length > 0) throw new InputError(`shards 0 and ${i} of ${split} differ in ${[...fields, ...kernels].join(', ')}; they are not parts of one cache`);
+    const { fields, kernels } = headerDifferences(r.header, readers[0]!.header);
+    if (fields.length + (mixed ? 0 : kernels.length) > 0) throw new InputError(`shards 0 and ${i} of ${split} differ in ${[...fields, ...kernels].join(', ')}; they are not parts of one cache`);
   }
   rmSync(tablePath(dir, split), { force: true });
   const writer = CacheWriter.open(dir, header, roll === undefined ? {} : { roll });
