@@ -30,6 +30,10 @@ export interface KernelCase {
   flops: number;
   /** Each operand read once, each result written once (in-place results: both). */
   bytes: number;
+  /** Where there are timestamps, those of the dispatches whose label fits; all where absent. */
+  only?: RegExp;
+  /** Its products run in f16 matrices: its share is of what those can do. */
+  matrices?: boolean;
   /** Makes its tensors through `make` and records the op. */
   record(p: Program, make: Make): void;
 }
@@ -39,6 +43,8 @@ export interface Make {
   (shape: Extent[], data?: Float32Array | Uint32Array): Tensor;
   /** A frozen matrix [O, I] in this format. */
   packed(shape: [number, number], format: PackedFormat): PackedTensor;
+  /** Something of the case's own to free afterwards. */
+  freed(what: { destroy(): void }): void;
 }
 
 /** Matrix sizes [outputs, inner] and rows: the small test model's layers and head, then larger models'. */

@@ -38,8 +38,8 @@ export async function measure(runs: number, clock: Timing['clock'], once: (repea
 }
 
 /** Times one case on its own tensors, freed afterwards. `only`: where there are timestamps, those of the dispatches whose label fits. */
-export async function timeCase(gpu: Gpu, c: KernelCase, runs: number, only = /./): Promise<Timing> {
-  const tensors: Tensor[] = [];
+export async function timeCase(gpu: Gpu, c: KernelCase, runs: number, only = c.only ?? /./): Promise<Timing> {
+  const tensors: Array<{ destroy(): void }> = [];
   const program = new Program(gpu, c.kernel);
   const make = (shape: Extent[], data?: Float32Array | Uint32Array): Tensor => {
     const tensor = new Tensor(gpu, c.kernel, shape, data instanceof Uint32Array ? 'u32' : 'f32');
@@ -57,7 +57,7 @@ export async function timeCase(gpu: Gpu, c: KernelCase, runs: number, only = /./
     tensors.push(tensor);
     return tensor;
   };
-  c.record(program, Object.assign(make, { packed }));
+  c.record(program, Object.assign(make, { packed, freed: (what: { destroy(): void }) => void tensors.push(what) }));
   await program.ready();
   const profiler = Profiler.supported(gpu) ? new Profiler(gpu) : undefined;
   const timing = await measure(runs, profiler ? 'timestamp' : 'wall', async (repeats) => {

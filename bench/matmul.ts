@@ -45,7 +45,7 @@ function mixedCase(gpu: Gpu, form: Form, [M, O, I]: [number, number, number], ti
         if (shape[0] === O && shape[1] === I) store.add(tensor, undefined, { weight: 0, input: 1, gradient: 2 });
         return tensor;
       };
-      p.mixed(store, () => plain.record(p, Object.assign(register, { packed: make.packed })));
+      p.mixed(store, () => plain.record(p, Object.assign(register, { packed: make.packed, freed: make.freed })));
     },
   };
 }

@@ -19,7 +19,7 @@ export const visiblePairs = (documents: Document[]): number =>
   documents.reduce((sum, { prompt: { length: P }, branches }) => sum + (P * (P + 1)) / 2 + branches.reduce((n, { length: b }) => n + b * P + (b * (b + 1)) / 2, 0), 0);
 
 /** Multiply-adds for every pair, head and column: scores and values; backward dP and dQ on the scores made again; or dP, dV and dK. */
-const ATTENTION: Array<[RegExp, number]> = [[/^attention\.fwd/, 2], [/^attention\.bwd_dq/, 3], [/^attention\.bwd_dkv/, 4]];
+const ATTENTION: Array<[RegExp, number]> = [[/^attention\.(\w+_)?fwd/, 2], [/^attention\.\w+_dq/, 3], [/^attention\.\w+_dkv/, 4]];
 /** Kernels that bind tables or operands they touch in part, or several times. */
 const PARTIAL = /^(matmul|attention|embed|disentangled)/;
 

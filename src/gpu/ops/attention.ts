@@ -16,6 +16,8 @@ export interface AttentionOptions {
   window: number;
   /** Mixed precision: the scales of this layer's operands. */
   slots?: AttentionSlots | undefined;
+  /** Other tiles than the chosen ones (benchmarks). */
+  choice?: MatrixAttention['choice'];
 }
 
 /*
