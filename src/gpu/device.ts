@@ -4,6 +4,7 @@ import { findAdapter, type AdapterKind } from './adapters.js';
 import { Compilation } from './compilation.js';
 import type { MatrixTile } from './matrices.js';
 import { openGpus } from './open.js';
+import type { PlainTile } from './ops/matmul_tiled.js';
 import type { ToggleSet } from './toggles.js';
 
 Object.assign(globalThis, globals);
@@ -17,6 +18,10 @@ export interface GpuOptions {
   /** Upper bound for one piece of a vocabulary table, in bytes; 0 = the adapter's binding limit. */
   tableSplitBytes?: number;
 }
+
+/** Forms of plain f32 products (ops/matmul.ts). */
+export const PLAIN_FORMS = ['tiled', 'lanes', 'patches'] as const;
+export type PlainForm = (typeof PLAIN_FORMS)[number];
 
 export interface GpuLimits {
   bindingBytes: number;
@@ -42,6 +47,8 @@ export class Gpu {
   lost = false;
   /** Mixed precision: products with weights run in these f16 matrices (`dtype: mixed_f16`). */
   mixed: MatrixTile | undefined;
+  /** The form of plain products, and its tile, where it is not to be this adapter's usual one (tests, benchmarks, EDPO_PRODUCTS). */
+  products: { form: PlainForm; tile?: PlainTile } | undefined;
   readonly pipelines = new Map<string, unknown>();
   readonly compilation = new Compilation();
 
@@ -150,7 +157,7 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   });
   const bindingBytes = Math.floor(Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize) / 16) * 16;
   const asked = options.tableSplitBytes || Number(process.env['EDPO_TABLE_SPLIT'] ?? 0) || bindingBytes;
-  return new Gpu(device, adapter, kind, toggles, {
+  const gpu = new Gpu(device, adapter, kind, toggles, {
     bindingBytes,
     bufferBytes: limits.maxBufferSize,
     tableSplitBytes: Math.min(asked, bindingBytes),
@@ -158,4 +165,8 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
     workgroupInvocations: limits.maxComputeInvocationsPerWorkgroup,
     workgroupBytes: limits.maxComputeWorkgroupStorageSize,
   }, new Set(features));
+  const form = process.env['EDPO_PRODUCTS'];
+  if (form !== undefined && !PLAIN_FORMS.some((f) => f === form)) throw new EdpoError(`EDPO_PRODUCTS is "${form}"; expected ${PLAIN_FORMS.join(', ')}`, { exitCode: 2 });
+  if (form !== undefined) gpu.products = { form: form as PlainForm };
+  return gpu;
 }

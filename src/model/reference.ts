@@ -8,6 +8,7 @@ import type { Gpu } from '../gpu/device.js';
 import { backEnd } from '../gpu/matrices.js';
 import { TILE_ROWS } from '../gpu/ops/attention_tiles.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
+import { plainForm } from '../gpu/ops/matmul.js';
 import { planMicroBatches } from './batch/pack.js';
 import { shardRange, type Shard } from './cache/files.js';
 import { requireSame, type CacheHeader, type KernelFields } from './cache/header.js';
@@ -30,7 +31,7 @@ export const UNASKED_BYTES = 1e9;
 export const kernelFields = (gpu: Gpu): KernelFields => ({
   adapter: `${gpu.info.vendor} ${gpu.info.architecture} ${gpu.info.device}`.trim(),
   driver: gpu.info.description,
-  back_end: `${gpu.mixed ? `${backEnd(gpu.mixed)}, attention in tiles of ${TILE_ROWS}` : 'plain'}, ${gpu.toggles}`,
+  back_end: `${gpu.mixed ? `${backEnd(gpu.mixed)}, attention in tiles of ${TILE_ROWS}` : plainForm(gpu) === 'tiled' ? 'tiled' : 'plain'}, ${gpu.toggles}`,
   arithmetic: gpu.mixed ? 'mixed_f16' : 'float32',
   head_tile: HEAD_TILE,
   table_split: gpu.limits.tableSplitBytes,

@@ -1,18 +1,19 @@
-import type { Gpu } from '../device.js';
+import type { Gpu, PlainForm } from '../device.js';
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import { formatOf, type WeightFormat } from '../packed.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { matrixNN, matrixNT, matrixTN } from './matmul_matrix.js';
+import { tiledNN, tiledNT, tiledTN } from './matmul_tiled.js';
 import { formatSuffix, perFormat, weightBindings, weightCode, weightTensors } from './weights.js';
 
 /*
- * Plain f32 products in register tiles: one thread makes a patch of the result and reads its operands straight
+ * Plain f32 products. A GPU has them tiled (matmul_tiled.ts). Where a processor plays the GPU, one thread makes a patch of the result and reads its operands straight
  * from storage, so there is no barrier (software adapters pay dearly for one) and no edge code beyond clamped
  * addresses. The inner axis is walked in the same order for every row: a row's bits depend on nothing but that row.
  *
- * Three forms: `scalar` for any size; `vec4` where sizes are multiples of 4, 4 x 4 patches with neighbouring lanes on
+ * Three forms of patches: `scalar` for any size; `vec4` where sizes are multiples of 4, 4 x 4 patches with neighbouring lanes on
  * neighbouring columns; `lanes`, as `vec4` but lanes on different rows and larger patches, for drivers that run lanes in
  * the processor's SIMD registers, where an operand shared by all lanes is one scalar read and any other read is one per lane.
  */
@@ -90,12 +91,19 @@ const kernels = {
 const by4 = (...sizes: number[]): boolean => sizes.every((n) => n % 4 === 0);
 const size = (t: Tensor, axis: number): number => t.shape[axis] as number;
 
-/** Does this driver run lanes in SIMD registers and read what they share as a scalar? */
-const sharesReads = (gpu: Gpu): boolean => /llvmpipe/i.test(gpu.info.description);
+/**
+ * How this adapter makes plain products: tiled on a GPU; in patches where a processor plays it, with lanes on different rows where the driver runs
+ * lanes in SIMD registers and reads what they share as a scalar. `gpu.products` or EDPO_PRODUCTS choose otherwise.
+ */
+export function plainForm(gpu: Gpu): PlainForm {
+  if (gpu.products) return gpu.products.form;
+  if (gpu.kind === 'hardware') return 'tiled';
+  return /llvmpipe/i.test(gpu.info.description) ? 'lanes' : 'patches';
+}
 
 /** Records `kind` in its best form for this adapter; `lanes` fills one subgroup with a workgroup. */
 function run(p: Program, kind: Record<Form, Kernel>, fits: { vec4: boolean; lanes: boolean }, t: Record<string, Tensor>, args: { first: number; count: number }): void {
-  if (fits.lanes && sharesReads(p.gpu)) p.run(kind.lanes, t, args, { tune: { WG: p.gpu.subgroupMax } });
+  if (fits.lanes && plainForm(p.gpu) === 'lanes') p.run(kind.lanes, t, args, { tune: { WG: p.gpu.subgroupMax } });
   else p.run(fits.vec4 ? kind.vec4 : kind.scalar, t, args);
 }
 
@@ -114,6 +122,7 @@ export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
   const args = { first: o.first ?? 0, count: o.count ?? size(w, 0) };
   const half = o.accumulate ? undefined : p.operands?.weight(w);
   if (half) return matrixNT(p, { x, w: half, y, ...args }, o);
+  if (plainForm(p.gpu) === 'tiled') return tiledNT(p, t, args, o, p.gpu.products?.tile);
   const vec4 = by4(size(x, 1));
   const kind = o.add ? kernels.ntAdd : o.accumulate ? kernels.ntAcc : kernels.nt;
   run(p, kind[formatOf(w)], { vec4, lanes: vec4 }, { x, ...weightTensors('w', w), y, ...(o.add ? { add: o.add } : {}) }, args);
@@ -125,6 +134,7 @@ export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
   const args = { first: o.first ?? 0, count: o.count ?? size(w, 0) };
   const half = p.operands?.weight(w);
   if (half) return matrixNN(p, { x, w: half, y, ...args }, o);
+  if (plainForm(p.gpu) === 'tiled') return tiledNN(p, t, args, o, p.gpu.products?.tile);
   const vec4 = by4(size(w, 1));
   run(p, (o.accumulate ? kernels.nnAcc : kernels.nn)[formatOf(w)], { vec4, lanes: vec4 && by4(size(x, 1), args.count) }, { x, ...weightTensors('w', w), y }, args);
 }
@@ -134,6 +144,7 @@ export function matmulTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor }, o: 
   const args = { first: o.first ?? 0, count: o.count ?? size(t.y, 0) };
   const half = p.operands?.weight(t.y);
   if (half) return matrixTN(p, { ...t, w: half, ...args });
+  if (plainForm(p.gpu) === 'tiled') return tiledTN(p, t, args, p.gpu.products?.tile);
   const vec4 = by4(size(t.a, 1), size(t.b, 1), args.count);
   run(p, kernels.tn, { vec4, lanes: vec4 }, t, args);
 }
