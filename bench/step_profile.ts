@@ -21,7 +21,7 @@ export const visiblePairs = (documents: Document[]): number =>
 /** Multiply-adds for every pair, head and column: scores and values; backward dP and dQ on the scores made again; or dP, dV and dK. */
 const ATTENTION: Array<[RegExp, number]> = [[/^attention\.(\w+_)?fwd/, 2], [/^attention\.\w+_dq/, 3], [/^attention\.\w+_dkv/, 4]];
 /** Kernels that bind tables or operands they touch in part, or several times. */
-const PARTIAL = /^(matmul|attention|embed|disentangled)/;
+const PARTIAL = /^(matmul|split_sum|attention|embed|disentangled)/;
 
 /** Sums a profiled step by kernel, the longest first. `visible`: of one attention dispatch, by its place in the list. */
 export function kernelShares(times: DispatchTime[], visible: (at: number) => number): KernelShare[] {

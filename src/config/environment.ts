@@ -4,7 +4,7 @@ import { fromText, readValue, type Reading } from './values.js';
 
 const PREFIX = 'EDPO_';
 /** Variables that are switches of edpo itself and its tests, not keys. */
-const SWITCHES = ['LOG', 'WGSL', 'TOGGLES', 'TABLE_SPLIT', 'SHARED', 'FAULT'];
+const SWITCHES = ['LOG', 'WGSL', 'TOGGLES', 'TABLE_SPLIT', 'PRODUCTS', 'SHARED', 'FAULT'];
 
 /** Was a value given by a variable of the environment? */
 export const isEnvironment = (where: string): boolean => where.startsWith(PREFIX);

@@ -59,7 +59,7 @@ t.test('zsh and fish scripts name every command, key and choice', async (t) => {
 
 t.test('EDPO_KEY gives a default: a file and flags win, a bad one is an error, a slip is said', async (t) => {
   const file = yaml('a.yaml', 'beta: 0.2\n');
-  const env = { EDPO_OUTPUT_DIR: 'runs/env', EDPO_BETA: '0.7', EDPO_SEED: '7', EDPO_SHUFFLE: 'false', EDPO_TABLE_SPLIT: '16384', EDPO_LOG: 'silent' };
+  const env = { EDPO_OUTPUT_DIR: 'runs/env', EDPO_BETA: '0.7', EDPO_SEED: '7', EDPO_SHUFFLE: 'false', EDPO_TABLE_SPLIT: '16384', EDPO_PRODUCTS: 'patches', EDPO_LOG: 'silent' };
   const r = run(['config', file, '--seed', '9', '--json'], env);
   t.equal(r.code, 0, r.err);
   const { config, sources, notes } = JSON.parse(r.out);

@@ -23,6 +23,15 @@ const LEAST_TILES = 256;
 
 export const threadsOf = (t: PlainTile): number => (t.BM / 4 / t.RM) * (t.BN / 4 / t.RN);
 export const plainBytes = (t: PlainTile): number => 4 * t.BK * (t.BM + t.BN);
+/** Why a tile cannot be had within these limits, if it cannot. */
+export function plainRefusal(t: PlainTile, limits: { workgroupInvocations: number; workgroupBytes: number }): string | undefined {
+  const { BM, BN, BK, RM, RN } = t;
+  if ([BM / (32 * RM), BN / (32 * RN)].some((n) => !Number.isInteger(n) || n < 1)) return 'BM must be a multiple of 32 RM and BN one of 32 RN';
+  if (![4, 8, 16, 32].includes(BK)) return 'BK must be 4, 8, 16 or 32';
+  if (threadsOf(t) > limits.workgroupInvocations) return `${threadsOf(t)} threads are over the adapter's ${limits.workgroupInvocations}`;
+  if (plainBytes(t) > limits.workgroupBytes) return `${plainBytes(t)} bytes of workgroup memory are over the adapter's ${limits.workgroupBytes}`;
+  return undefined;
+}
 const tilesOf = (t: PlainTile, rows: number, cols: number): number => Math.ceil(rows / t.BM) * Math.ceil(cols / t.BN);
 
 /**
