@@ -187,8 +187,9 @@ export function tiledTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor }, rang
   const [rows, I] = [rowsOf(a), size(y, 1)];
   const { tile, chunk } = tiledPlan('tn', range.count, I, rows, forced);
   const split = chunk < rows;
+  const room = split ? splitRoom(p.gpu, Math.ceil(rows / chunk) * range.count * I) : undefined;
   const four = by4(I);
   const kernel = kernelOf({ layout: 'tn', start: split ? '' : '_acc', split, format: 'f32', four: { a: by4(size(a, 1)), b: four, y: four } });
-  p.run(kernel, { a, b, y: split ? splitRoom(p.gpu) : y }, { ...range, ...(split ? { chunk } : {}) }, { tune: plainTune(p.gpu, tile) });
-  if (split) splitSum(p, y, { M: a.shape[0]!, chunk, ...range });
+  p.run(kernel, { a, b, y: room ?? y }, { ...range, ...(split ? { chunk } : {}) }, { tune: plainTune(p.gpu, tile) });
+  if (room) splitSum(p, room, y, { M: a.shape[0]!, chunk, ...range });
 }

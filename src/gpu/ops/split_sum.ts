@@ -9,7 +9,7 @@ import { capacityOf, Tensor, type Extent } from '../tensor.js';
  * and `splitSum` adds those up in order. Ranges follow from shapes alone, so the same rows give the same bits.
  */
 
-/** Room for the sums of ranges, one buffer for each device: products that are split follow each other anyway. */
+/** Most room for the sums of ranges. */
 const SPLIT_BYTES = 64 << 20;
 /** Shorter ranges cost more traffic of sums than they save. */
 const LEAST_ROWS = 512;
@@ -25,11 +25,13 @@ export function rangeRows(tiles: number, rows: number, outputs: number): number 
 
 const rooms = new WeakMap<Gpu, Tensor>();
 
-/** Where the ranges' sums stand, [parts, rows of y, columns of y]. */
-export function splitRoom(gpu: Gpu): Tensor {
-  const known = rooms.get(gpu) ?? new Tensor(gpu, 'sums of ranges', [SPLIT_BYTES / 4]);
-  rooms.set(gpu, known);
-  return known;
+/** Where `elements` sums of ranges stand: one room for a device, since products that are split follow each other anyway; a larger one where the first was too small. */
+export function splitRoom(gpu: Gpu, elements: number): Tensor {
+  const known = rooms.get(gpu);
+  if (known && known.elements >= elements) return known.flat();
+  const room = new Tensor(gpu, 'sums of ranges', [elements]);
+  rooms.set(gpu, room);
+  return room;
 }
 
 const sum = (four: boolean): Kernel => defineKernel({
@@ -43,8 +45,8 @@ const sum = (four: boolean): Kernel => defineKernel({
 const kernels = { four: sum(true), scalar: sum(false) };
 
 /** y[first+c, i] += Σ_s partial[s, c, i] for c < count and the ranges s of `chunk` rows in M. y [O, I]. */
-export function splitSum(p: Program, y: Tensor, o: { M: Extent; chunk: number; first: number; count: number }): void {
+export function splitSum(p: Program, partial: Tensor, y: Tensor, o: { M: Extent; chunk: number; first: number; count: number }): void {
   const I = capacityOf(y.shape[1]!);
   const four = I % 4 === 0;
-  p.run(four ? kernels.four : kernels.scalar, { partial: splitRoom(p.gpu), y }, { M: o.M, chunk: o.chunk, offset: (o.first * I) / (four ? 4 : 1), E: (o.count * I) / (four ? 4 : 1) });
+  p.run(four ? kernels.four : kernels.scalar, { partial, y }, { M: o.M, chunk: o.chunk, offset: (o.first * I) / (four ? 4 : 1), E: (o.count * I) / (four ? 4 : 1) });
 }
