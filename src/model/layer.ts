@@ -3,6 +3,7 @@ import type { AttentionOptions } from '../gpu/ops/attention.js';
 import { addBias } from '../gpu/ops/bias.js';
 import { layerNorm } from '../gpu/ops/layer_norm.js';
 import { rmsNorm } from '../gpu/ops/rms_norm.js';
+import type { MatrixWeight } from '../gpu/ops/pack_f16.js';
 import { rope } from '../gpu/ops/rope.js';
 import { swiglu, swigluOperand } from '../gpu/ops/swiglu.js';
 import type { Program } from '../gpu/program.js';
@@ -91,18 +92,16 @@ export function gateAndUp(p: Program, layer: Layer, t: { h: Tensor; gate: Tensor
 }
 
 /**
- * The slot of the f16 operand that all these weights read, where their products read nothing else of x and an operand is all that need be made of it: in mixed
- * precision, each weight with an f16 copy and without an adapter, rows of x whole fours.
+ * The slots of the f16 operands that the products of a weight read, where they read nothing else and so an operand is all that need be made of their input (or
+ * gradient): in mixed precision, a weight with an f16 copy and without an adapter.
  */
-export function operandSlot(p: Program, { value, adapter }: Pick<Layer, 'value' | 'adapter'>, weights: string[], width: number): number | undefined {
-  const slots = new Set(weights.map((name) => (adapter(name) ? undefined : p.operands?.weight(value(name))?.slots.input)));
-  return slots.size === 1 && width % 4 === 0 ? [...slots][0] : undefined;
-}
+export const operandSlots = (p: Program, { value, adapter }: Pick<Layer, 'value' | 'adapter'>, weight: string): MatrixWeight['slots'] | undefined =>
+  adapter(weight) ? undefined : p.operands?.weight(value(weight))?.slots;
 
 /** act [N, F] = act(gate)·up, or act(up) without a gate; only what the down projection multiplies where that is an operand of its own. */
 export function mlpProduct(p: Program, layer: Layer, t: { gate: Tensor | undefined; up: Tensor; act: Tensor }): void {
   const { spec } = layer;
-  const slot = operandSlot(p, layer, [layer.w.down], spec.F);
+  const slot = spec.F % 4 === 0 ? operandSlots(p, layer, layer.w.down)?.input : undefined;
   if (t.gate && slot !== undefined) swigluOperand(p, { gate: t.gate, up: t.up, h: t.act }, slot, spec.block.mlp.gate);
   else if (t.gate) swiglu(p, { gate: t.gate, up: t.up, h: t.act }, spec.block.mlp.gate);
   else activation(p, { x: t.up, h: t.act }, spec.block.mlp.gate);

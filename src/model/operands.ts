@@ -67,15 +67,15 @@ export interface OperandState {
 }
 
 /**
- * Packed operands that stand at once: one as wide as the MLP (or a tile of the vocabulary), of width D one for each side of a product, the reference's and the rounded
+ * Packed operands that stand at once: one as wide as the MLP (or a tile of the vocabulary), in training two where the MLP has a gate; of width D one for each side of a product, the reference's and the rounded
  * states; attention's own, queries and in training the gradient of its output, keys and values.
  */
-export function scratchSizes({ D, H, G, C, F }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile, training: boolean): ScratchSize[] {
+export function scratchSizes({ D, H, G, C, F, names }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile, training: boolean): ScratchSize[] {
   const wide = packedBytes(rows, Math.max(H * C, F, headTile), tile);
   const narrow = packedBytes(rows, D, tile);
   const heads = (n: number): number => packedBytes(rows + TILE_ROWS, n * C, tile);
   return [
-    { bytes: narrow, count: 2 + states }, ...(wide > narrow ? [{ bytes: wide, count: 1 }] : []),
+    { bytes: narrow, count: 2 + states }, { bytes: wide, count: training && names.layers[0]!.gate ? 2 : 1 },
     ...(matrixAttention(C, tile) ? [{ bytes: heads(H), count: training ? 2 : 1 }, { bytes: heads(G), count: 2 }] : []),
   ];
 }

@@ -1,10 +1,13 @@
 import t, { type Test } from 'tap';
 import { matrixTile } from '../../src/gpu/matrices.js';
 import { OperandStore } from '../../src/gpu/operand_store.js';
-import { matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
+import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
+import { Head } from '../../src/gpu/ops/head.js';
+import { headGrad } from '../../src/gpu/ops/head_kernels.js';
 import { packedBytes } from '../../src/gpu/ops/pack_f16.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
-import { swiglu, swigluOperand, type Gate } from '../../src/gpu/ops/swiglu.js';
+import { softCap } from '../../src/gpu/ops/soft_cap.js';
+import { swiglu, swigluBackward, swigluBackwardOperands, swigluOperand, type Gate } from '../../src/gpu/ops/swiglu.js';
 import type { Program } from '../../src/gpu/program.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
 import { Dyn, type Tensor } from '../../src/gpu/tensor.js';
@@ -71,6 +74,83 @@ if (typeof tile === 'string') {
           f32: (p, h) => swiglu(p, { gate: gateT, up, h }, gate),
           operand: (p, h, slot) => swigluOperand(p, { gate: gateT, up, h }, slot, gate),
         });
+      }
+    });
+
+    t.test(`swiglu backward (${gate}) into two operands, scales measured and not`, async (t) => {
+      for (const [N, F, measureScales] of [[1, 4, 0], [5, 36, 1], [67, 172, 0], [40, 64, 1]] as const) {
+        const [rows, D] = [new Dyn('N', N + 3), 20];
+        const data = [normals(N, (N + 3) * F, 3), normals(N + 1, (N + 3) * F), normals(N + 2, (N + 3) * F, 1e-3)].map((x, i) => upload(gpu, `t${i}`, [rows, F], x)) as [Tensor, Tensor, Tensor];
+        const both: number[][] = [];
+        for (const form of ['f32', 'operands'] as const) {
+          const store = new OperandStore(gpu, tile, 6, [{ bytes: packedBytes(N + 3, Math.max(F, D), tile), count: 3 }], true);
+          store.scales.write(Float32Array.of(2, 0.25, 1024, 4, 0.25, 512));
+          store.lossScale!.write(Float32Array.of(4096, 0, 0, 0));
+          const [wg, wu] = [1, 2].map((i) => upload(gpu, 'w', [F, D], normals(i, F * D))) as [Tensor, Tensor];
+          const [dwg, dwu, dx] = [output(gpu, 'dw', [F, D]), output(gpu, 'dw', [F, D]), output(gpu, 'dx', [rows, D])];
+          store.add(wg, dwg, { weight: 0, input: 1, gradient: 2 });
+          store.add(wu, dwu, { weight: 3, input: 4, gradient: 5 });
+          const [dgate, dup, x] = [output(gpu, 'dgate', [rows, F], NaN), output(gpu, 'dup', [rows, F], NaN), upload(gpu, 'x', [rows, D], normals(9, (N + 3) * D))];
+          const back = { gate: data[0], up: data[1], dh: data[2], dgate, dup };
+          await runOnce(gpu, (p) => {
+            store.pack(p, [wg, wu]);
+            p.mixed(store, () => {
+              if (form === 'f32') swigluBackward(p, back, gate);
+              else swigluBackwardOperands(p, back, { gate: 2, up: 5 }, gate);
+              matmulNN(p, { x: dgate, w: wg, y: dx });
+              matmulTN(p, { a: dgate, b: x, y: dwg });
+              matmulNN(p, { x: dup, w: wu, y: dx }, { accumulate: true });
+              matmulTN(p, { a: dup, b: x, y: dwu });
+            });
+          }, { N, measureScales });
+          both.push(await bitsOf(dx, dwg, dwu, store.peaks!, store.scales));
+          store.destroy();
+        }
+        t.same(both[1], both[0], `N=${N} F=${F}`);
+      }
+    });
+  }
+
+  for (const [V, width, weighted] of [[40, 40, false], [152, 64, true], [150, 64, false]] as const) {
+    t.test(`the head’s gradient into operands, V=${V} in tiles of ${width}${weighted ? ', weighted' : ''}`, async (t) => {
+      for (const measureScales of [0, 1]) {
+        const [S, D, Q] = [21, 24, 3];
+        const rows = new Dyn('S', S + 2);
+        const results: number[][] = [];
+        for (const form of ['f32', 'operands'] as const) {
+          const { w, dw, store } = weight(S + 2, V, D);
+          const head = new Head({ gpu, S: rows, D, V, mode: 'none', pieces: [w], dPieces: [dw], rounded: false, bf16: false, tile: 8, width, softCap: 3, terms: weighted ? { weighted, square: false, refEntropy: false } : undefined });
+          const [hidden, labels] = [upload(gpu, 'h', [rows, D], normals(1, (S + 2) * D)), upload(gpu, 'labels', [rows], Uint32Array.from({ length: S + 2 }, (_, s) => (s * 17) % V))];
+          const [coef, seqOf, dHidden] = [upload(gpu, 'coef', [Q, 2], normals(4, 2 * Q)), upload(gpu, 'seq_of', [rows], Uint32Array.from({ length: S + 2 }, (_, s) => s % Q)), output(gpu, 'dh', [rows, D])];
+          const tokenWeights = weighted ? upload(gpu, 'tw', [rows, 2], normals(5, 2 * (S + 2))) : undefined;
+          let labelsOf: string[] = [];
+          await runOnce(gpu, (p) => {
+            store.pack(p, [w]);
+            p.mixed(store, () => {
+              head.forward(p, { hidden, labels, tokenWeights });
+              if (form === 'operands') return head.backward(p, { hidden, labels, coef, seqOf, dHidden, tokenWeights });
+              const [tileT, state] = [head['tile'], head['state']];
+              for (let v0 = 0; v0 < V; v0 += width) {
+                const [first, count] = [v0, Math.min(width, V - v0)];
+                if (width < V) {
+                  matmulNT(p, { x: hidden, w, y: tileT }, { first, count });
+                  softCap(p, tileT, 3);
+                }
+                p.run(headGrad[weighted ? 'weighted' : 'plain'], { state, labels, seq_of: seqOf, coef, tile: tileT, ...(tokenWeights ? { token_weights: tokenWeights } : {}) }, { v0, count, soft_cap: 3 });
+                matmulNN(p, { x: tileT, w, y: dHidden }, { first, count, accumulate: v0 > 0 });
+                matmulTN(p, { a: tileT, b: hidden, y: dw }, { first, count });
+              }
+            });
+            labelsOf = p.dispatches({ S, measureScales }).map((d) => d.label);
+          }, { S, measureScales });
+          const tiles = Math.ceil(V / width);
+          const written = labelsOf.filter((l) => l.startsWith('head_grad.bwd_f16')).length;
+          // A last tile of no whole fours has its gradient packed from f32.
+          t.equal(written, form === 'f32' ? 0 : (tiles - (V % 4 === 0 ? 0 : 1)) * (1 + measureScales));
+          results.push(await bitsOf(dHidden, dw, store.peaks!, store.scales));
+          store.destroy();
+        }
+        t.same(results[1], results[0]);
       }
     });
   }

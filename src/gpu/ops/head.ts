@@ -2,9 +2,10 @@ import type { Gpu } from '../device.js';
 import { formatOf } from '../packed.js';
 import type { Program } from '../program.js';
 import { capacityOf, Tensor, type Extent } from '../tensor.js';
-import { HEAD_TILE, headBf16, headCriterion, headGrad, headGradKl, headSquare, headStats, labelOffset, roundF16, STATS, TERMS, tokenStats, tokenTerms } from './head_kernels.js';
+import { HEAD_TILE, headBf16, headCriterion, headGrad, headGradF16, headGradKl, headSquare, headStats, labelOffset, roundF16, STATS, TERMS, tokenStats, tokenTerms } from './head_kernels.js';
 import { matmulNN, matmulNT, matmulTN } from './matmul.js';
 import { mix } from './mix.js';
+import { writeOperand } from './pack_f16.js';
 import { softCap } from './soft_cap.js';
 import { weightTensors } from './weights.js';
 
@@ -192,7 +193,12 @@ export class Head {
       const inputs = { state, labels: t.labels, seq_of: t.seqOf, coef: t.coef, tile, ...(t.tokenWeights ? { token_weights: t.tokenWeights } : {}) };
       const form = t.tokenWeights ? 'weighted' : 'plain';
       if (klGradient) p.run(headGradKl[form], { ...inputs, ref_tile: this.refTile!, criterion: this.criterion! }, { v0, count, soft_cap: cap });
-      else p.run(headGrad[form], inputs, { v0, count, soft_cap: cap });
+      else {
+        // Where only products in f16 read the gradient, they are given it packed.
+        const half = count % 4 === 0 && this.width % 4 === 0 ? p.operands?.weight(pieces[piece]!) : undefined;
+        if (half) writeOperand(p, headGradF16[form], inputs, tile, half.slots.gradient, { columns: count, gradient: true, args: { v0, soft_cap: cap } });
+        else p.run(headGrad[form], inputs, { v0, count, soft_cap: cap });
+      }
       matmulNN(p, { x: tile, w: pieces[piece]!, y: t.dHidden }, { first, count, accumulate: i > 0 });
       if (dPieces) matmulTN(p, { a: tile, b: t.hidden, y: dPieces[piece]! }, { first, count });
     });

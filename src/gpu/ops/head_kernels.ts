@@ -1,6 +1,7 @@
 import { perRow, perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { WeightFormat } from '../packed.js';
+import { packKernel } from './pack_f16.js';
 import { weightBindings, weightCode } from './weights.js';
 
 /** Columns of the per-row and per-sequence statistics. */
@@ -109,6 +110,8 @@ export const tokenStats = {
   bf16: token('bf16', { ref_logps: 'S', criterion: 'S 8', offset: 'S', mixed: 'S 9' }, HIDDEN + BF16),
 };
 
+const tokenWeightCode = (weighted: boolean): string => ['c', 'k'].map((x, i) => `fn weight_${x}(s: u32) -> f32 { return ${weighted ? `token_weights[s * 2u + ${i}u]` : '1.0'}; }`).join('\n');
+
 const gradient = (name: string, shader: string, read: Record<string, string>, weighted: boolean) =>
   defineKernel({
     name: weighted ? `${name}_weighted` : name,
@@ -117,12 +120,19 @@ const gradient = (name: string, shader: string, read: Record<string, string>, we
     update: { tile: 'S Y' },
     args: { ...tileArgs, soft_cap: 'f32' },
     tune: { WG: 64 },
-    prelude: ['c', 'k'].map((x, i) => `fn weight_${x}(s: u32) -> f32 { return ${weighted ? `token_weights[s * 2u + ${i}u]` : '1.0'}; }`).join('\n'),
+    prelude: tokenWeightCode(weighted),
     grid: ({ S, count, WG }) => perThread(S! * count!, WG!),
   });
 
 /** By whether tokens have weights: c and k of their sequence alone, or times the token's own. */
 export const headGrad = { plain: gradient('head_grad.bwd', 'head_grad.bwd', {}, false), weighted: gradient('head_grad.bwd', 'head_grad.bwd', {}, true) };
+
+const gradientF16 = (weighted: boolean): Kernel => packKernel(
+  `head_grad.bwd_f16${weighted ? '_weighted' : ''}`, { tile: '_ Y :vec4f', state: 'S 4', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2', ...(weighted ? { token_weights: 'S 2' } : {}) },
+  { shader: 'head_grad.bwd_f16', watched: true, args: { v0: 'u32', soft_cap: 'f32' }, prelude: tokenWeightCode(weighted) },
+);
+/** The same as an f16 operand. */
+export const headGradF16 = { plain: gradientF16(false), weighted: gradientF16(true) };
 
 /** With the gradient of KL(ref‖policy) per token (TDPO and its kin). */
 const KL = { ref_tile: 'S Y', criterion: 'S 8' };

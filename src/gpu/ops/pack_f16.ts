@@ -1,5 +1,5 @@
 import { perThread } from '../grid.js';
-import { defineKernel, type Kernel } from '../kernel.js';
+import { defineKernel, type ArgType, type Kernel } from '../kernel.js';
 import type { MatrixTile } from '../matrices.js';
 import { formatOf } from '../packed.js';
 import type { ArgValue, Program } from '../program.js';
@@ -57,17 +57,20 @@ const MAGNITUDE = 'fn magnitude(x: f32) -> u32 { let u = bitcast<u32>(x) & 0x7ff
 export const WATCHED = `${MAGNITUDE}\n${WATCH}`;
 const UNWATCHED = 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(peak: u32) {}';
 
+/** One thread per vec4 of an operand; a kernel that only measures runs where scales are measured. */
+export const packGrid = ({ M, W, TILE, WG, MEASURE, measure }: Record<string, number>): number => (MEASURE && !measure ? 0 : perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG!));
+
 /** A kernel over lib/pack_f16, which writes an operand; its shader gives `four`. */
-export const packKernel = (name: string, read: Record<string, string>, o: { shader?: string; prelude?: string; watched?: boolean } = {}): Kernel => defineKernel({
+export const packKernel = (name: string, read: Record<string, string>, o: { shader?: string; prelude?: string; watched?: boolean; args?: Record<string, ArgType> } = {}): Kernel => defineKernel({
   name,
   shader: o.shader ?? name,
   read: { ...read, scales: 'K' },
   write: { packed: '_ :vec4<u32>' },
   ...(o.watched ? { update: { peaks: 'K :atomic<u32>' } } : {}),
-  args: { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32' },
-  tune: { WG: 256, TILE: 128 },
+  args: { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32', ...o.args },
+  tune: { WG: 256, TILE: 128, MEASURE: 0 },
   prelude: `${o.watched ? WATCHED : UNWATCHED}\n${o.prelude ?? ''}`,
-  grid: ({ M, W, TILE, WG }) => perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG!),
+  grid: packGrid,
 });
 
 /** How an operand is read from what stands in a format: by fours, or by elements where rows or columns are no whole fours. */
@@ -115,10 +118,10 @@ export function scaleMeasured(p: Program, slot: number): void {
 }
 
 /** What an operand is made for: columns that count, operands still wanted, whether its magnitudes are watched, rows that may be read behind the last one. */
-interface OperandOptions { columns?: number; busy?: Operand[]; gradient?: boolean; extraRows?: number }
+export interface OperandOptions { columns?: number; busy?: Operand[]; gradient?: boolean; extraRows?: number }
 
 /** Room for x packed for `slot`: the tensor, its name among what the program holds, and the arguments of the kernel that fills it. */
-function room(p: Program, x: Tensor, slot: number, columns: number, o: OperandOptions): { key: string; packed: Tensor; args: Record<string, ArgValue>; stride: number } {
+export function operandRoom(p: Program, x: Tensor, slot: number, columns: number, o: OperandOptions): { key: string; packed: Tensor; args: Record<string, ArgValue>; stride: number } {
   const { tile } = p.operands!;
   const stride = padded(columns, tile) / 8;
   const packed = p.operands!.scratch(packedBytes(capacityOf(x.shape[0]!) + (o.extraRows ?? 0), columns, tile), (o.busy ?? []).map((b) => b.packed.buffer));
@@ -135,7 +138,7 @@ export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions):
     ops.touch(held);
     return { packed: held, stride: padded(columns, ops.tile) / 8 };
   }
-  const { key, packed, stride, args } = room(p, x, slot, columns, o);
+  const { key, packed, stride, args } = operandRoom(p, x, slot, columns, o);
   const watched = o.gradient && ops.peaks;
   if (watched) {
     p.run(absmax, { x, peaks: ops.peaks! }, { ...args, measure: new Dyn('measureScales', 0) });
@@ -146,11 +149,20 @@ export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions):
   return { packed, stride };
 }
 
-/** Runs a `packKernel` that makes the operand x would be packed to; x itself is not written and stands as that operand alone. */
-export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Tensor>, x: Tensor, slot: number, tune: Record<string, number>): void {
-  const { tile, scales } = p.operands!;
-  const { key, packed, args } = room(p, x, slot, columnsOf(x), {});
-  p.run(kernel, { ...from, scales, packed }, args, { tune: { ...tune, TILE: padOf(tile) } });
+/**
+ * Runs a `packKernel` that makes the operand x would be packed to; x itself is not written and stands as that operand alone. A gradient's kernel is a watched one,
+ * which runs once more before where scales are measured.
+ */
+export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Tensor>, x: Tensor, slot: number, o: OperandOptions & { tune?: Record<string, number>; args?: Record<string, ArgValue> } = {}): void {
+  const { tile, scales, peaks } = p.operands!;
+  const { key, packed, args } = operandRoom(p, x, slot, o.columns ?? columnsOf(x), o);
+  const tune = { ...o.tune, TILE: padOf(tile) };
+  const tensors = { ...from, scales, packed, ...(o.gradient ? { peaks: peaks! } : {}) };
+  if (o.gradient) {
+    p.run(kernel, tensors, { ...args, ...o.args, measure: new Dyn('measureScales', 0) }, { tune: { ...tune, MEASURE: 1 } });
+    scaleMeasured(p, slot);
+  }
+  p.run(kernel, tensors, { ...args, ...o.args }, { tune });
   p.holdOperand(x.buffer, key, packed, true);
 }
 
