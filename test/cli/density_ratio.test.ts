@@ -86,6 +86,7 @@ t.test('what cannot be weighed is refused', async (t) => {
     [train('no', '--prompt_embeddings', 'reference', '--eval_prompt_embeddings', embeddings), /eval_prompt_embeddings\s+goes with a file in prompt_embeddings, got reference/],
     [train('no', '--prompt_embeddings', embeddings, '--eval_data_files', held, '--eval_strategy', 'epoch'), /the evaluation data need one of their own: give eval_prompt_embeddings/],
     [[...train('no', '--prompt_embeddings', 'reference'), '--loss_type', 'kto'], /prompt_embeddings\s+belongs to loss_type bco, got loss_type: kto/],
+    [[...train('no', '--eval_prompt_embeddings', embeddings), '--loss_type', 'sigmoid'], /eval_prompt_embeddings\s+belongs to loss_type bco, got loss_type: sigmoid/],
   ] as Array<[string[], RegExp]>) {
     const r = edpo(args);
     t.equal(r.code, 2, r.err);

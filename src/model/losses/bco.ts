@@ -19,7 +19,10 @@ export const bco: LossDefinition = {
     min_density_ratio: { default: 0.5, about: 'least r' },
     max_density_ratio: { default: 10, about: 'largest r' },
   },
-  options: { prompt_embeddings: { default: 'none', about: 'what r is made of: a file with an embedding of every prompt, or "reference", its states; none: r = 1' } },
+  options: {
+    prompt_embeddings: { default: 'none', about: 'what r is made of: a file with an embedding of every prompt, or "reference", its states; none: r = 1' },
+    eval_prompt_embeddings: { default: 'none', about: 'the file of the evaluation data' },
+  },
   column: { name: 'delta', value: (d) => d.group!.shared[0]! },
   group: {
     of: 'documents', least: 1, state: { mean: 0, count: 0 }, detached: true,
