@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { Gpu } from '../../src/gpu/device.js';
+import { countMade } from '../../bench/count_made.js';
 import { matrixTile } from '../../src/gpu/matrices.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import type { Engine } from '../../src/model/engine.js';
@@ -13,21 +13,6 @@ import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
 
 const OPTIMISE = { lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, maxGradNorm: 1, weightDecay: 0 };
 const STEPS = 200;
-const MADE = ['createBuffer', 'createBindGroup', 'createBindGroupLayout', 'createPipelineLayout', 'createShaderModule', 'createComputePipeline', 'createComputePipelineAsync', 'createQuerySet'] as const;
-
-/** Counts every object the device is asked for from now on. */
-function countMade(gpu: Gpu): { made: Record<string, number>; undo: () => void } {
-  const made: Record<string, number> = {};
-  const device = gpu.device as unknown as Record<string, ((...args: unknown[]) => unknown) | undefined>;
-  for (const name of MADE) {
-    const original = device[name]!;
-    Object.defineProperty(device, name, { configurable: true, value: (...args: unknown[]) => {
-      made[name] = (made[name] ?? 0) + 1;
-      return original.apply(gpu.device, args);
-    } });
-  }
-  return { made, undo: () => MADE.forEach((name) => delete device[name]) };
-}
 
 /** Documents of 6 to 20 rows. */
 function documents(V: number, branches: number): DocumentSource {

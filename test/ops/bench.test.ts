@@ -73,6 +73,15 @@ t.test('step: a line for the step, one per kernel; the shares are a whole', asyn
   }
 });
 
+t.test('creep: a line a window, nothing made', async (t) => {
+  const { status, stdout, stderr } = bench('creep', '--steps', '12', '--every', '5');
+  t.equal(status, 0, stderr);
+  const lines = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
+  t.same(lines.map((l) => [l['step'], l['made']]), [[5, 0], [10, 0], [12, 0]]);
+  t.ok(lines.every((l) => l['gpu_bytes'] === lines[0]!['gpu_bytes'] && l['rss_bytes']! > 0 && l['step_ms']! > 0));
+  t.match(stderr, /last quarter of 12 steps over the first/);
+});
+
 t.test('the pairs attention looks at, as the packed spans say', async (t) => {
   const documents = [{ id: 0, prompt: [1, 2, 3, 4, 5], branches: [[1, 2], [3, 4, 5]] }, { id: 1, prompt: [1], branches: [[2], [3, 4]] }];
   const { span, values } = pack(documents);
@@ -87,7 +96,7 @@ t.test('the pairs attention looks at, as the packed spans say', async (t) => {
 t.test('usage errors leave with 2 and a hint', async (t) => {
   for (const [args, message] of [
     [['pairrm', '--lengths', '5'], /--lengths 5/], [['kernel'], /no benchmark "kernel"/], [['kernels', '--run', '3'], /--run/], [['kernels', '--runs', '0'], /--runs 0/],
-    [['peers', '--model', 'tiny'], /--tokens is missing/], [['step', '--dtype', 'bf16'], /--dtype bf16: expected float32, mixed_f16/], [['step', '--loss_type', 'kto'], /--loss_type kto/], [['step', '--runs', '0'], /--runs 0/], [['step', '--model', 'tiny', '--budget', '9'], /rows.*9[^]*--budget \d+/], [['peers', '--model', 'gpt', '--write', 'x'], /no "gpt"/],
+    [['peers', '--model', 'tiny'], /--tokens is missing/], [['step', '--dtype', 'bf16'], /--dtype bf16: expected float32, mixed_f16/], [['step', '--loss_type', 'kto'], /--loss_type kto/], [['step', '--runs', '0'], /--runs 0/], [['creep', '--steps', 'many'], /--steps many/], [['step', '--model', 'tiny', '--budget', '9'], /rows.*9[^]*--budget \d+/], [['peers', '--model', 'gpt', '--write', 'x'], /no "gpt"/],
     [['kernels', '--filter', 'no such op'], /fits no kernel/], [['kernels', '--toggles', 'fast'], /--toggles fast/],
   ] as const) {
     const { status, stdout, stderr } = bench(...args);
