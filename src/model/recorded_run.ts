@@ -208,11 +208,14 @@ export class RecordedRun {
     clearNow(partials);
     gradNorm(p, { grads, partials });
     stepState(p, { partials, stepState: this.stepState }, { maxNorm: scalar('maxGradNorm'), beta1: scalar('beta1'), beta2: scalar('beta2'), oneMinusBeta1: scalar('oneMinusBeta1'), oneMinusBeta2: scalar('oneMinusBeta2') });
-    state.record(p, this.stepState);
+    // What moves a weight may write its f16 copy too: the rest is packed at the end.
+    p.mixed(this.operands?.store, () => {
+      state.record(p, this.stepState);
+      this.operands?.recordStep(p, this.stepState, policy);
+    });
     for (const piece of pieces) p.clear(piece.moments!.grad);
     betaUpdate(p, { betaState: this.betaState, stepCounts: this.stepCounts, stepState: this.stepState }, settings);
     if (this.group && this.options.loss.group) methodCommit(p, { stepState: this.stepState, group: this.group });
-    this.operands?.recordStep(p, this.stepState, policy);
     return p;
   }
 

@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
 import { matrixTile } from '../../src/gpu/matrices.js';
 import { OperandStore } from '../../src/gpu/operand_store.js';
+import { adamw } from '../../src/gpu/ops/adamw.js';
 import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
 import { Head } from '../../src/gpu/ops/head.js';
 import { headGrad } from '../../src/gpu/ops/head_kernels.js';
@@ -110,6 +111,34 @@ if (typeof tile === 'string') {
       }
     });
   }
+
+  t.test('AdamW writes a matrix’s f16 copy as packing its new values would, once; a skipped step leaves it', async (t) => {
+    for (const [O, I] of [[1, 4], [37, 44], [130, 64]] as const) {
+      const skips = [0, 1, 0];
+      const runs: number[][][] = [];
+      for (const form of ['in a pass of its own', 'with the update'] as const) {
+        const { w, store } = weight(8, O, I);
+        const [grad, m, v] = [upload(gpu, 'g', [O, I], normals(3, O * I)), output(gpu, 'm', [O, I]), output(gpu, 'v', [O, I])];
+        await runOnce(gpu, (p) => store.pack(p, [w]));
+        const found: number[][] = [];
+        for (const skip of skips) {
+          const stepState = upload(gpu, 'state', [16], Float32Array.of(1, 0.7, skip, 1, 0.1, 0.001, ...new Array<number>(10).fill(0)));
+          await runOnce(gpu, (p) => {
+            const update = (): void => adamw(p, { value: w, grad, m, v, stepState }, { lr: 0.01, beta1: 0.9, beta2: 0.999, oneMinusBeta1: 0.1, oneMinusBeta2: 0.001, epsilon: 1e-8, weightDecay: 0.1 });
+            if (form === 'with the update') p.mixed(store, () => (update(), store.pack(p, [w])));
+            else (update(), store.pack(p, [w]));
+            t.equal(p.length, form === 'with the update' ? 1 : 2);
+          });
+          found.push(await bitsOf(w, m, v, store.weight(w)!.packed));
+        }
+        t.same(found[1], found[0], 'skipped: weights, moments and copy as they were');
+        t.notSame(found[2], found[1]);
+        runs.push(found);
+        store.destroy();
+      }
+      t.same(runs[1], runs[0], `${O} x ${I}`);
+    }
+  });
 
   for (const [V, width, weighted] of [[40, 40, false], [152, 64, true], [150, 64, false]] as const) {
     t.test(`the head’s gradient into operands, V=${V} in tiles of ${width}${weighted ? ', weighted' : ''}`, async (t) => {

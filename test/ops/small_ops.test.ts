@@ -90,12 +90,12 @@ t.test('embedding in pieces, its gradient by sorted lists; gather and scatter', 
   places.forEach((place, s) => t.same([...c.subarray(place * D, place * D + D)], [...gathered.subarray(s * D, s * D + D)]));
 });
 
-t.test('AdamW, clipping, t and the skip: ten steps against the twin, one of them not finite', async (t) => {
+for (const shape of [[7, 11], [6, 16]]) t.test(`AdamW of ${shape.join(' x ')}, clipping, t and the skip: ten steps against the twin, one of them not finite`, async (t) => {
   const gpu = await testGpu();
-  const E = 77;
+  const E = shape[0]! * shape[1]!;
   const start = normals(1, E);
-  const value = upload(gpu, 'value', [7, 11], start);
-  const [grad, m, v] = [output(gpu, 'grad', [7, 11]), output(gpu, 'm', [7, 11]), output(gpu, 'v', [7, 11])];
+  const value = upload(gpu, 'value', shape, start);
+  const [grad, m, v] = [output(gpu, 'grad', shape), output(gpu, 'm', shape), output(gpu, 'v', shape)];
   const partials = output(gpu, 'partials', [gradNormSlots([grad])]);
   const state = output(gpu, 'state', [16]);
   const o = { lr: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.1, maxNorm: 3 };

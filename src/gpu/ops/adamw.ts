@@ -1,19 +1,35 @@
 import { perThread } from '../grid.js';
+import { defineKernel, type Kernel } from '../kernel.js';
 import type { ArgValue, Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { masterKernels, masterOf, roundingArgs } from './master.js';
+import { holdCopy, padded } from './pack_f16.js';
+
+const args = { E: 'u32', lr: 'f32', beta1: 'f32', beta2: 'f32', oneMinusBeta1: 'f32', oneMinusBeta2: 'f32', epsilon: 'f32', weightDecay: 'f32' } as const;
 
 /** AdamW with decoupled decay (Loshchilov & Hutter 2019, arXiv 1711.05101), one tensor per dispatch; a skipped step does nothing. */
 export const kernels = masterKernels({
   name: 'adamw',
   read: { grad: 'E', step_state: '16' },
   update: { m: 'E', v: 'E' },
-  args: {
-    E: 'u32', lr: 'f32', beta1: 'f32', beta2: 'f32', oneMinusBeta1: 'f32', oneMinusBeta2: 'f32', epsilon: 'f32', weightDecay: 'f32',
-  },
+  args,
   tune: { WG: 64 },
   grid: ({ E, WG }) => perThread(E!, WG!),
 });
+
+/** f32 values by fours, and those of a matrix whose f16 copy is written in the same pass. */
+const vec4 = (copies: boolean): Kernel => defineKernel({
+  name: copies ? 'adamw_vec4_f16' : 'adamw_vec4',
+  shader: 'adamw_vec4',
+  read: { grad: 'E :vec4f', step_state: '16', ...(copies ? { scales: 'K' } : {}) },
+  ...(copies ? { write: { packed: '_ :vec2<u32>' } } : {}),
+  update: { value: 'E :vec4f', m: 'E :vec4f', v: 'E :vec4f' },
+  args: { ...args, ...(copies ? { I: 'u32', W: 'u32', slot: 'u32' } : {}) },
+  tune: { WG: 256 },
+  snippets: copies ? { 'lib/copy_none': 'lib/copy_f16' } : {},
+  grid: ({ E, WG }) => perThread(E! / 4, WG!),
+});
+const byFours = { alone: vec4(false), withCopy: vec4(true) };
 
 /** 1 − β is passed beside β, each rounded by itself: 1 − fround(0.999) would be off by 3e-5 of its value. */
 export interface AdamWArgs {
@@ -26,12 +42,23 @@ export interface AdamWArgs {
   weightDecay: ArgValue;
 }
 
-/** Updates `value`, `m` and `v` (same shape as `grad`; a packed `value` half as wide) in place. @param tensor number of the tensor, for the rounding of packed values */
+/**
+ * Updates `value`, `m` and `v` (same shape as `grad`; a packed `value` half as wide) in place; in a mixed program also the f16 copy that products read of `value`.
+ * @param tensor number of the tensor, for the rounding of packed values
+ */
 export function adamw(
   p: Program,
   t: { value: Tensor; grad: Tensor; m: Tensor; v: Tensor; stepState: Tensor },
   args: AdamWArgs,
   tensor = 0,
 ): void {
-  p.run(kernels[masterOf(t.value)], { value: t.value.flat(), grad: t.grad.flat(), m: t.m.flat(), v: t.v.flat(), step_state: t.stepState }, { ...args, ...roundingArgs(t.value, tensor) });
+  const { value } = t;
+  const format = masterOf(value);
+  const tensors = { value: value.flat(), grad: t.grad.flat(), m: t.m.flat(), v: t.v.flat(), step_state: t.stepState };
+  if (format !== 'f32' || value.elements % 4 !== 0) return p.run(kernels[format], tensors, { ...args, ...roundingArgs(value, tensor) });
+  const copy = p.operands?.weight(value);
+  if (!copy || copy.inner % 4 !== 0) return p.run(byFours.alone, tensors, { ...args });
+  const { packed, inner, slots } = copy;
+  p.run(byFours.withCopy, { ...tensors, scales: p.operands!.scales, packed: packed.flat() }, { ...args, I: inner, W: padded(inner, p.operands!.tile) / 8, slot: slots.weight });
+  holdCopy(p, value, copy);
 }

@@ -169,8 +169,13 @@ export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Te
 /** Can a weight in this format have an f16 copy? Those of 8 and 4 bits would lose what they save. */
 export const hasCopy = (value: Tensor): boolean => formatOf(value) in packFrom;
 
-/** Records the making of a weight's f16 copy from its values [rows, inner]. */
+const COPY = 'copy';
+/** What was recorded last wrote a weight's values and their f16 copy alike. */
+export const holdCopy = (p: Program, value: Tensor, w: MatrixWeight): void => p.holdOperand(value.buffer, COPY, w.packed);
+
+/** Records the making of a weight's f16 copy from its values [rows, inner], unless what wrote them in this program made it too. */
 export function packWeight(p: Program, value: Tensor, w: MatrixWeight, o: { tile: MatrixTile; scales: Tensor }): void {
+  if (p.heldOperand(value.buffer, COPY) === w.packed) return;
   const format = formatOf(value) as Source;
   p.run(packFrom[format][by(w.inner)], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: { TILE: padOf(o.tile) } });
 }

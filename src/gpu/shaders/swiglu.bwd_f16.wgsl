@@ -1,7 +1,7 @@
 // swiglu.bwd straight into two operands of matmul.matrix: dgate = dh * up * act'(gate) under `slot`, dup = dh * act(gate) under `slot_up`; neither is stored in f32.
 // gate, up, dh [M, I] in fours. One thread per vec4 of each; with MEASURE their magnitudes alone are watched.
 // #use lib/grid
-// #use lib/packed_f16
+// #use lib/packed_rows
 // #use lib/gate
 @compute @workgroup_size(WG)
 fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {

@@ -2,7 +2,7 @@
 // One thread per vec4. Where magnitudes are watched (gradients), the largest finite one goes to peaks[slot] as bits: those of a positive float order as integers;
 // with MEASURE that is all that is done.
 // #use lib/grid
-// #use lib/packed_f16
+// #use lib/packed_rows
 @compute @workgroup_size(WG)
 fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let t = linear_group(group, groups) * WG + local;

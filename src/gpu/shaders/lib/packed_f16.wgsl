@@ -2,8 +2,5 @@
 // #use lib/f16
 // Where columns 8 c ... 8 c + 7 of a row lie.
 fn packed_at(row: u32, c: u32) -> u32 { return row * args.W + c; }
-// Rows up to the last tile's edge.
-fn packed_rows() -> u32 { return (args.M + TILE - 1u) / TILE * TILE; }
 fn halves(v: vec4f) -> vec2<u32> { return vec2<u32>(f16_bits(v.x) | (f16_bits(v.y) << 16u), f16_bits(v.z) | (f16_bits(v.w) << 16u)); }
 fn packed8(a: vec4f, b: vec4f, scale: f32) -> vec4<u32> { return vec4<u32>(halves(a * scale), halves(b * scale)); }
-fn magnitude4(v: vec4f) -> u32 { return max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w))); }
