@@ -27,12 +27,14 @@ t.test('every dispatch is timed, over more than one query set, and results do no
     const times = profiler.finish(encoder);
     gpu.device.queue.submit([encoder.finish()]);
     const list = await patiently(gpu, times());
-    t.same(list.slice(0, 2).map((d) => d.label), ['small swiglu.fwd', 'large swiglu.fwd']);
+    // Which form of the kernel it is is not ours to say.
+    const name = (label: string): string => label.replace(/_vec4$/, '');
+    t.same(list.slice(0, 2).map((d) => name(d.label)), ['small swiglu.fwd', 'large swiglu.fwd']);
     t.equal(list.length, 2 * repeats);
     t.ok(list.every((d) => d.ms >= 0 && Number.isFinite(d.ms)));
     const sums = sumByLabel(list);
     // Which of the two took longer is the machine's business (one preempted dispatch decides it); the order by time is ours.
-    t.same(sums.map((s) => [s.label, s.dispatches]).sort(), [['large swiglu.fwd', repeats], ['small swiglu.fwd', repeats]]);
+    t.same(sums.map((s) => [name(s.label), s.dispatches]).sort(), [['large swiglu.fwd', repeats], ['small swiglu.fwd', repeats]]);
     t.ok(sums[0]!.ms >= sums[1]!.ms, 'the longest first');
     t.ok(sums[0]!.ms > 0);
     const one = sumByLabel(list, kernelOf);
