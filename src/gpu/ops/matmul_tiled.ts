@@ -61,7 +61,7 @@ type Start = '' | '_add' | '_acc';
 /** An operand in its buffer: which of its axes is k, whether its rows start at `first`, its columns, and whether quads are read. */
 interface Side { tensor: string; byK: boolean; first: boolean; columns: string; weight: WeightFormat | undefined; four: boolean }
 
-/** `a_block(m, k)`: column j of the matrix is the quad m ... m + 3 at k + j; zeros past the depth, anything past the edge of the tile's other axis. */
+/** `a_turned(a_block(m, k))`: column j of the matrix is the quad m ... m + 3 at k + j; zeros past the depth, anything past the edge of the tile's other axis. */
 function side(name: 'a' | 'b', extent: string, s: Side): string {
   const read = (at: string): string => (s.weight ? `weight(${at})` : `${s.tensor}[${at}]`);
   const row = (r: string): string => (s.first ? `args.first + ${r}` : r);
@@ -78,7 +78,8 @@ fn ${name}_quad(m: u32, k: u32) -> vec4f {
   let row = ${row('k')};
   return ${s.weight === 'int8' ? `scaled(${values}, row)` : values};
 }
-fn ${name}_block(m: u32, k: u32) -> mat4x4f { return mat4x4f(${each((j) => `${name}_quad(m, k${j})`)}); }`;
+fn ${name}_block(m: u32, k: u32) -> mat4x4f { return mat4x4f(${each((j) => `${name}_quad(m, k${j})`)}); }
+fn ${name}_turned(v: mat4x4f) -> mat4x4f { return v; }`;
   }
   const values = s.four ? read('at / 4u') : `vec4f(${each((j) => `${name}_one(at${j}, k${j})`)})`;
   return `fn ${name}_c(id: u32) -> u32 { return id / KB; }
@@ -93,8 +94,9 @@ fn ${name}_quad(m: u32, k: u32) -> vec4f {
 }
 fn ${name}_block(m: u32, k: u32) -> mat4x4f {
   if (k >= depth()) { return mat4x4f(); }
-  return transpose(mat4x4f(${each((j) => `${name}_quad(m${j}, k)`)}));
-}`;
+  return mat4x4f(${each((j) => `${name}_quad(m${j}, k)`)});
+}
+fn ${name}_turned(v: mat4x4f) -> mat4x4f { return transpose(v); }`;
 }
 
 interface Form { layout: Layout; start: Start; split: boolean; format: WeightFormat; four: { a: boolean; b: boolean; y: boolean } }

@@ -34,6 +34,9 @@ export function splitRoom(gpu: Gpu, elements: number): Tensor {
   return room;
 }
 
+/** What that room takes now. */
+export const splitRoomBytes = (gpu: Gpu): number => rooms.get(gpu)?.buffer.size ?? 0;
+
 const sum = (four: boolean): Kernel => defineKernel({
   name: 'split_sum',
   read: { partial: `_ :${four ? 'vec4f' : 'f32'}` },

@@ -1,7 +1,7 @@
 // C[m,n] = start + Σ_k A[m,k] B[k,n] in f32 through workgroup memory.   A workgroup makes BM x BN, a thread 4 RM x 4 RN of it in quads of rows TY and of columns TX
 // apart; both operands stand in workgroup memory as quads along the tile, k by k. The next tile's loads are under way while this one is multiplied.
 // A sum runs over k in order, one fma after another from 0: its bits depend on no tile size and on no other row.
-// Per form (ops/matmul_tiled.ts): rows(), cols(), depth(), chunk(), a_block(), b_block(), a_quad_of(), b_quad_of(), put_y().
+// Per form (ops/matmul_tiled.ts): rows(), cols(), depth(), chunk(), a_c(), a_kb(), a_block(), a_turned() and those of b, put_y().
 // #use lib/grid
 var<workgroup> tile_a: array<vec4f, SIZE_A>;
 var<workgroup> tile_b: array<vec4f, SIZE_B>;
@@ -12,14 +12,17 @@ fn fetch(m0: u32, n0: u32, k0: u32, id: u32) -> mat4x4f {
   if (ROUNDS * WG > BLOCKS && id >= BLOCKS) { return mat4x4f(); }
   return b_block(n0 + 4u * b_c(id - BLOCKS_A), k0 + 4u * b_kb(id - BLOCKS_A));
 }
+// A block is turned only here: done as it is loaded, the load would have to be waited for.
 // Quads of different kb are moved apart, so that eight threads beside each other write to different banks.
-fn keep(id: u32, v: mat4x4f) {
+fn keep(id: u32, block: mat4x4f) {
   if (id < BLOCKS_A) {
+    let v = a_turned(block);
     let at = 4u * a_kb(id) * QUADS_A + (a_c(id) ^ (a_kb(id) * TWIST));
     // #for j 4
     tile_a[at + $ju * QUADS_A] = v[$j];
     // #end
   } else if (ROUNDS * WG == BLOCKS || id < BLOCKS) {
+    let v = b_turned(block);
     let kb = b_kb(id - BLOCKS_A);
     let at = 4u * kb * QUADS_B + (b_c(id - BLOCKS_A) ^ (kb * TWIST));
     // #for j 4
