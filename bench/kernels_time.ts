@@ -19,6 +19,8 @@ export interface Timing {
 
 /** A run lasts at least this long, so that neither the clock nor the submission counts. */
 const RUN_MS = 40;
+/** Work before the first run: a card's clocks fall to a fifth while it waits for a compiler, and need this long to come back. */
+const WARM_MS = 150;
 const MOST_REPEATS = 512;
 
 export const median = (values: number[]): number => {
@@ -27,11 +29,13 @@ export const median = (values: number[]): number => {
   return sorted.length % 2 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
 };
 
-/** Calls `once(repeats)` → ms for all repeats: warms up, finds the repeats, returns the median per execution. */
+/** Calls `once(repeats)` → ms for all repeats: warms up (kernels and the card's clocks), finds the repeats, returns the median per execution. */
 export async function measure(runs: number, clock: Timing['clock'], once: (repeats: number) => Promise<number>): Promise<Timing> {
   await once(1);
-  const probe = Math.max(await once(2), 1e-3) / 2;
-  const repeats = Math.max(1, Math.min(MOST_REPEATS, Math.ceil(RUN_MS / probe)));
+  const enough = async (): Promise<number> => Math.max(1, Math.min(MOST_REPEATS, Math.ceil((RUN_MS * 2) / Math.max(await once(2), 1e-3))));
+  let repeats = await enough();
+  for (const from = performance.now(); performance.now() - from < WARM_MS; ) await once(repeats);
+  repeats = await enough();
   const times: number[] = [];
   for (let i = 0; i < runs; i++) times.push((await once(repeats)) / repeats);
   return { ms: median(times), runs, repeats, clock };

@@ -65,6 +65,9 @@ export function tileFor(m: Pick<MatrixTile, 'MM' | 'MN' | 'MK' | 'SG'>, limits: 
   return { ...m, ...(choices.find((c) => c.WM * c.WN * m.SG <= limits.workgroupInvocations && sharedBytes({ ...m, ...c }) <= limits.workgroupBytes) ?? choices.at(-1)!) };
 }
 
+/** Columns of the blocks in which packed operands of these tiles stand (lib/operand_layout.wgsl). */
+export const blockOf = (t: MatrixTile): number => Math.min(16, t.BM, t.BN, t.BK);
+
 /** Workgroup memory of a tile: both operands with padded rows, and a matrix of results for each subgroup. */
 export const sharedBytes = (t: MatrixTile): number =>
   2 * (Math.max(t.BM * (t.BK + 8), t.BK * (t.BM + 8)) + Math.max(t.BN * (t.BK + 8), t.BK * (t.BN + 8))) + 4 * t.WM * t.WN * t.MM * t.MN;

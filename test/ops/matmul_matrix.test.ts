@@ -30,8 +30,10 @@ function store(tile: MatrixTile, w: Tensor, dw: Tensor | undefined, rows: number
 if (typeof found === 'string') {
   t.pass(`no matrices here: ${found}`);
 } else {
-  for (const [M, I, O] of [[1, 1, 1], [5, 123, 7], [67, 33, 130], [33, 64, 172], [130, 20, 36], [64, 32, 96]] as const) {
-    t.test(`matrix products M=${M} I=${I} O=${O} against the twin of the rounded operands, rows past M NaN`, async (t) => {
+  // A processor's own tile is one matrix: the last has blocks side by side, several subgroups and several steps, as a card's has.
+  const larger = { ...found, BM: 2 * found.MM, BN: 4 * found.MN, BK: 4 * found.MK, WM: 2, WN: 2 };
+  for (const [M, I, O, tile = found] of [[1, 1, 1], [5, 123, 7], [67, 33, 130], [33, 64, 172], [130, 20, 36], [64, 32, 96], [67, 83, 130, larger]] as Array<[number, number, number, MatrixTile?]>) {
+    t.test(`matrix products M=${M} I=${I} O=${O} in tiles of ${tile.BM} x ${tile.BN} x ${tile.BK} against the twin of the rounded operands, rows past M NaN`, async (t) => {
       const rows = new Dyn('M', M + 3);
       const seed = M * 100 + I;
       const [xs, ws, dys, bs] = [normals(seed, M * I), normals(seed + 1, O * I), normals(seed + 2, M * O).map((v) => v * 1e-3), normals(seed + 3, O)];
@@ -42,7 +44,7 @@ if (typeof found === 'string') {
       const [y, yAdd, yBias] = ['y', 'y+', 'y+b'].map((label) => output(gpu, label, [rows, O], 7)) as [Tensor, Tensor, Tensor];
       const [dx, dxAcc] = [output(gpu, 'dx', [rows, I], 3), output(gpu, 'dx+', [rows, I], 3)];
       const dw = output(gpu, 'dw', [O, I], 2);
-      const s = store(found, w, dw, M + 3, Math.max(I, O));
+      const s = store(tile, w, dw, M + 3, Math.max(I, O));
       await runOnce(gpu, (p) => {
         s.pack(p, [w]);
         p.mixed(s, () => {

@@ -3,7 +3,7 @@ import { defineKernel, type Kernel } from '../kernel.js';
 import type { ArgValue, Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { masterKernels, masterOf, roundingArgs } from './master.js';
-import { holdCopy, padded } from './pack_f16.js';
+import { holdCopy, padded, padding } from './pack_f16.js';
 
 const args = { E: 'u32', lr: 'f32', beta1: 'f32', beta2: 'f32', oneMinusBeta1: 'f32', oneMinusBeta2: 'f32', epsilon: 'f32', weightDecay: 'f32' } as const;
 
@@ -59,6 +59,6 @@ export function adamw(
   const copy = p.operands?.weight(value);
   if (!copy || copy.inner % 4 !== 0) return p.run(byFours.alone, tensors, { ...args });
   const { packed, inner, slots } = copy;
-  p.run(byFours.withCopy, { ...tensors, scales: p.operands!.scales, packed: packed.flat() }, { ...args, I: inner, W: padded(inner, p.operands!.tile) / 8, slot: slots.weight });
+  p.run(byFours.withCopy, { ...tensors, scales: p.operands!.scales, packed: packed.flat() }, { ...args, I: inner, W: padded(inner, p.operands!.tile) / 8, slot: slots.weight }, { tune: padding(p.operands!.tile) });
   holdCopy(p, value, copy);
 }

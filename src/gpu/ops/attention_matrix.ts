@@ -107,9 +107,9 @@ function record(p: Program, pass: AttentionPass, o: MatrixAttention, of: { q: Op
 
 /** Packs queries, keys and values; a tile's last rows are read past the batch. */
 function operandsOf(p: Program, t: { q: Tensor; k: Tensor; v: Tensor }, slots: AttentionSlots): { q: Operand; k: Operand; v: Operand } {
-  const q = operand(p, t.q, slots.q, { extraRows: TILE_ROWS });
-  const k = operand(p, t.k, slots.k, { extraRows: TILE_ROWS, busy: [q] });
-  return { q, k, v: operand(p, t.v, slots.v, { extraRows: TILE_ROWS, busy: [q, k] }) };
+  const q = operand(p, t.q, slots.q, { layout: 'rows', extraRows: TILE_ROWS });
+  const k = operand(p, t.k, slots.k, { layout: 'rows', extraRows: TILE_ROWS, busy: [q] });
+  return { q, k, v: operand(p, t.v, slots.v, { layout: 'rows', extraRows: TILE_ROWS, busy: [q, k] }) };
 }
 
 /** See `attention`. */
@@ -122,7 +122,7 @@ export function attentionMatrixBackward(p: Program, t: { q: Tensor; k: Tensor; v
   const { slots } = options;
   const { tiles, lse, delta, dq, dk, dv } = t;
   const { q, k, v } = operandsOf(p, t, slots);
-  const dout = operand(p, t.do, slots.dout, { extraRows: TILE_ROWS, busy: [q, k, v], gradient: true });
+  const dout = operand(p, t.do, slots.dout, { layout: 'rows', extraRows: TILE_ROWS, busy: [q, k, v], gradient: true });
   const all = { q, k, v, dout };
   const peaks = p.operands!.peaks!;
   record(p, 'dq', options, all, { tiles, lse, delta, dq, peaks }, { run: new Dyn('measureScales', 0) });

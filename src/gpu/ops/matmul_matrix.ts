@@ -1,6 +1,6 @@
 import { EdpoError } from '../../errors.js';
 import { defineKernel, type Kernel } from '../kernel.js';
-import type { MatrixTile } from '../matrices.js';
+import { blockOf, type MatrixTile } from '../matrices.js';
 import type { Program } from '../program.js';
 import type { Extent, Tensor } from '../tensor.js';
 import { operand, padded, padOf, type MatrixWeight } from './pack_f16.js';
@@ -23,13 +23,22 @@ const FORM: Record<Layout, { rows: string; cols: string; depth: string; aByK: bo
 };
 const START: Record<Start, string> = { '': '0.0', _add: 'add[i]', _acc: 'y[i]', _bias: 'bias[col]' };
 
-/** Where element (`row` of the tile, `k`) of an operand lies, in its buffer and in workgroup memory; both in vec4s. */
-const side = (name: string, byK: boolean, row: string, width: string): string =>
-  byK
-    ? `fn ${name}_at(m0: u32, k0: u32, i: u32) -> u32 { return (${row}k0 + i / ROW_${width}) * args.s${name} + m0 / 8u + i % ROW_${width}; }
-fn ${name}_in(m: u32, k: u32) -> u32 { return k * PITCH_${width} + m / 8u; }`
-    : `fn ${name}_at(m0: u32, k0: u32, i: u32) -> u32 { return (${row}m0 + i / ROW_${width}) * args.s${name} + k0 / 8u + i % ROW_${width}; }
-fn ${name}_in(m: u32, k: u32) -> u32 { return m * PITCH_${width} + k / 8u; }`;
+/**
+ * Of the vec4 that is the i-th a workgroup loads of its tile at (m0, k0): where it lies in the operand and where it goes in workgroup memory; and where element (m, k) of
+ * the tile is there. A tile has ROWS_x rows of ACROSS_x blocks (lib/operand_layout.wgsl), k along the rows (`byK`) or along the columns.
+ */
+const side = (name: string, byK: boolean, row: string, width: string): string => {
+  const [r, c] = byK ? [`${row}k0`, 'm0'] : [`${row}m0`, 'k0'];
+  return `fn ${name}_at(m0: u32, k0: u32, i: u32) -> u32 {
+  let block = i / BLOCK;
+  return (((${r}) / 8u + block / ACROSS_${width}) * (args.s${name} * 8u / BLOCK) + ${c} / BLOCK + block % ACROSS_${width}) * BLOCK + i % BLOCK;
+}
+fn ${name}_slot(i: u32) -> u32 {
+  let block = i / BLOCK;
+  return (block / ACROSS_${width} * 8u + block_row(i % BLOCK / (BLOCK / 8u))) * PITCH_${width} + block % ACROSS_${width} * (BLOCK / 8u) + i % (BLOCK / 8u);
+}
+fn ${name}_in(m: u32, k: u32) -> u32 { return ${byK ? 'k' : 'm'} * PITCH_${width} + ${byK ? 'm' : 'k'} / 8u; }`;
+};
 
 function product(form: Layout, start: Start): Kernel {
   const f = FORM[form];
@@ -65,7 +74,7 @@ export function matrixTune(kernel: Kernel, t: MatrixTile, resultBytes = Infinity
   const WG = t.WM * t.WN * t.SG;
   return {
     ...t, WG, TM: t.BM / t.WM / t.MM, TN: t.BN / t.WN / t.MN, KS: t.BK / t.MK,
-    ROW_A: rowA, ROW_B: rowB, PITCH_A: rowA + 1, PITCH_B: rowB + 1, SIZE_A: (f.aByK ? t.BK : t.BM) * (rowA + 1), SIZE_B: (f.bByK ? t.BK : t.BN) * (rowB + 1),
+    BLOCK: blockOf(t), ACROSS_A: (8 * rowA) / blockOf(t), ACROSS_B: (8 * rowB) / blockOf(t), PITCH_A: rowA + 1, PITCH_B: rowB + 1, SIZE_A: (f.aByK ? t.BK : t.BM) * (rowA + 1), SIZE_B: (f.bByK ? t.BK : t.BN) * (rowB + 1),
     STAGE: t.WM * t.WN * t.MM * t.MN, LOADS_A: (t.BM * t.BK) / 8 / WG, LOADS_B: (t.BN * t.BK) / 8 / WG,
     DIRECT: fits && (/_(nt|nn)$/.test(kernel.name) || form === 'tn') ? 1 : 0, IN_PLACE: fits && form === 'tn' ? 1 : 0,
   };

@@ -1,6 +1,6 @@
 import { perThread } from '../grid.js';
 import { defineKernel, type ArgType, type Kernel } from '../kernel.js';
-import type { MatrixTile } from '../matrices.js';
+import { blockOf, type MatrixTile } from '../matrices.js';
 import { formatOf } from '../packed.js';
 import type { ArgValue, Program } from '../program.js';
 import { capacityOf, Dyn, type Tensor } from '../tensor.js';
@@ -43,6 +43,8 @@ export interface MatrixOperands {
 /** Rows and columns of operands are padded to this. */
 export const padOf = (t: MatrixTile): number => Math.max(t.BM, t.BN, t.BK);
 export const padded = (n: number, t: MatrixTile): number => Math.ceil(n / padOf(t)) * padOf(t);
+/** The constants of a kernel that writes operands: where their padding ends, how they stand. */
+export const padding = (t: MatrixTile): Record<string, number> => ({ TILE: padOf(t), BLOCK: blockOf(t) });
 /** Bytes of a packed operand. */
 export const packedBytes = (rows: number, columns: number, t: MatrixTile): number => 2 * padded(rows, t) * padded(columns, t);
 
@@ -68,7 +70,7 @@ export const packKernel = (name: string, read: Record<string, string>, o: { shad
   write: { packed: '_ :vec4<u32>' },
   ...(o.watched ? { update: { peaks: 'K :atomic<u32>' } } : {}),
   args: { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32', ...o.args },
-  tune: { WG: 256, TILE: 128, MEASURE: 0 },
+  tune: { WG: 256, TILE: 128, BLOCK: 16, MEASURE: 0 },
   prelude: `${o.watched ? WATCHED : UNWATCHED}\n${o.prelude ?? ''}`,
   grid: packGrid,
 });
@@ -87,6 +89,12 @@ const packs = (format: Source, watched = false): Record<1 | 4, Kernel> => {
 /** From f32, or from frozen weights kept in 16 bits. */
 const packFrom = { f32: packs('f32'), f16: packs('f16'), bf16: packs('bf16') };
 const packWatched = packs('f32', true);
+/** Row by row, for attention: its matrices may begin at any row. */
+const inRows = (forms: Record<1 | 4, Kernel>): Record<1 | 4, Kernel> => {
+  const of = (kernel: Kernel): Kernel => defineKernel({ ...kernel, name: `${kernel.name}.rows`, snippets: { 'lib/operand_layout': 'lib/operand_rows' } });
+  return { 1: of(forms[1]), 4: of(forms[4]) };
+};
+const packInto = { blocks: { plain: packFrom.f32, watched: packWatched }, rows: { plain: inRows(packFrom.f32), watched: inRows(packWatched) } };
 const by = (...sizes: number[]): 1 | 4 => (sizes.every((n) => n % 4 === 0) ? 4 : 1);
 
 const absmax = defineKernel({
@@ -106,7 +114,7 @@ const scaleNow = defineKernel({
   grid: ({ measure }) => (measure ? 1 : 0),
 });
 
-/** A packed operand: its tensor and the vec4s of a row. */
+/** A packed operand: its tensor and the vec4s of a row (lib/operand_layout.wgsl says where they stand). */
 export interface Operand { packed: Tensor; stride: number }
 
 const columnsOf = (t: Tensor): number => t.shape[1] as number;
@@ -117,23 +125,23 @@ export function scaleMeasured(p: Program, slot: number): void {
   p.run(scaleNow, { peaks: peaks!, loss_scale: lossScale!, scales }, { slot, measure: new Dyn('measureScales', 0) });
 }
 
-/** What an operand is made for: columns that count, operands still wanted, whether its magnitudes are watched, rows that may be read behind the last one. */
-export interface OperandOptions { columns?: number; busy?: Operand[]; gradient?: boolean; extraRows?: number }
+/** What an operand is made for: columns that count, operands still wanted, whether its magnitudes are watched, rows that may be read behind the last one, the layout its kernel reads (`blocks` unless it says). */
+export interface OperandOptions { columns?: number; busy?: Operand[]; gradient?: boolean; extraRows?: number; layout?: keyof typeof packInto }
 
 /** Room for x packed for `slot`: the tensor, its name among what the program holds, and the arguments of the kernel that fills it. */
 export function operandRoom(p: Program, x: Tensor, slot: number, columns: number, o: OperandOptions): { key: string; packed: Tensor; args: Record<string, ArgValue>; stride: number } {
   const { tile } = p.operands!;
   const stride = padded(columns, tile) / 8;
   const packed = p.operands!.scratch(packedBytes(capacityOf(x.shape[0]!) + (o.extraRows ?? 0), columns, tile), (o.busy ?? []).map((b) => b.packed.buffer));
-  return { key: keyOf(x, slot, columns), packed, stride, args: { M: x.shape[0]!, I: columns, Y: columnsOf(x), W: stride, slot } };
+  return { key: keyOf(x, slot, columns, o), packed, stride, args: { M: x.shape[0]!, I: columns, Y: columnsOf(x), W: stride, slot } };
 }
-const keyOf = (x: Tensor, slot: number, columns: number): string => `${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
+const keyOf = (x: Tensor, slot: number, columns: number, { layout = 'blocks' }: OperandOptions): string => `${layout} ${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
 
 /** Packs x [M, I of Y columns] unless this program holds it packed already. */
 export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions): Operand {
   const ops = p.operands!;
   const columns = o.columns ?? columnsOf(x);
-  const held = p.heldOperand(x.buffer, keyOf(x, slot, columns));
+  const held = p.heldOperand(x.buffer, keyOf(x, slot, columns, o));
   if (held) {
     ops.touch(held);
     return { packed: held, stride: padded(columns, ops.tile) / 8 };
@@ -144,7 +152,7 @@ export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions):
     p.run(absmax, { x, peaks: ops.peaks! }, { ...args, measure: new Dyn('measureScales', 0) });
     scaleMeasured(p, slot);
   }
-  p.run((watched ? packWatched : packFrom.f32)[by(columns, columnsOf(x))], { x, scales: ops.scales, packed, ...(watched ? { peaks: ops.peaks! } : {}) }, args, { tune: { TILE: padOf(ops.tile) } });
+  p.run(packInto[o.layout ?? 'blocks'][watched ? 'watched' : 'plain'][by(columns, columnsOf(x))], { x, scales: ops.scales, packed, ...(watched ? { peaks: ops.peaks! } : {}) }, args, { tune: padding(ops.tile) });
   p.holdOperand(x.buffer, key, packed);
   return { packed, stride };
 }
@@ -156,7 +164,7 @@ export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions):
 export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Tensor>, x: Tensor, slot: number, o: OperandOptions & { tune?: Record<string, number>; args?: Record<string, ArgValue> } = {}): void {
   const { tile, scales, peaks } = p.operands!;
   const { key, packed, args } = operandRoom(p, x, slot, o.columns ?? columnsOf(x), o);
-  const tune = { ...o.tune, TILE: padOf(tile) };
+  const tune = { ...o.tune, ...padding(tile) };
   const tensors = { ...from, scales, packed, ...(o.gradient ? { peaks: peaks! } : {}) };
   if (o.gradient) {
     p.run(kernel, tensors, { ...args, ...o.args, measure: new Dyn('measureScales', 0) }, { tune: { ...tune, MEASURE: 1 } });
@@ -177,5 +185,5 @@ export const holdCopy = (p: Program, value: Tensor, w: MatrixWeight): void => p.
 export function packWeight(p: Program, value: Tensor, w: MatrixWeight, o: { tile: MatrixTile; scales: Tensor }): void {
   if (p.heldOperand(value.buffer, COPY) === w.packed) return;
   const format = formatOf(value) as Source;
-  p.run(packFrom[format][by(w.inner)], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: { TILE: padOf(o.tile) } });
+  p.run(packFrom[format][by(w.inner)], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: padding(o.tile) });
 }

@@ -2,7 +2,7 @@ import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
-import { operandRoom, packGrid, packKernel, padOf, scaleMeasured, WATCHED, writeOperand } from './pack_f16.js';
+import { operandRoom, packGrid, packKernel, padding, scaleMeasured, WATCHED, writeOperand } from './pack_f16.js';
 
 /** What a gate or an MLP applies: SiLU (SwiGLU), GELU in its tanh form (GeGLU, as Gemma has it; GPT-2's gelu_new) or in its erf form. */
 export type Gate = 'silu' | 'gelu_tanh' | 'gelu';
@@ -66,7 +66,7 @@ export function swigluBackwardOperands(p: Program, t: { gate: Tensor; up: Tensor
   const b = operandRoom(p, t.dup, slots.up, F, { busy: [a] });
   const run = (MEASURE: 0 | 1): void => p.run(
     bwdF16, { gate: t.gate, up: t.up, dh: t.dh, scales, peaks: peaks!, packed_gate: a.packed, packed_up: b.packed },
-    { W: a.stride, slot: slots.gate, slot_up: slots.up, measure: new Dyn('measureScales', 0) }, { tune: { KIND: KIND[gate], TILE: padOf(tile), MEASURE } },
+    { W: a.stride, slot: slots.gate, slot_up: slots.up, measure: new Dyn('measureScales', 0) }, { tune: { KIND: KIND[gate], ...padding(tile), MEASURE } },
   );
   run(1);
   for (const slot of [slots.gate, slots.up]) scaleMeasured(p, slot);

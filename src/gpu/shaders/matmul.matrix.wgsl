@@ -1,7 +1,8 @@
 // C[m,n] = start + alpha Σ_k A[m,k] B[k,n] in f16 matrices with f32 sums; alpha undoes the operands' scales (powers of two).   Operands are f16, eight to a
-// vec4<u32>, their rows and columns padded to tiles with zeros, so no load is checked.   A workgroup makes BM x BN; a subgroup TM x TN matrices of it. The next
-// tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), a_at(), b_at(), y_row(), start().
+// vec4<u32>, in blocks (lib/operand_layout.wgsl), padded to tiles with zeros, so no load is checked.   A workgroup makes BM x BN; a subgroup TM x TN matrices of it. The next
+// tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), a_at(), a_slot(), a_in() and b's, y_row(), start().
 // #use lib/grid
+// #use lib/operand_layout
 // #use lib/inverse
 var<workgroup> tile_a: array<vec4<u32>, SIZE_A>;
 var<workgroup> tile_b: array<vec4<u32>, SIZE_B>;
@@ -19,11 +20,11 @@ fn ENTRY(
   let tiles_m = (rows() + BM - 1u) / BM;
   let tiles_n = (cols() + BN - 1u) / BN;
   if (id >= tiles_m * tiles_n) { return; }
-  // Bands of eight rows of tiles, so that neighbours in time share operands in the cache.
-  let band = id / (8u * tiles_n);
-  let height = min(8u, tiles_m - band * 8u);
-  let within = id - band * 8u * tiles_n;
-  let m0 = (band * 8u + within % height) * BM;
+  // Bands of four rows of tiles, so that neighbours in time share operands in the cache.
+  let band = id / (4u * tiles_n);
+  let height = min(4u, tiles_m - band * 4u);
+  let within = id - band * 4u * tiles_n;
+  let m0 = (band * 4u + within % height) * BM;
   let n0 = (within / height) * BN;
   let sub_m = (subgroup / WN) * (TM * MM);
   let sub_n = (subgroup % WN) * (TN * MN);
@@ -57,10 +58,10 @@ fn ENTRY(
   for (var step = 0u; step < steps; step++) {
     workgroupBarrier();
     // #for i LOADS_A
-    tile_a[(($iu * WG + local) / ROW_A) * PITCH_A + ($iu * WG + local) % ROW_A] = next_a$i;
+    tile_a[a_slot($iu * WG + local)] = next_a$i;
     // #end
     // #for i LOADS_B
-    tile_b[(($iu * WG + local) / ROW_B) * PITCH_B + ($iu * WG + local) % ROW_B] = next_b$i;
+    tile_b[b_slot($iu * WG + local)] = next_b$i;
     // #end
     workgroupBarrier();
     if (step + 1u < steps) {
