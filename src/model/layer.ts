@@ -2,7 +2,7 @@ import { activation } from '../gpu/ops/activation.js';
 import type { AttentionOptions } from '../gpu/ops/attention.js';
 import { addBias } from '../gpu/ops/bias.js';
 import { layerNorm } from '../gpu/ops/layer_norm.js';
-import { rmsNorm } from '../gpu/ops/rms_norm.js';
+import { rmsNorm, rmsNormOperand } from '../gpu/ops/rms_norm.js';
 import type { MatrixWeight } from '../gpu/ops/pack_f16.js';
 import { rope } from '../gpu/ops/rope.js';
 import { swiglu, swigluOperand } from '../gpu/ops/swiglu.js';
@@ -49,11 +49,18 @@ export const byHead = (t: Tensor, heads: number, C: number): Tensor => {
   return t.as([typeof rows === 'number' ? rows * heads : rows.times(heads), C]);
 };
 
-/** y = the norm of x, both [N, D]: a LayerNorm where the bias is named, else an RMSNorm. */
-export function norm(p: Program, { spec, value }: Pick<Layer, 'spec' | 'value'>, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; y: Tensor }): void {
+/**
+ * y = the norm of x, both [N, D]: a LayerNorm where the bias is named, else an RMSNorm. `readers` are the weights whose products are all that reads y, where that is
+ * so: what they read in f16 is made as that alone.
+ */
+export function norm(p: Program, layer: Pick<Layer, 'spec' | 'value'> & Partial<Pick<Layer, 'adapter'>>, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; y: Tensor }, readers: string[] = []): void {
   const { x, y, rstd, mean } = t;
+  const { spec, value, adapter = () => undefined } = layer;
   const { eps, offset } = spec.block.norm;
-  if (bias) layerNorm(p, { x, y, gain: value(gain), bias: value(bias) }, eps, { mean: mean!, rstd });
+  const slots = new Set(readers.map((name) => operandSlots(p, { value, adapter }, name)?.input));
+  const [slot] = slots;
+  if (!bias && slots.size === 1 && slot !== undefined && spec.D % 4 === 0) rmsNormOperand(p, { x, y, rstd, gain: value(gain) }, slot, eps, offset);
+  else if (bias) layerNorm(p, { x, y, gain: value(gain), bias: value(bias) }, eps, { mean: mean!, rstd });
   else rmsNorm(p, { x, y, rstd, gain: value(gain) }, eps, offset);
 }
 

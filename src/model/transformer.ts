@@ -48,6 +48,10 @@ export function forward(p: Program, parts: TransformerParts): void {
 
 const layerOf = ({ spec, parameters, acts }: TransformerParts, l: number): Layer => ({ spec, w: spec.names.layers[l]!, l, value: (name) => parameters.piece(name).value, adapter: (name) => parameters.adapters?.of(name), lora: acts.lora });
 
+/** Weights that read the norms' outputs. */
+const attentionReaders = ({ w }: Layer): string[] => [w.q, w.k, w.v];
+const mlpReaders = ({ w }: Layer): string[] => [...(w.gate ? [w.gate] : []), w.up];
+
 /** What the MLP of layer l norms: what attention made of the residual, or the same as attention. */
 const mlpInput = ({ spec, acts }: TransformerParts, l: number): Tensor => (spec.block.parallel ? acts.x(l) : acts.layer(l).xmid);
 
@@ -62,7 +66,7 @@ function attentionHalf(p: Program, parts: TransformerParts, l: number): void {
   const { batch, acts } = parts;
   const layer = layerOf(parts, l);
   const a = acts.layer(l);
-  norm(p, layer, layer.w.norm1, layer.w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 });
+  norm(p, layer, layer.w.norm1, layer.w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 }, attentionReaders(layer));
   projections(p, layer, { h: acts.h, q: a.q, k: a.k, v: a.v, qHead: a.qHead, kHead: a.kHead, rope: acts.rope, rotary: batch.rotary });
   attention(p, { q: a.q, k: a.k, v: a.v, ...rowsOf(batch), o: a.o, lse: a.lse }, scaledAttention(p, layer));
   addToResidual(p, layer, layer.w.o, layer.w.postNorm1, { o: a.o, x: acts.x(l), y: a.xmid, post: a.post1 }, layer.w.oBias);
@@ -73,7 +77,7 @@ function mlpHalf(p: Program, parts: TransformerParts, l: number, xout?: Tensor):
   const { acts } = parts;
   const layer = layerOf(parts, l);
   const a = acts.layer(l);
-  norm(p, layer, layer.w.norm2, layer.w.norm2Bias, { x: mlpInput(parts, l), y: acts.h, ...a.norm2 });
+  norm(p, layer, layer.w.norm2, layer.w.norm2Bias, { x: mlpInput(parts, l), y: acts.h, ...a.norm2 }, mlpReaders(layer));
   gateAndUp(p, layer, { h: acts.h, gate: a.gate, up: a.up });
   // A post-norm's input and rstd belong to what the backward pass wants; its sum goes where nobody reads it.
   if (xout || a.post2) mlpOutput(p, layer, { gate: a.gate, up: a.up, act: acts.act, x: a.xmid, y: xout ?? acts.h, post: a.post2 });
@@ -151,7 +155,7 @@ function mlpBackward(p: Program, parts: TransformerParts, s: BackwardScratch, l:
     else swigluBackward(p, t, spec.block.mlp.gate);
   } else activationBackward(p, { x: a.up, dh: s.dact, dx: s.dup }, spec.block.mlp.gate);
   biasBackward(p, parts, s, w.upBias, s.dup, spec.F);
-  norm(p, layer, w.norm2, w.norm2Bias, { x: xin, y: acts.h, ...a.norm2 });
+  norm(p, layer, w.norm2, w.norm2Bias, { x: xin, y: acts.h, ...a.norm2 }, mlpReaders(layer));
   if (w.gate) linearBackward(p, parts, w.gate, { dy: s.dgate!, x: acts.h, dx: s.dh });
   linearBackward(p, parts, w.up, { dy: s.dup, x: acts.h, dx: s.dh }, { accumulate: w.gate !== undefined });
   normBackward(p, parts, s, w.norm2, w.norm2Bias, { x: xin, dy: s.dh, dx: s.dx, ...a.norm2 });
@@ -174,7 +178,7 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
     scaledAttention(p, layer),
   );
   if (acts.rope) for (const x of [s.dq, s.dk]) ropeBackward(p, { x, table: acts.rope, position: batch.rotary }, layerRotary(spec, l, acts.rope));
-  norm(p, layer, w.norm1, w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 });
+  norm(p, layer, w.norm1, w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 }, attentionReaders(layer));
   const sides = [
     { d: s.dq, weight: w.q, bias: w.qBias, gain: w.qNorm, head: a.qHead, raw: s.dqRaw, heads: H },
     { d: s.dk, weight: w.k, bias: w.kBias, gain: w.kNorm, head: a.kHead, raw: s.dkRaw, heads: G },

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { matrixTile } from '../../src/gpu/matrices.js';
 import { PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
@@ -8,6 +9,8 @@ import { debugRead } from '../../src/gpu/readback.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import type { Engine } from '../../src/model/engine.js';
 import { decode16, encode16 } from '../../src/model/files/float_formats.js';
+import { modelSpec } from '../../src/model/families/index.js';
+import { parameterSpecs } from '../../src/model/families/spec.js';
 import { ModelFolder } from '../../src/model/files/hf_folder.js';
 import { memoryPlan } from '../../src/model/memory.js';
 import type { Parameters } from '../../src/model/parameters.js';
@@ -17,6 +20,7 @@ import { loadTokenizer } from '../../src/model/text/tokenizer.js';
 import type { RunConfig } from '../../src/config/keys.js';
 import { loadParameters, makeEngine } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';
+import { normals } from '../helpers/rng.js';
 import { realTest, sharedData } from '../helpers/shared.js';
 import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
 
@@ -151,6 +155,24 @@ if (typeof tile === 'string') {
     await other.operands!.repack();
     t.same((await steps(other, documents, 2)).tables, (await steps(engine, documents, 2)).tables);
     t.same(await other.options.policy.read(spec.names.layers[0]!.down), await policy.read(spec.names.layers[0]!.down));
+  });
+
+  t.test('every family takes steps in mixed precision, whatever it keeps: log-probs near those of f32, the loss falls', async (t) => {
+    const { families } = JSON.parse(readFileSync('test/goldens/families.json', 'utf8')) as { families: Record<string, { config: Record<string, unknown> }> };
+    for (const [name, { config }] of Object.entries(families)) {
+      const of = modelSpec({ ...config, vocab_size: 60 }, name);
+      const values = Object.fromEntries(parameterSpecs(of).map((p, i) => [p.name, normals(i + 1, p.shape.reduce((a, b) => a * b, 1), p.shape.length === 2 ? 0.08 : 0.1).map((v) => (p.shape.length === 1 && /norm|ln_/.test(p.name) && !/bias/.test(p.name) ? 1 + v : v))]));
+      const f32 = await logps(await makeEngine(gpu, await loadParameters(gpu, of, values, false), 'sigmoid', { kind: 'none' }, { training: false }), documents);
+      for (const gradientCheckpointing of [false, true]) {
+        const engine = await inMixed(async () => makeEngine(gpu, await loadParameters(gpu, of, values, true), 'sft', { kind: 'none' }, { gradientCheckpointing }));
+        const got = await logps(engine, documents);
+        const off = Math.max(...got.map((v, i) => Math.abs(v - f32[i]!)));
+        t.ok(off < 2e-2, `${name}, checkpointing ${gradientCheckpointing}: log-probs off by ${off}`);
+        const { losses } = await steps(engine, documents, 3);
+        t.ok(losses.every(Number.isFinite) && losses[2]! < losses[0]!, `${name}: ${losses.join(', ')}`);
+        engine.options.policy.destroy();
+      }
+    }
   });
 
   t.test('the memory plan is what is allocated, to 3 %', async (t) => {

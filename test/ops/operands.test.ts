@@ -7,6 +7,7 @@ import { Head } from '../../src/gpu/ops/head.js';
 import { headGrad } from '../../src/gpu/ops/head_kernels.js';
 import { packedBytes } from '../../src/gpu/ops/pack_f16.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
+import { rmsNorm, rmsNormOperand } from '../../src/gpu/ops/rms_norm.js';
 import { softCap } from '../../src/gpu/ops/soft_cap.js';
 import { swiglu, swigluBackward, swigluBackwardOperands, swigluOperand, type Gate } from '../../src/gpu/ops/swiglu.js';
 import type { Program } from '../../src/gpu/program.js';
@@ -111,6 +112,19 @@ if (typeof tile === 'string') {
       }
     });
   }
+
+  t.test('rms_norm into an operand; its rstd too', async (t) => {
+    for (const [N, D] of [[1, 4], [5, 36], [67, 172]] as const) {
+      const rows = new Dyn('N', N + 3);
+      const [x, gain] = [upload(gpu, 'x', [rows, D], normals(N, (N + 3) * D, 3)), upload(gpu, 'gain', [D], normals(N + 1, D))];
+      const rstds = [output(gpu, 'rstd', [rows], 7), output(gpu, 'rstd', [rows], 7)] as const;
+      await asInput(t, N, D, {
+        f32: (p, y) => rmsNorm(p, { x, gain, y, rstd: rstds[0] }, 1e-6, 1),
+        operand: (p, y, slot) => rmsNormOperand(p, { x, gain, y, rstd: rstds[1] }, slot, 1e-6, 1),
+      });
+      t.same(await bitsOf(rstds[1]), await bitsOf(rstds[0]));
+    }
+  });
 
   t.test('AdamW writes a matrix’s f16 copy as packing its new values would, once; a skipped step leaves it', async (t) => {
     for (const [O, I] of [[1, 4], [37, 44], [130, 64]] as const) {

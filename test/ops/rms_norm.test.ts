@@ -19,7 +19,7 @@ t.test('the twin’s backward equals finite differences', async (t) => {
   close(t, 'dgain', dgain, finiteDifference((v) => dot(twin.rmsNorm(x, v, EPS).y, dy), gain), { atol: 1e-8, rtol: 1e-8, name: 'fd' });
 });
 
-for (const [N, D] of [[1, 1], [5, 123], [8, 64], [67, 33]] as const) {
+for (const [N, D] of [[1, 1], [5, 123], [8, 64], [67, 33], [230, 36]] as const) {
   t.test(`rms_norm N=${N} D=${D} against the twin, at a capacity above N`, async (t) => {
     const gpu = await testGpu();
     const rows = new Dyn('N', N + 3);

@@ -57,7 +57,8 @@ fn watch(peak: u32) { watch_at(args.slot, peak); }`;
 const MAGNITUDE = 'fn magnitude(x: f32) -> u32 { let u = bitcast<u32>(x) & 0x7fffffffu; return select(u, 0u, u >= 0x7f800000u); }';
 /** `magnitude` and `watch`, for a kernel whose argument `slot` is that of the scale. */
 export const WATCHED = `${MAGNITUDE}\n${WATCH}`;
-const UNWATCHED = 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(peak: u32) {}';
+/** The same where nothing is watched. */
+export const UNWATCHED = 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(peak: u32) {}';
 
 /** One thread per vec4 of an operand; a kernel that only measures runs where scales are measured. */
 export const packGrid = ({ M, W, TILE, WG, MEASURE, measure }: Record<string, number>): number => (MEASURE && !measure ? 0 : perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG!));

@@ -1,12 +1,11 @@
-// y = added + x * rstd * (offset + gain), rstd = 1/sqrt(mean(x^2) + eps).   x, y [N, D], gain [D], rstd [N].
+// y = added + x * rstd * (offset + gain), rstd = 1/sqrt(mean(x^2) + eps) (lib/rms_norm).   x, y [N, D], gain [D], as Vec; rstd [N].
 // One subgroup per row, lanes stride over D.
 // #use lib/rows
+// #use lib/rms_norm
 fn row_count() -> u32 { return args.N; }
 fn row_main(row: u32, lane: u32, lanes: u32) {
-  let at = row * args.D;
-  var squares = 0.0;
-  for (var d = lane; d < args.D; d += lanes) { squares += x[at + d] * x[at + d]; }
-  let scale = 1.0 / sqrt(lane_sum(squares) / f32(args.D) + args.eps);
-  for (var d = lane; d < args.D; d += lanes) { y[at + d] = added(at + d) + x[at + d] * scale * (args.offset + gain[d]); }
+  let scale = row_rstd(row, lane, lanes);
+  let width = args.D / WIDTH;
+  for (var d = lane; d < width; d += lanes) { y[row * width + d] = added(row * width + d) + normed(row, d, scale); }
   if (lane == 0u) { rstd[row] = scale; }
 }
