@@ -1,9 +1,10 @@
 import type { Gpu } from '../src/gpu/device.js';
 import { matrixTile } from '../src/gpu/matrices.js';
 import { OperandStore } from '../src/gpu/operand_store.js';
-import { attentionBackward, attention } from '../src/gpu/ops/attention.js';
-import { attentionSharedBytes, attentionTile, attentionTileFits, matrixAttention, type AttentionPass, type AttentionTile } from '../src/gpu/ops/attention_matrix.js';
-import { TILE_ROWS } from '../src/gpu/ops/attention_tiles.js';
+import { attention, attentionBackward, type AttentionOptions } from '../src/gpu/ops/attention.js';
+import { attentionSharedBytes, attentionTile, attentionTileFits, matrixAttention, type AttentionTile } from '../src/gpu/ops/attention_matrix.js';
+import { tiledTile } from '../src/gpu/ops/attention_tiled.js';
+import { TILE_ROWS, type AttentionPass } from '../src/gpu/ops/attention_tiles.js';
 import { packedBytes } from '../src/gpu/ops/pack_f16.js';
 import type { Program } from '../src/gpu/program.js';
 import { pack, type Document } from '../src/model/batch/pack.js';
@@ -46,16 +47,15 @@ function otherTiles(gpu: Gpu, pass: AttentionPass, C: number): AttentionTile[] {
 /** Attention by pass: in f32, and where there are matrices in f16 with f32 sums; `sweep` with other tiles than the chosen ones. */
 export function attentionCases(gpu: Gpu, sweep: boolean): KernelCase[] {
   const m = matrixTile(gpu);
-  // llvmpipe has no room for the plain kernel's private arrays at 256.
-  return HEADS.filter(([, , C]) => gpu.kind === 'hardware' || C <= 128).flatMap(([H, G, C]) => Object.entries(LENGTHS).flatMap(([name, lengths]) => {
+  return HEADS.flatMap(([H, G, C]) => Object.entries(LENGTHS).flatMap(([name, lengths]) => {
     const docs = documents(gpu, lengths, C);
     const { span, position, tiles, values: { N, tiles: T } } = pack(docs);
     const visible = visiblePairs(docs);
     const shape = `${docs.length} pairs ${name}, N=${N} H=${H} G=${G} C=${C}`;
-    const record = (p: Program, make: Make, pass: AttentionPass, slots: typeof SLOTS | undefined, choice?: Partial<Record<AttentionPass, AttentionTile>>): void => {
+    const record = (p: Program, make: Make, pass: AttentionPass, more: Pick<AttentionOptions, 'slots' | 'choice' | 'kernels'>): void => {
       const rows = { span: make([N, 4], span), position: make([N], position), tiles: make([T, 8], tiles) };
       const t = { q: make([N, H * C]), k: make([N, G * C]), v: make([N, G * C]), ...rows, o: make([N, H * C]), lse: make([N, H]) };
-      const options = { H, G, C, scale: C ** -0.5, softCap: 0, window: 0, slots, choice };
+      const options = { H, G, C, scale: C ** -0.5, softCap: 0, window: 0, ...more };
       if (pass === 'fwd') attention(p, t, options);
       else attentionBackward(p, { ...t, do: make([N, H * C]), delta: make([N, H]), dq: make([N, H * C]), dk: make([N, G * C]), dv: make([N, G * C]) }, options);
     };
@@ -63,16 +63,17 @@ export function attentionCases(gpu: Gpu, sweep: boolean): KernelCase[] {
       shape, flops: 2 * PRODUCTS[pass] * visible * H * C,
       bytes: N * C * ({ fwd: 2 * H + 2 * G, dq: 3 * H + 2 * G, dkv: 2 * H + 4 * G }[pass]),
     });
-    const plain = PASSES.map((pass): KernelCase => {
+    // llvmpipe has no room for the plain kernel's private arrays at 256.
+    const plain = (['plain', 'tiled'] as const).flatMap((kernels) => PASSES.filter((pass) => kernels === 'tiled' ? tiledTile(pass, C, gpu.limits) : gpu.kind === 'hardware' || C <= 128).map((pass): KernelCase => {
       const { bytes, ...rest } = common(pass);
-      const kernel = `attention.${pass === 'fwd' ? 'fwd' : `bwd_${pass}`}`;
-      return { kernel, ...rest, bytes: 4 * bytes, only: new RegExp(kernel.replace('.', '\\.')), record: (p, make) => record(p, make, pass, undefined) };
-    });
+      const kernel = `attention.${kernels === 'tiled' ? `tiled_${pass}` : pass === 'fwd' ? 'fwd' : `bwd_${pass}`}`;
+      return { kernel, ...rest, bytes: 4 * bytes, only: new RegExp(kernel.replace('.', '\\.')), record: (p, make) => record(p, make, pass, { kernels }) };
+    }));
     if (typeof m === 'string' || !matrixAttention(C, m)) return plain;
     const mixed = (p: Program, make: Make, pass: AttentionPass, choice?: AttentionTile): void => {
       const store = new OperandStore(gpu, m, 5, [{ bytes: packedBytes(N + TILE_ROWS, H * C, m), count: 4 }], true);
       make.freed(store);
-      p.mixed(store, () => record(p, make, pass, SLOTS, choice ? { [pass]: choice } : undefined));
+      p.mixed(store, () => record(p, make, pass, { slots: SLOTS, ...(choice ? { choice: { [pass]: choice } } : {}) }));
     };
     const inMatrices = PASSES.flatMap((pass) => {
       const chosen = attentionTile(pass, C, m, gpu.limits);

@@ -3,6 +3,8 @@ import { defineKernel, type Kernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { attentionMatrix, attentionMatrixBackward, matrixAttention, type MatrixAttention } from './attention_matrix.js';
+import { attentionTiled, tiledTile } from './attention_tiled.js';
+import type { AttentionPass } from './attention_tiles.js';
 import type { AttentionSlots } from './pack_f16.js';
 
 /** Head counts and options of one layer; `softCap` 0 and `window` 0 are off. */
@@ -16,6 +18,8 @@ export interface AttentionOptions {
   window: number;
   /** Mixed precision: the scales of this layer's operands. */
   slots?: AttentionSlots | undefined;
+  /** f32 kernels other than the rule's (tests, benchmarks). */
+  kernels?: 'plain' | 'tiled' | undefined;
   /** Other tiles than the chosen ones (benchmarks). */
   choice?: MatrixAttention['choice'];
 }
@@ -75,6 +79,13 @@ const choose = (C: number): typeof plain => (C % 4 === 0 ? vec4 : plain);
 const inMatrices = (p: Program, tiles: Tensor | undefined, o: AttentionOptions): MatrixAttention | undefined =>
   tiles && o.slots && p.operands && matrixAttention(o.C, p.operands.tile) ? { ...o, slots: o.slots } : undefined;
 
+/**
+ * The rule for f32, pass by pass: tiled on hardware, where there is a list of tiles and room for heads of this width; a thread for every row and head elsewhere.
+ * Heads above 128 are tiled on processors too: llvmpipe has no room for a thread's arrays.
+ */
+const tiled = (p: Program, pass: AttentionPass, tiles: Tensor | undefined, { C, kernels }: AttentionOptions): boolean =>
+  tiles !== undefined && (kernels ? kernels === 'tiled' : p.gpu.kind === 'hardware' || C > 128) && tiledTile(pass, C, p.gpu.limits) !== undefined;
+
 /** q [N, H*C], k and v [M, G*C], span [N, 4] into rows of k, position [N], in training the list `tiles` [T, 8] → o [N, H*C], lse [N, H]. */
 export function attention(
   p: Program,
@@ -84,6 +95,7 @@ export function attention(
   const { q, k, v, span, position, tiles, o, lse } = t;
   const mixed = inMatrices(p, tiles, options);
   if (mixed) return attentionMatrix(p, { q, k, v, tiles: tiles!, o, lse }, mixed);
+  if (tiled(p, 'fwd', tiles, options)) return attentionTiled(p, 'fwd', { q, k, v, tiles: tiles!, o, lse }, options);
   const { H, G, C, scale, softCap, window } = options;
   p.run(choose(C).fwd, { q, k, v, span, position, o, lse }, { H, G, C, scale, softCap, window }, { tune: { H, G, C } });
 }
@@ -105,6 +117,8 @@ export function attentionBackward(
   p.run(choose(C).delta, { o, dout, delta }, { H, C }, options);
   const mixed = inMatrices(p, t.tiles, attentionOptions);
   if (mixed) return attentionMatrixBackward(p, { q, k, v, tiles: t.tiles!, lse, do: dout, delta, dq, dk, dv }, mixed);
-  p.run(choose(C).dq, { q, k, v, span, position, lse, dout, delta, dq }, given, options);
-  p.run(choose(C).dkv, { q, k, v, span, position, lse, dout, delta, dk, dv }, given, options);
+  if (tiled(p, 'dq', t.tiles, attentionOptions)) attentionTiled(p, 'dq', { q, k, v, tiles: t.tiles!, lse, dout, delta, dq }, attentionOptions);
+  else p.run(choose(C).dq, { q, k, v, span, position, lse, dout, delta, dq }, given, options);
+  if (tiled(p, 'dkv', t.tiles, attentionOptions)) attentionTiled(p, 'dkv', { q, k, v, tiles: t.tiles!, lse, dout, delta, dk, dv }, attentionOptions);
+  else p.run(choose(C).dkv, { q, k, v, span, position, lse, dout, delta, dk, dv }, given, options);
 }

@@ -3,7 +3,7 @@ import type { MatrixTile } from '../matrices.js';
 import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
 import type { AttentionOptions } from './attention.js';
-import { TILE_ROWS } from './attention_tiles.js';
+import { TILE_ROWS, type AttentionPass } from './attention_tiles.js';
 import { operand, scaleMeasured, WATCHED, type AttentionSlots, type Operand } from './pack_f16.js';
 
 /*
@@ -13,7 +13,6 @@ import { operand, scaleMeasured, WATCHED, type AttentionSlots, type Operand } fr
 
 /** How a workgroup works: BM rows of a tile in WM groups of subgroups, blocks of BN rows and the head's columns in WN; PAD vec4s behind a row of scores; REG: the tile's own operands stay in registers. */
 export interface AttentionTile { BM: number; BN: number; WM: number; WN: number; PAD: number; REG: number }
-export type AttentionPass = 'fwd' | 'dq' | 'dkv';
 
 /** Operands and f32 squares that a pass keeps in workgroup memory, and squares of f16. */
 const SHARED: Record<AttentionPass, { operands: number; squares: number; halves: number }> = {

@@ -1,3 +1,6 @@
+/** Forward; gradients of queries; of keys and values. */
+export type AttentionPass = 'fwd' | 'dq' | 'dkv';
+
 /** Rows of a tile; kernels take it whole or in equal parts. */
 export const TILE_ROWS = 64;
 /** Numbers of a tile in the list. */

@@ -130,7 +130,7 @@ fn ENTRY(
           let x = score4(s[row * PITCH_S + j] * alpha);
           var w = exp(x - norm4(4u * j));
           if (!whole) {
-            let col = vec4<u32>(4u * j) + vec4<u32>(0u, 1u, 2u, 3u);
+            let col = columns4(j);
             let far = vec4<i32>(distance - i32(row)) + vec4<i32>(col);
             w = select(vec4f(), w, in_window(far) & (col < vec4<u32>(q_rows.count)) & vec4<bool>(row < mine.count));
           }

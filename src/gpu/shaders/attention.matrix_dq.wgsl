@@ -136,7 +136,7 @@ fn ENTRY(
     for (var j = part; j < BN / 4u; j += LPR) {
       let x = score4(s[row * PITCH_S + j] * alpha);
       var y = exp(x - norm) * (dp[row * PITCH_S + j] * alpha_dp - mean) * score_slope4(x);
-      if (!whole) { y = select(vec4f(), y, seen4(b, row, 4u * j) & vec4<bool>(row < mine.count)); }
+      if (!whole) { y = select(vec4f(), y, sees(b, row, columns4(j)) & vec4<bool>(row < mine.count)); }
       peak = max(peak, max(max(magnitude(y.x), magnitude(y.y)), max(magnitude(y.z), magnitude(y.w))));
       ds[row * PITCH_P + j] = halves(y * scale_ds);
     }

@@ -121,7 +121,7 @@ fn ENTRY(
     var top = -3.4e38;
     // #for j QUADS
     var x$j = score4(s[row * PITCH_S + $ju * LPR + part] * alpha);
-    if (!whole) { x$j = select(vec4f(-3.4e38), x$j, seen4(b, row, ($ju * LPR + part) * 4u)); }
+    if (!whole) { x$j = select(vec4f(-3.4e38), x$j, sees(b, row, columns4($ju * LPR + part))); }
     top = max(top, max(max(x$j.x, x$j.y), max(x$j.z, x$j.w)));
     // #end
     for (var d = 1u; d < LPR; d *= 2u) { top = max(top, subgroupShuffleXor(top, d)); }

@@ -36,10 +36,9 @@ fn in_window(d: vec4<i32>) -> vec4<bool> {
   let limit = select(i32(args.window), 0x7fffffff, args.window == 0u);
   return (d >= vec4<i32>()) & (d < vec4<i32>(limit));
 }
-// Does query `row` of the tile see keys col to col + 3 of the block?
-fn seen4(b: Block, row: u32, col: u32) -> vec4<bool> {
-  let d = vec4<i32>(b.distance + i32(row) - i32(col)) - vec4<i32>(0, 1, 2, 3);
-  return in_window(d) & (vec4<u32>(col) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(b.count));
+// Does query `row` of the tile see these keys of the block?
+fn sees(b: Block, row: u32, keys: vec4<u32>) -> vec4<bool> {
+  return in_window(vec4<i32>(b.distance + i32(row)) - vec4<i32>(keys)) & (keys < vec4<u32>(b.count));
 }
 // Does each of the BM queries see each of the BN keys?
 fn sees_all(b: Block) -> bool {
