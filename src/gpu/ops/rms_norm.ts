@@ -2,7 +2,7 @@ import { perRow, perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
-import { operandRoom, padOf, UNWATCHED } from './pack_f16.js';
+import { operandRoom, padding, UNWATCHED } from './pack_f16.js';
 
 /** By one element or by four, where rows are whole fours. */
 const FORMS = {
@@ -51,7 +51,7 @@ const fwdF16 = defineKernel({
   read: { x: 'M D :vec4f', gain: 'D :vec4f', scales: 'K' },
   write: { rstd: 'M', packed: '_ :vec4<u32>' },
   args: { M: 'u32', D: 'u32', W: 'u32', slot: 'u32', eps: 'f32', offset: 'f32' },
-  tune: { WG: 64, WIDTH: 4, TILE: 128 },
+  tune: { WG: 64, WIDTH: 4, TILE: 128, BLOCK: 16 },
   prelude: `${FORMS._vec4.prelude}\n${UNWATCHED}`,
   grid: ({ M, TILE, WG, SG }) => perRow(Math.ceil(M! / TILE!) * TILE!, WG!, SG!),
 });
@@ -88,7 +88,7 @@ export function rmsNorm(p: Program, t: { x: Tensor; gain: Tensor; y: Tensor; rst
 export function rmsNormOperand(p: Program, t: { x: Tensor; gain: Tensor; y: Tensor; rstd: Tensor }, slot: number, eps: number, offset = 0): void {
   const { tile, scales } = p.operands!;
   const { key, packed, stride } = operandRoom(p, t.y, slot, t.y.shape[1] as number, {});
-  p.run(fwdF16, { x: t.x, gain: t.gain, rstd: t.rstd, scales, packed }, { W: stride, slot, eps, offset }, { tune: { TILE: padOf(tile) } });
+  p.run(fwdF16, { x: t.x, gain: t.gain, rstd: t.rstd, scales, packed }, { W: stride, slot, eps, offset }, { tune: padding(tile) });
   p.holdOperand(t.y.buffer, key, packed, true);
 }
 
