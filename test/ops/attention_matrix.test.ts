@@ -3,7 +3,7 @@ import { kernelSource } from '../../src/gpu/kernel.js';
 import { matrixTile, tileFor, type MatrixTile } from '../../src/gpu/matrices.js';
 import { OperandStore } from '../../src/gpu/operand_store.js';
 import { attention, attentionBackward } from '../../src/gpu/ops/attention.js';
-import { attentionKernels, attentionSharedBytes, attentionTile, attentionTune, matrixAttention } from '../../src/gpu/ops/attention_matrix.js';
+import { attentionKernels, attentionSharedBytes, attentionTile, attentionTileFits, attentionTune, matrixAttention, type AttentionTile } from '../../src/gpu/ops/attention_matrix.js';
 import { TILE_ROWS, type AttentionPass } from '../../src/gpu/ops/attention_tiles.js';
 import { packedBytes } from '../../src/gpu/ops/pack_f16.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
@@ -25,7 +25,7 @@ const SLOTS = { q: 0, k: 1, v: 2, dout: 3, ds: 4 };
 const SCALES = [4, 0.5, 2, 256, 64];
 const half = (x: Float32Array, scale: number): Float32Array => decode16(encode16(x.map((v) => v * scale), 'F16'), 'F16').map((v) => v / scale);
 
-interface Case { H: number; G: number; C: number; docs: Document[]; window?: number; softCap?: number }
+interface Case { H: number; G: number; C: number; docs: Document[]; window?: number; softCap?: number; tile?: AttentionTile }
 interface Given { q: Float32Array; k: Float32Array; v: Float32Array; dout: Float32Array }
 
 function store(tile: MatrixTile, rows: number, columns: number): OperandStore {
@@ -36,7 +36,7 @@ function store(tile: MatrixTile, rows: number, columns: number): OperandStore {
 }
 
 /** Forward and backward in matrices; rows past N are NaN. */
-async function compute({ H, G, C, docs, window = 0, softCap = 0 }: Case, x: Given, measure = 0): Promise<Record<'o' | 'lse' | 'dq' | 'dk' | 'dv', Float32Array> & { labels: number; scales: Float32Array; peaks: Float32Array }> {
+async function compute({ H, G, C, docs, window = 0, softCap = 0, tile }: Case, x: Given, measure = 0): Promise<Record<'o' | 'lse' | 'dq' | 'dk' | 'dv', Float32Array> & { labels: number; scales: Float32Array; peaks: Float32Array }> {
   const batch = pack(docs);
   const { N, tiles: T } = batch.values;
   const rows = new Dyn('N', N + 3);
@@ -49,7 +49,7 @@ async function compute({ H, G, C, docs, window = 0, softCap = 0 }: Case, x: Give
   const s = store(found as MatrixTile, N + 3, H * C);
   let labels = 0;
   await runOnce(gpu, (p) => p.mixed(s, () => {
-    const options = { H, G, C, scale: 1 / Math.sqrt(C), softCap, window, slots: SLOTS };
+    const options = { H, G, C, scale: 1 / Math.sqrt(C), softCap, window, slots: SLOTS, ...(tile ? { choice: { fwd: tile, dq: tile, dkv: tile } } : {}) };
     attention(p, { q, k, v, span, position, tiles, o, lse }, options);
     attentionBackward(p, { q, k, v, span, position, tiles, o, lse, do: dout, delta, dq, dk, dv }, options);
     labels = p.length;
@@ -76,6 +76,8 @@ const cases: Array<[string, Case]> = [
   ['a prompt of several tiles with short branches', { H: 4, G: 1, C: 8, docs: [doc(0, 150, 3, 1, 70), doc(1, 2, 9)] }],
   ['a window smaller than a tile, soft-capped', { H: 2, G: 2, C: 16, docs: [doc(0, 77, 12, 30), doc(1, 4, 9)], window: 5, softCap: 3 }],
   ['a window over a tile’s edge', { H: 2, G: 1, C: 8, docs: [doc(0, 70, 90, 20)], window: 67 }],
+  ['subgroups side by side, two lanes a row', { H: 2, G: 1, C: 32, docs: [doc(0, 70, 41, 3), doc(1, 5, 6)], tile: { BM: 16, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 1 } }],
+  ['subgroups side by side, several matrices down', { H: 2, G: 2, C: 16, docs: [doc(0, 40, 37, 3), doc(1, 5, 6)], window: 30, tile: { BM: 32, BN: 16, WM: 2, WN: 2, PAD: 1, REG: 0 } }],
   ['heads of 64', { H: 2, G: 1, C: 64, docs: [doc(0, 5, 9, 4)] }],
   ['heads of 128', { H: 1, G: 1, C: 128, docs: [doc(0, 3, 9)] }],
 ];
@@ -88,6 +90,7 @@ if (typeof found === 'string') {
       const { H, G, C, docs, window = 0, softCap = 0 } = c;
       const N = pack(docs).values.N;
       const x = given(N, c);
+      if (c.tile) t.ok(attentionTileFits(C, found, c.tile));
       const got = await compute(c, x);
       t.equal(got.labels, 12, 'four operands packed with dout’s measurement, three passes, delta, the measurement of ds');
       const rounded = { q: half(x.q, SCALES[0]!), k: half(x.k, SCALES[1]!), v: half(x.v, SCALES[2]!), dout: half(x.dout, SCALES[3]!) };
@@ -100,15 +103,15 @@ if (typeof found === 'string') {
     });
   }
 
-  t.test('scores that grow from block to block: a row’s reference follows its maximum', async (t) => {
-    const c: Case = { H: 2, G: 1, C: 8, docs: [doc(0, 33, 20), doc(1, 12, 5)] };
+  for (const wide of [false, true]) t.test(`scores that grow from block to block: a row’s reference follows its maximum${wide ? ', several subgroups' : ''}`, async (t) => {
+    const c: Case = { H: 2, G: 1, C: wide ? 32 : 8, docs: [doc(0, 33, 20), doc(1, 12, 5)], ...(wide ? { tile: { BM: 16, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 1 } } : {}) };
     const { H, G, C, docs } = c;
     const N = pack(docs).values.N;
     const x = given(N, c, 9);
     // Queries look one way, keys the same way and farther with every row; some rows' queries the other way, whose maximum stays where it began.
     for (let i = 0; i < N; i++) for (let e = 0; e < C; e++) {
       for (let h = 0; h < H; h++) x.q[(i * H + h) * C + e] = (i % 3 ? 1 : -1) * (2 + Math.abs(x.q[(i * H + h) * C + e]!));
-      x.k[i * C + e] = i / 8 + 0.1 * x.k[i * C + e]!;
+      x.k[i * C + e] = i / C + 0.1 * x.k[i * C + e]!;
     }
     const got = await compute(c, x);
     const rounded = { q: half(x.q, SCALES[0]!), k: half(x.k, SCALES[1]!), v: half(x.v, SCALES[2]!), dout: half(x.dout, SCALES[3]!) };
