@@ -67,15 +67,20 @@ export function norm(p: Program, layer: Pick<Layer, 'spec' | 'value'> & Partial<
 /** h [N, D] → q [N, H*C], k, v [N, G*C], turned by their positions. */
 export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor; k: Tensor; v: Tensor; qHead?: HeadNormTensors | undefined; kHead?: HeadNormTensors | undefined; rope: Tensor | undefined; rotary: Tensor }): void {
   const { spec, w, l, value } = layer;
-  for (const [weight, bias, gain, head, heads, y] of [[w.q, w.qBias, w.qNorm, t.qHead, spec.H, t.q], [w.k, w.kBias, w.kNorm, t.kHead, spec.G, t.k], [w.v, w.vBias, undefined, undefined, spec.G, t.v]] as const) {
+  const sides = [
+    { weight: w.q, bias: w.qBias, gain: w.qNorm, head: t.qHead, heads: spec.H, y: t.q, turns: t.rope },
+    { weight: w.k, bias: w.kBias, gain: w.kNorm, head: t.kHead, heads: spec.G, y: t.k, turns: t.rope },
+    { weight: w.v, bias: w.vBias, gain: undefined, head: undefined, heads: spec.G, y: t.v, turns: undefined },
+  ];
+  for (const { weight, bias, gain, head, heads, y, turns } of sides) {
     const out = gain ? head!.raw : y;
     linear(p, layer, weight, { x: t.h, y: out });
-    if (bias) addBias(p, { y: out, b: value(bias) });
+    // Heads that are turned whole take their bias as they turn.
+    const later = bias !== undefined && !gain && turns?.shape[1] === spec.C;
+    if (bias && !later) addBias(p, { y: out, b: value(bias) });
     if (gain) rmsNorm(p, { x: byHead(out, heads, spec.C), gain: value(gain), y: byHead(y, heads, spec.C), rstd: head!.rstd }, spec.block.norm.eps, spec.block.norm.offset);
+    if (turns) rope(p, { x: y, table: turns, position: t.rotary, bias: later ? value(bias) : undefined }, layerRotary(spec, l, turns));
   }
-  if (!t.rope) return;
-  rope(p, { x: t.q, table: t.rope, position: t.rotary }, layerRotary(spec, l, t.rope));
-  rope(p, { x: t.k, table: t.rope, position: t.rotary }, layerRotary(spec, l, t.rope));
 }
 
 /** y = x + o·Wᵀ + bias, or x + norm(o·Wᵀ) with a post-norm; `weight` [D, I], o [N, I]. */

@@ -37,7 +37,7 @@ t.test('swiglu: twin against finite differences, kernel against the twin', async
 
 t.test('rope turns by the row’s position; backward undoes it', async (t) => {
   const gpu = await testGpu();
-  for (const [N, heads, C] of [[1, 1, 2], [7, 3, 6], [12, 4, 8]] as const) {
+  for (const [N, heads, C] of [[1, 1, 2], [7, 3, 6], [12, 4, 8], [37, 3, 64]] as const) {
     const W = heads * C;
     const xs = normals(N, N * W);
     const positions = Uint32Array.from({ length: N }, (_, i) => (i * 37) % 50);
@@ -48,6 +48,9 @@ t.test('rope turns by the row’s position; backward undoes it', async (t) => {
     close(t, 'turned', await read(x), twin.rope(xs, positions, heads, C, 10000), elementwise, [N, W]);
     await runOnce(gpu, (p) => ropeBackward(p, { x, table, position }));
     close(t, 'and back', await read(x), xs, elementwise, [N, W]);
+    const [bias, y] = [normals(N + 1, W), upload(gpu, 'y', [N, W], xs)];
+    await runOnce(gpu, (p) => rope(p, { x: y, table, position, bias: upload(gpu, 'bias', [W], bias) }));
+    close(t, 'a bias before', await read(y), twin.rope(xs.map((v, i) => v + bias[i % W]!), positions, heads, C, 10000), elementwise, [N, W]);
   }
 });
 
