@@ -20,6 +20,7 @@ const cases: Case[] = [
   { H: 8, G: 4, C: 8, docs: [doc(0, 13, 21, 17), doc(1, 6, 9, 30)] },
   { H: 2, G: 1, C: 64, docs: [doc(0, 5, 9, 4)] },
   { H: 4, G: 2, C: 8, docs: [doc(0, 7, 12, 9)], window: 4, softCap: 3 },
+  { H: 2, G: 1, C: 32, docs: [doc(0, 4, 3)], kernels: ['plain'] },
   { H: 3, G: 1, C: 12, docs: [...Array.from({ length: 9 }, (_, i) => doc(i, 1 + (i % 3), 1 + (i % 4), 1)), doc(9, 150, 3, 1, 70)], kernels: ['tiled'] },
   { H: 2, G: 1, C: 8, docs: [doc(0, 70, 90, 20)], window: 67, kernels: ['tiled'] },
   { H: 2, G: 1, C: 8, docs: [doc(0, 140, 70)], window: 7, softCap: 3, kernels: ['tiled'] },

@@ -42,7 +42,7 @@ function kernels(vector: boolean): { fwd: Kernel; delta: Kernel; dq: Kernel; dkv
   // M = N in training; in generation the keys are a cache with rows of its own.
   const k = `M G*C${v}`;
   const spans = { span: 'N 4 :vec4<u32>', position: 'N :u32' };
-  const common = { args, tune: { WG: 64, H: 1, G: 1, C: 4 }, prelude };
+  const common = { args, tune: { WG: 64, H: 1, G: 1, C: 4, NAMED: 0, ARRAYS: 1 }, prelude };
   return {
     fwd: defineKernel({
       name: `attention.fwd${suffix}`, shader: 'attention.fwd', ...common,
@@ -74,6 +74,13 @@ function kernels(vector: boolean): { fwd: Kernel; delta: Kernel; dq: Kernel; dkv
 const plain = kernels(false);
 const vec4 = kernels(true);
 const choose = (C: number): typeof plain => (C % 4 === 0 ? vec4 : plain);
+/** Vectors of up to so many elements (vec4s or numbers) have a variable for each: drivers on a processor leave an array in memory, and take seconds to compile more. */
+const MOST_NAMED = 8;
+/** The constants of the plain kernels. */
+function plainTune({ H, G, C }: Pick<AttentionOptions, 'H' | 'G' | 'C'>): Record<string, number> {
+  const E = C % 4 === 0 ? C / 4 : C;
+  return { H, G, C, NAMED: E <= MOST_NAMED ? E : 0, ARRAYS: E <= MOST_NAMED ? 0 : 1 };
+}
 
 /** The options with scales where attention runs in f16 matrices: there are scales, a list of tiles, and heads of a width that fits (`matrixAttention`). */
 const inMatrices = (p: Program, tiles: Tensor | undefined, o: AttentionOptions): MatrixAttention | undefined =>
@@ -97,7 +104,7 @@ export function attention(
   if (mixed) return attentionMatrix(p, { q, k, v, tiles: tiles!, o, lse }, mixed);
   if (tiled(p, 'fwd', tiles, options)) return attentionTiled(p, 'fwd', { q, k, v, tiles: tiles!, o, lse }, options);
   const { H, G, C, scale, softCap, window } = options;
-  p.run(choose(C).fwd, { q, k, v, span, position, o, lse }, { H, G, C, scale, softCap, window }, { tune: { H, G, C } });
+  p.run(choose(C).fwd, { q, k, v, span, position, o, lse }, { H, G, C, scale, softCap, window }, { tune: plainTune(options) });
 }
 
 /** Writes dq, dk, dv from `do`; `delta` [N, H] is scratch. Two passes, no atomics: by query rows, then by key rows. */
@@ -112,7 +119,7 @@ export function attentionBackward(
   const { H, G, C, scale, softCap, window } = attentionOptions;
   const { q, k, v, span, position, o, lse, delta, dq, dk, dv } = t;
   const dout = t.do;
-  const options = { tune: { H, G, C } };
+  const options = { tune: plainTune(attentionOptions) };
   const given = { H, G, C, scale, softCap, window };
   p.run(choose(C).delta, { o, dout, delta }, { H, C }, options);
   const mixed = inMatrices(p, t.tiles, attentionOptions);

@@ -4,15 +4,26 @@
 // #use lib/grid
 // #use lib/attention_score
 // #use lib/attention_window
+// #for d ARRAYS
 var<private> qi: array<Vec, E>;
 var<private> acc: array<Vec, E>;
+// #end
+// #for e NAMED
+var<private> q$e: Vec;
+var<private> a$e: Vec;
+// #end
 var<private> top: f32;
 var<private> total: f32;
 
 fn key_score(i: u32, j: u32, g: u32) -> f32 {
   let at = (j * G + g) * E;
   var product = 0.0;
+  // #for d ARRAYS
   for (var e = 0u; e < E; e++) { product += inner(qi[e], k[at + e]); }
+  // #end
+  // #for e NAMED
+  product += inner(q$e, k[at + $eu]);
+  // #end
   return score(product);
 }
 
@@ -33,13 +44,18 @@ fn visit(i: u32, g: u32, begin: u32, end: u32, base: u32) {
     let keep = exp(top - next);
     let p = select(vec4f(0.0), exp(shown - next), seen);
     total = fma(total, keep, (p.x + p.y) + (p.z + p.w));
-    let a0 = (j * G + g) * E;
-    let a1 = (j1 * G + g) * E;
-    let a2 = (j2 * G + g) * E;
-    let a3 = (j3 * G + g) * E;
+    let at0 = (j * G + g) * E;
+    let at1 = (j1 * G + g) * E;
+    let at2 = (j2 * G + g) * E;
+    let at3 = (j3 * G + g) * E;
+    // #for d ARRAYS
     for (var e = 0u; e < E; e++) {
-      acc[e] = acc[e] * keep + ((p.x * v[a0 + e] + p.y * v[a1 + e]) + (p.z * v[a2 + e] + p.w * v[a3 + e]));
+      acc[e] = acc[e] * keep + ((p.x * v[at0 + e] + p.y * v[at1 + e]) + (p.z * v[at2 + e] + p.w * v[at3 + e]));
     }
+    // #end
+    // #for e NAMED
+    a$e = a$e * keep + ((p.x * v[at0 + $eu] + p.y * v[at1 + $eu]) + (p.z * v[at2 + $eu] + p.w * v[at3 + $eu]));
+    // #end
     top = next;
   }
 }
@@ -50,13 +66,23 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   if (t >= args.N * H) { return; }
   let i = t / H;
   let g = (t % H) / (H / G);
+  // #for d ARRAYS
   for (var e = 0u; e < E; e++) { qi[e] = q[t * E + e]; acc[e] = Vec(); }
+  // #end
+  // #for e NAMED
+  q$e = q[t * E + $eu];
+  // #end
   top = -3.4e38;
   total = 0.0;
   let s = span[i];
   visit(i, g, s.x, s.y, 0u);
   visit(i, g, s.z, i + 1u, s.y - s.x);
   let inverse = 1.0 / total;
+  // #for d ARRAYS
   for (var e = 0u; e < E; e++) { o[t * E + e] = acc[e] * inverse; }
+  // #end
+  // #for e NAMED
+  o[t * E + $eu] = a$e * inverse;
+  // #end
   lse[t] = top + log(total);
 }
