@@ -5,7 +5,8 @@ import { patiently } from '../src/gpu/patience.js';
 import { Program, type ArgValue } from '../src/gpu/program.js';
 import { Tensor } from '../src/gpu/tensor.js';
 import { macF32, macMatrix, readAll, touch, touchNothing } from './ceilings_kernels.js';
-import { copyRate, measure, median } from './kernels_time.js';
+import { copyRate } from './kernels_time.js';
+import { measure, median } from '../src/gpu/timing.js';
 
 /** A rate of multiply-accumulates, two operations each. */
 export interface MacRate { component: string; result: string; M: number; N: number; K: number; tflops: number }

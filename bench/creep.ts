@@ -3,7 +3,7 @@ import { openGpu } from '../src/gpu/device.js';
 import { losses } from '../src/model/losses/index.js';
 import { parseBench } from './adapter_options.js';
 import { countMade } from './count_made.js';
-import { median } from './kernels_time.js';
+import { median } from '../src/gpu/timing.js';
 import { ndjsonOut } from './ndjson_out.js';
 import { documentsOfPair, drawPairs, peerSpec } from './peers_tokens.js';
 import { table } from './table.js';

@@ -1,6 +1,6 @@
 import { InputError } from '../src/errors.js';
 import { openGpu, PLAIN_FORMS, type Gpu, type PlainForm } from '../src/gpu/device.js';
-import { matrixTile, sharedBytes, type MatrixTile } from '../src/gpu/matrices.js';
+import { matrixRefusal, matrixTile, type MatrixTile } from '../src/gpu/matrices.js';
 import { OperandStore } from '../src/gpu/operand_store.js';
 import { plainForm } from '../src/gpu/ops/matmul.js';
 import { plainRefusal, threadsOf, tiledPlan } from '../src/gpu/ops/matmul_tiled.js';
@@ -55,7 +55,7 @@ function plainSweep(gpu: Gpu): Products[] {
 function wayOf(gpu: Gpu, form: Form, [M, O, I]: [number, number, number]): string {
   const plain = plainForm(gpu);
   if (plain !== 'tiled') return plain;
-  const { tile: t, chunk } = form === 'tn' ? tiledPlan(form, O, I, M, gpu.products?.tile) : tiledPlan(form, M, form === 'nt' ? O : I, form === 'nt' ? I : O, gpu.products?.tile);
+  const { tile: t, chunk } = form === 'tn' ? tiledPlan(form, O, I, M, { forced: gpu.products?.tile, large: gpu.tuned?.plain }) : tiledPlan(form, M, form === 'nt' ? O : I, form === 'nt' ? I : O, { forced: gpu.products?.tile, large: gpu.tuned?.plain });
   return `tiled ${t.BM}x${t.BN}x${t.BK}/${t.RM}x${t.RN}${form === 'tn' && chunk < M ? ` by ${chunk} rows` : ''}`;
 }
 
@@ -91,11 +91,7 @@ function tiles(gpu: Gpu, base: MatrixTile): MatrixTile[] {
   const found: MatrixTile[] = [];
   for (const BM of [64, 128, 256]) for (const BN of [64, 128, 256]) for (const BK of [16, 32, 64]) for (const [WM, WN] of [[1, 2], [2, 2], [2, 4], [4, 2]] as const) {
     const t = { ...base, BM, BN, BK, WM, WN };
-    const WG = WM * WN * t.SG;
-    const sums = (BM / WM / t.MM) * (BN / WN / t.MN) * ((t.MM * t.MN) / t.SG);
-    const even = BK % t.MK === 0 && (BM * BK) / 8 % WG === 0 && (BN * BK) / 8 % WG === 0 && BM % (WM * t.MM) === 0 && BN % (WN * t.MN) === 0;
-    // 128 registers of sums a lane are NVIDIA's own limit in its sample.
-    if (even && sums <= 128 && WG <= gpu.limits.workgroupInvocations && sharedBytes(t) <= gpu.limits.workgroupBytes) found.push(t);
+    if (matrixRefusal(t, gpu.limits) === undefined) found.push(t);
   }
   return found;
 }

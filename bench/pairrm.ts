@@ -7,7 +7,7 @@ import { pairRmTensors } from '../src/model/judge/pairrm/folder.js';
 import { PairScorer } from '../src/model/judge/pairrm/scorer.js';
 import { ceiling } from './ceiling.js';
 import { disentangledFlops } from './kernels_cases.js';
-import { median } from './kernels_time.js';
+import { median } from '../src/gpu/timing.js';
 import { table } from './table.js';
 import { ndjsonOut } from './ndjson_out.js';
 

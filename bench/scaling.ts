@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { openGpu } from '../src/gpu/device.js';
 import { losses } from '../src/model/losses/index.js';
-import { median } from './kernels_time.js';
+import { median } from '../src/gpu/timing.js';
 import { inventedPairs, inventedSpec } from './step_setup.js';
 import { table } from './table.js';
 import { ndjsonOut } from './ndjson_out.js';

@@ -9,7 +9,7 @@ import { LOSS_NAMES, losses } from '../src/model/losses/index.js';
 import type { LossDefinition } from '../src/model/losses/types.js';
 import { parseBench } from './adapter_options.js';
 import { ceiling } from './ceiling.js';
-import { median } from './kernels_time.js';
+import { median } from '../src/gpu/timing.js';
 import { ndjsonOut } from './ndjson_out.js';
 import { documentsOfPair, drawPairs, peerSpec } from './peers_tokens.js';
 import { kernelShares, visiblePairs, type KernelShare } from './step_profile.js';

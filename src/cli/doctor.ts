@@ -10,10 +10,14 @@ import { Program } from '../gpu/program.js';
 import { debugRead } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
 import { toggleList } from '../gpu/toggles.js';
+import { tune, type TriedTile } from '../gpu/tune.js';
+import { writeTuned } from '../gpu/tuned.js';
+import { watchCompilation } from './compiling.js';
 import type { CliIo } from './io.js';
+import { Progress } from './progress.js';
 
 /** `edpo doctor`: adapter, driver, features, limits, toggles, and a few kernels against answers known beforehand. */
-export async function run(o: { adapter: string; json?: boolean }, io: CliIo): Promise<number> {
+export async function run(o: { adapter: string; json?: boolean; tune?: boolean }, io: CliIo): Promise<number> {
   const card = nvidiaHint();
   let gpu: Gpu;
   try {
@@ -26,9 +30,11 @@ export async function run(o: { adapter: string; json?: boolean }, io: CliIo): Pr
   const checks = await knownAnswers(gpu);
   const tile = matrixTile(gpu);
   const toggles = toggleList(gpu.toggles);
+  if (gpu.tuneProblem) io.warn(gpu.tuneProblem);
+  const tuning = o.tune && checks.every((c) => c.ok) ? await tuneAdapter(gpu, io) : undefined;
   const report = {
     adapter: gpu.name, kind: gpu.kind, adapters: choices, driver: gpu.info.description, vendor: gpu.info.vendor, architecture: gpu.info.architecture,
-    features: [...gpu.features], subgroup_sizes: [gpu.subgroupMin, gpu.subgroupMax], mixed_f16: typeof tile === 'string' ? `no: ${tile}` : backEnd(tile), limits: gpu.limits, toggles_on: toggles.enable, toggles_off: toggles.disable, checks,
+    features: [...gpu.features], subgroup_sizes: [gpu.subgroupMin, gpu.subgroupMax], mixed_f16: typeof tile === 'string' ? `no: ${tile}` : backEnd(tile), limits: gpu.limits, toggles_on: toggles.enable, toggles_off: toggles.disable, tuned: gpu.tuned ?? null, ...(tuning ? { tune: tuning } : {}), checks,
   };
   if (o.json) io.out(JSON.stringify(report));
   else {
@@ -39,6 +45,8 @@ export async function run(o: { adapter: string; json?: boolean }, io: CliIo): Pr
     io.out(`matrices   ${report.mixed_f16}`);
     io.out(`limits     ${Object.entries(gpu.limits).map(([k, v]) => `${k} ${v}`).join(', ')}`);
     io.out(`toggles    on: ${toggles.enable.join(', ')}; off: ${toggles.disable.join(', ')}`);
+    for (const [what, t] of Object.entries(gpu.tuned ?? {})) io.out(`tuned      ${what} products in tiles of ${Object.values(t).join(', ')} (${Object.keys(t).join(', ')})`);
+    if (tuning) io.out(`tune file  ${tuning.file}`);
     for (const c of checks) io.out(`${c.ok ? 'ok  ' : 'FAIL'}       ${c.name}: error ${c.error.toExponential(1)}, allowed ${c.allowed.toExponential(1)}`);
   }
   if (gpu.kind !== 'hardware' && card) io.say(card);
@@ -57,6 +65,18 @@ function nvidiaHint(): string | undefined {
   if (!loader) return 'an NVIDIA card is here, but no Vulkan loader: install it (Debian and Ubuntu: apt install libvulkan1)';
   if (!icd) return 'an NVIDIA card and a Vulkan loader are here, but no nvidia_icd.json: install the driver’s Vulkan part (Debian: nvidia-vulkan-icd; in a container, NVIDIA_DRIVER_CAPABILITIES must include graphics)';
   return `an NVIDIA card, a loader and ${icd} are here; if it did not answer, set VK_DRIVER_FILES=${icd} and check that libX11, libXext and libGLX_nvidia are installed`;
+}
+
+/** Measures tiles and keeps what was found; a list of what was tried goes to stderr. */
+async function tuneAdapter(gpu: Gpu, io: CliIo): Promise<{ file: string; tried: TriedTile[] }> {
+  const progress = new Progress(io, 'tune', 1);
+  const show = (done: number, of: number): void => progress.update(done / of, `${done} of ${of} tiles`);
+  watchCompilation(gpu.compilation, io);
+  const { tuned, tried } = await tune(gpu, show);
+  for (const t of tried) io.say(`${t.products.padEnd(6)} ${t.tile.padEnd(16)} ${t.relative === undefined ? 'given up: much slower' : `${(100 * t.relative).toFixed(1)} % of the usual tile's time`}${t.usual ? ' (the usual one)' : ''}${t.chosen ? ' <- taken' : ''}`);
+  if (tried.length === 0) io.say('nothing to tune: this adapter multiplies no f16 matrices, and its plain products are not tiled');
+  gpu.tuned = tuned;
+  return { file: writeTuned(gpu, tuned), tried };
 }
 
 interface Check { name: string; error: number; allowed: number; ok: boolean }

@@ -38,7 +38,7 @@ function details(key: KeyName): string {
 }
 
 /** Options that are no keys. */
-const OTHERS = ['config', 'debug', 'quiet', 'verbose', 'resume', 'json', 'explain', 'schema', 'for', 'output', 'pairs', 'figures'];
+const OTHERS = ['config', 'debug', 'quiet', 'verbose', 'resume', 'json', 'explain', 'schema', 'for', 'output', 'pairs', 'figures', 'tune'];
 
 /** Keys among commander's options, as typed. */
 export function flagsOf(options: Record<string, string | boolean>): Record<string, string> {

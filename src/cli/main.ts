@@ -62,9 +62,9 @@ function build(finish: (code: number) => void): Command {
     });
   }
   withCommon(program.command('doctor').description('say which adapter answers, what it can, and whether it computes rightly'))
-    .addOption(new Option('--adapter <name>', 'as in training').default('auto').env('EDPO_ADAPTER')).option(...jsonFlag)
+    .addOption(new Option('--adapter <name>', 'as in training').default('auto').env('EDPO_ADAPTER')).option('--tune', 'measure tiles of products on this adapter and keep the fastest for later runs').option(...jsonFlag)
     .addHelpText('after', manual('doctor'))
-    .action(async (o: { adapter: string; json?: boolean }) => finish(await (await import('./doctor.js')).run(o, io)));
+    .action(async (o: { adapter: string; json?: boolean; tune?: boolean }) => finish(await (await import('./doctor.js')).run(o, io)));
   const compare = withCommon(program.command('compare').description('methods x overrides x seeds over one data set and one reference cache: one table, one page; resumes').option('--config <file>', 'the comparison: base, output_dir, methods, overrides, seeds, winrate, checkpoints, realign, targets').option('--shard <i/n>', 'only the i-th (from 0) of n parts of the grid').option('--figures', 'each figure of the page also as SVG and CSV, in output_dir/figures'));
   addKeyFlags(compare, 'train');
   compare.addHelpText('after', manual('compare'))

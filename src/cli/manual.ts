@@ -72,8 +72,8 @@ const PAGES: Record<string, Page> = {
     examples: ['edpo merge --model_name_or_path runs/lora --output_dir models/merged', 'edpo merge --model_name_or_path ORG/BASE --adapter_name_or_path runs/lora --output_dir models/merged --save_dtype float32'],
   },
   doctor: {
-    text: 'Opens the adapter a run would take, says why it is that one, and computes known answers on it.',
-    examples: ['edpo doctor', 'edpo doctor --adapter swiftshader --json'],
+    text: 'Opens the adapter a run would take, says why it is that one, and computes known answers on it. --tune also measures tiles of matrix products and keeps the fastest in the user’s cache folder, by adapter, driver and version of edpo; every command takes them from there, and no result changes.',
+    examples: ['edpo doctor', 'edpo doctor --adapter swiftshader --json', 'edpo doctor --tune'],
   },
   compare: {
     text: 'Trains every method under every override with every seed on one data set and one reference cache, and evaluates them: held-out pairs, the policy’s own samples, win rates where the file’s winrate section names a judge, checkpoints and realigned points on request (docs/comparisons.md). What is finished stays; the same command goes on. Every key of edpo train is a flag here, for all runs.',

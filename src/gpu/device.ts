@@ -6,6 +6,7 @@ import type { MatrixTile } from './matrices.js';
 import { openGpus } from './open.js';
 import type { PlainTile } from './ops/matmul_tiled.js';
 import type { ToggleSet } from './toggles.js';
+import { readTuned, type Tuned } from './tuned.js';
 
 Object.assign(globalThis, globals);
 
@@ -49,6 +50,9 @@ export class Gpu {
   mixed: MatrixTile | undefined;
   /** The form of plain products, and its tile, where it is not to be this adapter's usual one (tests, benchmarks, EDPO_PRODUCTS). */
   products: { form: PlainForm; tile?: PlainTile } | undefined;
+  /** Tiles that `edpo doctor --tune` found faster here; `tuneProblem` where its file is broken. */
+  tuned: Tuned | undefined;
+  tuneProblem: string | undefined;
   readonly pipelines = new Map<string, unknown>();
   readonly compilation = new Compilation();
 
@@ -168,5 +172,8 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const form = process.env['EDPO_PRODUCTS'];
   if (form !== undefined && !PLAIN_FORMS.some((f) => f === form)) throw new EdpoError(`EDPO_PRODUCTS is "${form}"; expected ${PLAIN_FORMS.join(', ')}`, { exitCode: 2 });
   if (form !== undefined) gpu.products = { form: form as PlainForm };
+  const { tuned, problem } = readTuned(gpu);
+  gpu.tuned = tuned;
+  gpu.tuneProblem = problem;
   return gpu;
 }

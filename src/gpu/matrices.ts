@@ -42,8 +42,8 @@ function lanes(gpu: Gpu): number | string {
 
 const BY_PREFERENCE = [[16, 16, 16], [16, 8, 16], [16, 16, 8], [16, 8, 8], [8, 16, 16], [8, 8, 16], [8, 8, 8]];
 
-/** The f16 -> f32 configuration that products use on this adapter, with its tile; or why there is none. */
-export function matrixTile(gpu: Gpu): MatrixTile | string {
+/** The f16 -> f32 configuration that products use on this adapter: matrices of MM x MN x MK by subgroups of SG lanes; or why there is none. */
+export function matrixConfig(gpu: Gpu): Pick<MatrixTile, 'MM' | 'MN' | 'MK' | 'SG'> | string {
   if (!gpu.features.has('shader-f16')) return 'it has no shader-f16';
   const configs = matrixConfigs(gpu).filter((c) => c.component === 'f16' && c.result === 'f32');
   if (configs.length === 0) return 'it has no subgroup matrices of f16 with f32 sums';
@@ -51,7 +51,27 @@ export function matrixTile(gpu: Gpu): MatrixTile | string {
   if (typeof SG === 'string') return SG;
   const found = BY_PREFERENCE.flatMap(([M, N, K]) => configs.filter((c) => c.M === M && c.N === N && c.K === K))[0];
   if (!found) return `none of its matrices (${configs.map((c) => `${c.M}x${c.N}x${c.K}`).join(', ')}) has a size the kernels know`;
-  return tileFor({ MM: found.M, MN: found.N, MK: found.K, SG }, gpu.limits);
+  return { MM: found.M, MN: found.N, MK: found.K, SG };
+}
+
+/** That configuration with its tile, the tuned one (`edpo doctor --tune`) or the usual one. */
+export function matrixTile(gpu: Gpu): MatrixTile | string {
+  const config = matrixConfig(gpu);
+  return typeof config === 'string' ? config : { ...tileFor(config, gpu.limits), ...gpu.tuned?.matrix };
+}
+
+/** Sums a lane may hold in registers: NVIDIA's own limit in its sample. */
+const MOST_SUMS = 128;
+
+/** Why a tile cannot be had within these limits, if it cannot: whole matrices, loads that divide evenly, registers, workgroup memory. */
+export function matrixRefusal(t: MatrixTile, limits: { workgroupInvocations: number; workgroupBytes: number }): string | undefined {
+  const WG = t.WM * t.WN * t.SG;
+  if (t.BM % (t.WM * t.MM) !== 0 || t.BN % (t.WN * t.MN) !== 0 || t.BK % t.MK !== 0) return `a tile of ${t.BM}x${t.BN}x${t.BK} for ${t.WM}x${t.WN} subgroups is not made of matrices of ${t.MM}x${t.MN}x${t.MK}`;
+  if ((t.BM * t.BK) / 8 % WG !== 0 || (t.BN * t.BK) / 8 % WG !== 0) return `${WG} lanes do not load a tile of ${t.BM}x${t.BN}x${t.BK} evenly`;
+  if ((t.BM / t.WM / t.MM) * (t.BN / t.WN / t.MN) * ((t.MM * t.MN) / t.SG) > MOST_SUMS) return `a lane would hold more than ${MOST_SUMS} sums`;
+  if (WG > limits.workgroupInvocations) return `${WG} lanes are over the adapter's ${limits.workgroupInvocations}`;
+  if (sharedBytes(t) > limits.workgroupBytes) return `${sharedBytes(t)} bytes of workgroup memory are over the adapter's ${limits.workgroupBytes}`;
+  return undefined;
 }
 
 /**

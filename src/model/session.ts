@@ -101,6 +101,7 @@ export function requireBudget(source: DocumentSource, budget: number): void {
 export async function openDevice(config: RunConfig, io: CliIo): Promise<Gpu> {
   const gpu = await openGpu({ adapter: config.adapter });
   watchCompilation(gpu.compilation, io);
+  if (gpu.tuneProblem) io.warn(gpu.tuneProblem);
   io.say(`adapter: ${gpu.name} (${gpu.kind})`);
   if (gpu.kind !== 'hardware') io.warn(`this is a software adapter on the processor: right, and slow${gpu.kind === 'embedded' ? ' (the embedded SwiftShader); edpo doctor says why no other answered' : ''}`);
   return gpu;

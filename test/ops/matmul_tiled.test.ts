@@ -193,7 +193,7 @@ for (const [I, O, first, count] of [[12, 20, 0, 20], [7, 13, 2, 9]] as const) {
     const gpu = await tiled();
     const capacity = 2100;
     const rows = new Dyn('M', capacity);
-    const { chunk } = tiledPlan('tn', count, I, capacity, TINY);
+    const { chunk } = tiledPlan('tn', count, I, capacity, { forced: TINY });
     t.ok(chunk < capacity / 2, 'split');
     for (const M of [capacity, chunk + 1, 5]) {
       const [as, bs] = [normals(M, M * O), normals(M + 1, M * I)];

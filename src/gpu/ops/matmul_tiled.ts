@@ -36,14 +36,17 @@ const tilesOf = (t: PlainTile, rows: number, cols: number): number => Math.ceil(
 
 /**
  * The tile of a product of rows x cols over `depth`, and of TN the rows of a range (as many as there are, or more, where it is not split). Bits do not depend
- * on the tile. `rows` and `depth` may be capacities.
+ * on the tile: ranges are those of the usual one. `rows` and `depth` may be capacities.
+ * @param o a tile for all products, or in place of the usual large one (`edpo doctor --tune`)
  */
-export function tiledPlan(layout: Layout, rows: number, cols: number, depth: number, forced?: PlainTile): { tile: PlainTile; chunk: number } {
+export function tiledPlan(layout: Layout, rows: number, cols: number, depth: number, o: { forced?: PlainTile | undefined; large?: PlainTile | undefined } = {}): { tile: PlainTile; chunk: number } {
   const chunkOf = (t: PlainTile): number => (layout === 'tn' ? rangeRows(tilesOf(t, rows, cols), depth, rows * cols) : depth);
   const large = rows > SMALL.BM && cols > SMALL.BN && tilesOf(LARGE, rows, cols) * Math.ceil(depth / chunkOf(LARGE)) >= LEAST_TILES;
-  const tile = forced ?? (large ? LARGE : SMALL);
-  return { tile, chunk: chunkOf(tile) };
+  return { tile: o.forced ?? (large ? (o.large ?? LARGE) : SMALL), chunk: chunkOf(large ? LARGE : SMALL) };
 }
+
+/** The usual tile of large products. */
+export const USUAL_LARGE = LARGE;
 
 /** The constants of the shader. Steps are written out on a GPU alone: a processor's driver takes seconds to compile them. */
 function plainTune(gpu: Gpu, t: PlainTile): Record<string, number> {
@@ -168,7 +171,7 @@ interface Range { first: number; count: number }
 /** See matmulNT. */
 export function tiledNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, range: Range, o: { add?: Tensor | undefined; accumulate?: boolean | undefined }, forced?: PlainTile): void {
   const { x, w, y } = t;
-  const { tile } = tiledPlan('nt', rowsOf(x), range.count, size(x, 1), forced);
+  const { tile } = tiledPlan('nt', rowsOf(x), range.count, size(x, 1), { forced, large: p.gpu.tuned?.plain });
   const four = by4(size(x, 1));
   const kernel = kernelOf({ layout: 'nt', start: o.add ? '_add' : o.accumulate ? '_acc' : '', split: false, format: formatOf(w), four: { a: four, b: four, y: by4(size(y, 1), range.count) } });
   p.run(kernel, { x, ...weightTensors('w', w), y, ...(o.add ? { add: o.add } : {}) }, { ...range }, { tune: plainTune(p.gpu, tile) });
@@ -177,7 +180,7 @@ export function tiledNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, rang
 /** See matmulNN. */
 export function tiledNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, range: Range, o: { accumulate?: boolean | undefined }, forced?: PlainTile): void {
   const { x, w, y } = t;
-  const { tile } = tiledPlan('nn', rowsOf(x), size(w, 1), range.count, forced);
+  const { tile } = tiledPlan('nn', rowsOf(x), size(w, 1), range.count, { forced, large: p.gpu.tuned?.plain });
   const four = by4(size(w, 1));
   const kernel = kernelOf({ layout: 'nn', start: o.accumulate ? '_acc' : '', split: false, format: formatOf(w), four: { a: by4(size(x, 1), range.count), b: four, y: four } });
   p.run(kernel, { x, ...weightTensors('w', w), y }, { ...range }, { tune: plainTune(p.gpu, tile) });
@@ -187,7 +190,7 @@ export function tiledNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, rang
 export function tiledTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor }, range: Range, forced?: PlainTile): void {
   const { a, b, y } = t;
   const [rows, I] = [rowsOf(a), size(y, 1)];
-  const { tile, chunk } = tiledPlan('tn', range.count, I, rows, forced);
+  const { tile, chunk } = tiledPlan('tn', range.count, I, rows, { forced, large: p.gpu.tuned?.plain });
   const split = chunk < rows;
   const room = split ? splitRoom(p.gpu, Math.ceil(rows / chunk) * range.count * I) : undefined;
   const four = by4(I);

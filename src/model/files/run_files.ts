@@ -25,7 +25,7 @@ export function runManifest(o: { config: RunConfig; inputs: Inputs; gpu: Gpu; st
   const { config, inputs, gpu, state } = o;
   return {
     versions: { edpo: packageVersion('edpo'), webgpu: packageVersion('webgpu'), node: process.version },
-    adapter: { ...kernelFields(gpu), kind: gpu.kind, limits: gpu.limits },
+    adapter: { ...kernelFields(gpu), kind: gpu.kind, limits: gpu.limits, ...(gpu.tuned ? { tuned: gpu.tuned } : {}) },
     hashes: { policy: inputs.policy.weightsHash(), reference: inputs.reference.weightsHash(), tokenizer: inputs.tokenizer.hash, template: templateHash(inputs.template), data: state.identity['data'] },
     precision: 'float32 throughout: weights, activations, log-softmax, criterion, gradients, moments',
     data: { train: o.train, evaluation: o.evaluation ?? null },
