@@ -151,7 +151,7 @@ export function stepCases(N: number, D: number, F: number, H: number, G: number,
       kernel: 'head gradient', shape: rows(S, V), flops: 3 * S * V, bytes: 8 * S * V,
       record: (p, make) => p.run(headGrad.plain, {
         state: make([S, 4]), labels: make([S], labels), seq_of: make([S], seqOf), coef: make([batch.values.Q, 2]), tile: make([S, V]),
-      }, { v0: 0, count: V }),
+      }, { v0: 0, count: V, soft_cap: 0 }),
     },
     ...[V * D, 1 << 20].map((E): KernelCase => ({
       kernel: 'grad_norm', shape: rows(1, E), flops: 2 * E, bytes: 4 * E,

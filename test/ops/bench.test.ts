@@ -11,10 +11,10 @@ const bench = (...args: string[]): SpawnSyncReturns<string> =>
   spawnSync(process.execPath, [fileURLToPath(new URL('../../bench/main.js', import.meta.url)), ...args], { encoding: 'utf8' });
 
 t.test('kernels: a line per case with rates, a ceiling from the same run, a table beside it', async (t) => {
-  const { status, stdout, stderr } = bench('kernels', '--runs', '1', '--filter', '^(rms_norm|grad_norm) \\[.*(64|32768)\\]$');
+  const { status, stdout, stderr } = bench('kernels', '--runs', '1', '--filter', '^(rms_norm|grad_norm|head gradient) \\[.*(64|32768|, 512)\\]$');
   t.equal(status, 0, stderr);
   const lines = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, number | string>);
-  t.same(lines.map((l) => l['kernel']), ['ceiling', 'rms_norm', 'grad_norm']);
+  t.same(lines.map((l) => l['kernel']), ['ceiling', 'rms_norm', 'head gradient', 'grad_norm']);
   for (const l of lines) {
     t.ok((l['gflops'] as number) > 0 && (l['gbps'] as number) > 0);
     t.ok(l['adapter'] && l['driver'] !== undefined && l['toggles'] === 'production');
