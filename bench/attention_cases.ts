@@ -63,8 +63,7 @@ export function attentionCases(gpu: Gpu, sweep: boolean): KernelCase[] {
       shape, flops: 2 * PRODUCTS[pass] * visible * H * C,
       bytes: N * C * ({ fwd: 2 * H + 2 * G, dq: 3 * H + 2 * G, dkv: 2 * H + 4 * G }[pass]),
     });
-    // llvmpipe has no room for the plain kernel's private arrays at 256.
-    const plain = (['plain', 'tiled'] as const).flatMap((kernels) => PASSES.filter((pass) => kernels === 'tiled' ? tiledTile(pass, C, gpu.limits) : gpu.kind === 'hardware' || C <= 128).map((pass): KernelCase => {
+    const plain = (['plain', 'tiled'] as const).flatMap((kernels) => PASSES.filter((pass) => kernels === 'plain' || tiledTile(pass, C, gpu.limits)).map((pass): KernelCase => {
       const { bytes, ...rest } = common(pass);
       const kernel = `attention.${kernels === 'tiled' ? `tiled_${pass}` : pass === 'fwd' ? 'fwd' : `bwd_${pass}`}`;
       return { kernel, ...rest, bytes: 4 * bytes, only: new RegExp(kernel.replace('.', '\\.')), record: (p, make) => record(p, make, pass, { kernels }) };

@@ -31,7 +31,7 @@ export const UNASKED_BYTES = 1e9;
 export const kernelFields = (gpu: Gpu): KernelFields => ({
   adapter: `${gpu.info.vendor} ${gpu.info.architecture} ${gpu.info.device}`.trim(),
   driver: gpu.info.description,
-  back_end: `${gpu.mixed ? backEnd(gpu.mixed) : plainForm(gpu) === 'tiled' ? 'tiled' : 'plain'}, ${gpu.mixed || gpu.kind === 'hardware' ? `attention in tiles of ${TILE_ROWS}, ` : ''}${gpu.toggles}`,
+  back_end: `${gpu.mixed ? backEnd(gpu.mixed) : plainForm(gpu) === 'tiled' ? 'tiled' : 'plain'}, ${gpu.mixed || plainForm(gpu) === 'tiled' ? `attention in tiles of ${TILE_ROWS}, ` : ''}${gpu.toggles}`,
   arithmetic: gpu.mixed ? 'mixed_f16' : 'float32',
   head_tile: HEAD_TILE,
   table_split: gpu.limits.tableSplitBytes,

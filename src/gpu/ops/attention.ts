@@ -5,6 +5,7 @@ import type { Tensor } from '../tensor.js';
 import { attentionMatrix, attentionMatrixBackward, matrixAttention, type MatrixAttention } from './attention_matrix.js';
 import { attentionTiled, tiledTile } from './attention_tiled.js';
 import type { AttentionPass } from './attention_tiles.js';
+import { plainForm } from './matmul.js';
 import type { AttentionSlots } from './pack_f16.js';
 
 /** Head counts and options of one layer; `softCap` 0 and `window` 0 are off. */
@@ -87,11 +88,11 @@ const inMatrices = (p: Program, tiles: Tensor | undefined, o: AttentionOptions):
   tiles && o.slots && p.operands && matrixAttention(o.C, p.operands.tile) ? { ...o, slots: o.slots } : undefined;
 
 /**
- * The rule for f32, pass by pass: tiled on hardware, where there is a list of tiles and room for heads of this width; a thread for every row and head elsewhere.
- * Heads above 128 are tiled on processors too: llvmpipe has no room for a thread's arrays.
+ * The rule for f32, pass by pass: tiled where plain products are (`plainForm`: on a GPU), there is a list of tiles and room for heads of this width; a thread for every row
+ * and head elsewhere.
  */
 const tiled = (p: Program, pass: AttentionPass, tiles: Tensor | undefined, { C, kernels }: AttentionOptions): boolean =>
-  tiles !== undefined && (kernels ? kernels === 'tiled' : p.gpu.kind === 'hardware' || C > 128) && tiledTile(pass, C, p.gpu.limits) !== undefined;
+  tiles !== undefined && (kernels ? kernels === 'tiled' : plainForm(p.gpu) === 'tiled') && tiledTile(pass, C, p.gpu.limits) !== undefined;
 
 /** q [N, H*C], k and v [M, G*C], span [N, 4] into rows of k, position [N], in training the list `tiles` [T, 8] → o [N, H*C], lse [N, H]. */
 export function attention(

@@ -15,16 +15,16 @@ var<private> a$e: Vec;
 var<private> top: f32;
 var<private> total: f32;
 
-fn key_score(i: u32, j: u32, g: u32) -> f32 {
+fn scores(j: vec4<u32>, g: u32) -> vec4f {
   let at = (j * G + g) * E;
-  var product = 0.0;
+  var product = vec4f();
   // #for d ARRAYS
-  for (var e = 0u; e < E; e++) { product += inner(qi[e], k[at + e]); }
+  for (var e = 0u; e < E; e++) { product += vec4f(inner(qi[e], k[at.x + e]), inner(qi[e], k[at.y + e]), inner(qi[e], k[at.z + e]), inner(qi[e], k[at.w + e])); }
   // #end
   // #for e NAMED
-  product += inner(q$e, k[at + $eu]);
+  product += vec4f(inner(q$e, k[at.x + $eu]), inner(q$e, k[at.y + $eu]), inner(q$e, k[at.z + $eu]), inner(q$e, k[at.w + $eu]));
   // #end
-  return score(product);
+  return vec4f(score(product.x), score(product.y), score(product.z), score(product.w));
 }
 
 // `base` is the position of the key at `begin`: the keys may be a cache whose rows are not those of `position`.
@@ -33,7 +33,7 @@ fn visit(i: u32, g: u32, begin: u32, end: u32, base: u32) {
     let j1 = min(j + 1u, end - 1u);
     let j2 = min(j + 2u, end - 1u);
     let j3 = min(j + 3u, end - 1u);
-    let s = vec4f(key_score(i, j, g), key_score(i, j1, g), key_score(i, j2, g), key_score(i, j3, g));
+    let s = scores(vec4<u32>(j, j1, j2, j3), g);
     var seen = vec4<bool>(true, j + 1u < end, j + 2u < end, j + 3u < end);
     if (args.window > 0u) {
       let at = base + (j - begin);
