@@ -2,6 +2,7 @@ import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
 import { tileCapacity, TILE_WORDS } from '../gpu/ops/attention_tiles.js';
+import { matrixChunk } from '../gpu/ops/matmul_matrix.js';
 import { packedBytes } from '../gpu/ops/pack_f16.js';
 import { halfWords } from '../gpu/ops/pack_rows.js';
 import { keepsAttention, keepsMlp, type KeepFormat, type KeepMode } from './activations.js';
@@ -94,8 +95,14 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   function mixedBytes(): number {
     const models = copies(spec, mixed!, true) + (hidden && !sharedReference ? copies(spec, mixed!, reference === 'live') : 0) + (reference === 'live' && !hidden ? copies(spec, mixed!, true) : 0);
     const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward').reduce((n, s) => n + s.bytes * s.count, 0);
+    // Sums of ranges of rows (ops/split_sum.ts): room for the largest dW that is made so.
+    const ranges = ([count, I]: [number, number]): number => {
+      const chunk = matrixChunk(mixed!, N, count, I);
+      return chunk < N ? 4 * Math.ceil(N / chunk) * count * I : 0;
+    };
+    const split = keep === 'forward' || lora ? 0 : Math.max(...([[H * C, D], [G * C, D], [D, H * C], [F, D], [D, F], [width, D]] as Array<[number, number]>).map(ranges));
     // Scales, maxima and peaks: a few words per matrix.
-    return models + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
+    return models + scratch + split + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
   }
   return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
 }

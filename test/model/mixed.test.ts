@@ -83,7 +83,8 @@ if (typeof tile === 'string') {
     t.equal(useDtype(gpu, { dtype: 'float32' } as RunConfig).mixed, undefined);
   });
 } else {
-  const spec = tinySpec({ head_dim: 8 });
+  // As wide as one matrix, so that attention runs in them.
+  const spec = tinySpec({ head_dim: tile.MM });
   const weights = tinyWeights(spec, 1);
   const model = (trainable: boolean, w = weights, label = 'policy'): Promise<Parameters> => loadParameters(gpu, spec, w, trainable, label);
 
@@ -177,7 +178,7 @@ if (typeof tile === 'string') {
 
   t.test('the memory plan is what is allocated, to 3 %', async (t) => {
     for (const live of [true, false]) {
-      const large = tinySpec({ vocab_size: 900, head_dim: 8 });
+      const large = tinySpec({ vocab_size: 900, head_dim: tile.MM });
       const before = gpu.bytesNow;
       await inMixed(async () => {
         const reference = live ? { kind: 'live' as const, parameters: await loadParameters(gpu, large, tinyWeights(large, 2), false, 'reference') } : { kind: 'cache' as const, rounded: false };

@@ -2,7 +2,7 @@ import t from 'tap';
 import { matrixTile, sharedBytes, tileFor, type MatrixTile } from '../../src/gpu/matrices.js';
 import { compileKernel } from '../../src/gpu/kernel.js';
 import { OperandStore } from '../../src/gpu/operand_store.js';
-import { matrixKernels, matrixNT, matrixTune } from '../../src/gpu/ops/matmul_matrix.js';
+import { matrixChunk, matrixKernels, matrixNT, matrixTune } from '../../src/gpu/ops/matmul_matrix.js';
 import { packedBytes } from '../../src/gpu/ops/pack_f16.js';
 import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
@@ -107,6 +107,25 @@ if (typeof found === 'string') {
     close(t, 'dw: rows outside the range are not touched', await read(dw), dwWant.map((v) => v + 1), reduce(40), [O, I]);
     s.destroy();
   });
+
+  for (const M of [1200, 640, 37]) {
+    t.test(`dW of few outputs in ranges of rows: M=${M} of 1203`, async (t) => {
+      const [capacity, I, O] = [1203, 20, 24];
+      const rows = new Dyn('M', capacity);
+      t.equal(matrixChunk(found, capacity, O, I), 640, 'two ranges');
+      const [xs, dys] = [normals(M, capacity * I), normals(M + 1, capacity * O).map((v) => v * 1e-3)];
+      const [x, dy] = [upload(gpu, 'x', [rows, I], xs.map((v, i) => (i < M * I ? v : NaN))), upload(gpu, 'dy', [rows, O], dys.map((v, i) => (i < M * O ? v : NaN)))];
+      const [w, dw] = [output(gpu, 'w', [O, I], 0), output(gpu, 'dw', [O, I], 2)];
+      const s = store(found, w, dw, capacity, O);
+      await runOnce(gpu, (p) => {
+        p.mixed(s, () => matmulTN(p, { a: dy, b: x, y: dw }));
+        t.ok(p.dispatches({ M, measureScales: 0 }).some((d) => d.label === 'split_sum'));
+      }, { M, measureScales: 0 });
+      const [xh, dyh] = [half(xs.slice(0, M * I), SCALES[1]!), half(dys.slice(0, M * O), SCALES[2]!)];
+      close(t, 'tn in ranges', await read(dw), twin.tn(dyh, xh, M, O, I).map((v) => v + 2), reduce(M), [O, I]);
+      s.destroy();
+    });
+  }
 
   t.test('several subgroups, each with several matrices, and several inner steps to a tile', async (t) => {
     const tile = { ...found, BM: 4 * found.MM, BN: 2 * found.MN, BK: 2 * found.MK, WM: 2, WN: 1 };

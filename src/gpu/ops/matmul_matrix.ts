@@ -2,8 +2,9 @@ import { EdpoError } from '../../errors.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import { blockOf, type MatrixTile } from '../matrices.js';
 import type { Program } from '../program.js';
-import type { Extent, Tensor } from '../tensor.js';
+import { capacityOf, type Extent, type Tensor } from '../tensor.js';
 import { operand, padded, padOf, type MatrixWeight } from './pack_f16.js';
+import { rangeRows, splitRoom, splitSum } from './split_sum.js';
 
 /*
  * The `subgroup-matrix` back end of matmul.ts: products with a weight that has an f16 copy. An operand is packed first (f32 -> f16 times a power of two,
@@ -12,8 +13,8 @@ import { operand, padded, padOf, type MatrixWeight } from './pack_f16.js';
  */
 
 type Layout = 'nt' | 'nn' | 'tn';
-/** How a sum starts: from nothing, another tensor, what stands there, a row vector. */
-type Start = '' | '_add' | '_acc' | '_bias';
+/** How a sum starts: from nothing, another tensor, what stands there, a row vector; `_split`: one sum for each range of the depth, from nothing. */
+type Start = '' | '_add' | '_acc' | '_bias' | '_split';
 
 /** What each form makes of the names of matmul.ts: y[M, count] (NT), y[M, I] (NN), y[count, I] (TN). */
 const FORM: Record<Layout, { rows: string; cols: string; depth: string; aByK: boolean; bByK: boolean; bRow: string; yRow: string }> = {
@@ -21,7 +22,7 @@ const FORM: Record<Layout, { rows: string; cols: string; depth: string; aByK: bo
   nn: { rows: 'M', cols: 'I', depth: 'count', aByK: false, bByK: true, bRow: 'args.first + ', yRow: '' },
   tn: { rows: 'count', cols: 'I', depth: 'M', aByK: true, bByK: true, bRow: '', yRow: 'args.first + ' },
 };
-const START: Record<Start, string> = { '': '0.0', _add: 'add[i]', _acc: 'y[i]', _bias: 'bias[col]' };
+const START: Record<Start, string> = { '': '0.0', _add: 'add[i]', _acc: 'y[i]', _bias: 'bias[col]', _split: '0.0' };
 
 /**
  * Of the vec4 that is the i-th a workgroup loads of its tile at (m0, k0): where it lies in the operand and where it goes in workgroup memory; and where element (m, k) of
@@ -47,21 +48,22 @@ function product(form: Layout, start: Start): Kernel {
     shader: 'matmul.matrix',
     matrices: true,
     read: { a: '_ :vec4<u32>', b: '_ :vec4<u32>', scales: 'K', ...(start === '_add' ? { add: '_ Y' } : start === '_bias' ? { bias: '_' } : {}) },
-    ...(form === 'tn' || start === '_acc' ? { update: { y: '_ Y' } } : { write: { y: '_ Y' } }),
-    args: { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32', sa: 'u32', sb: 'u32', slot_a: 'u32', slot_b: 'u32' },
+    ...(start === '_acc' ? { update: { y: '_ Y' } } : { write: { y: start === '_split' ? '_' : '_ Y' } }),
+    args: { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32', sa: 'u32', sb: 'u32', slot_a: 'u32', slot_b: 'u32', ...(start === '_split' ? { chunk: 'u32' } : {}) },
     prelude: [
       `fn rows() -> u32 { return args.${f.rows}; }`, `fn cols() -> u32 { return args.${f.cols}; }`, `fn depth() -> u32 { return args.${f.depth}; }`,
+      `fn chunk() -> u32 { return ${start === '_split' ? 'args.chunk' : 'depth()'}; }`,
       side('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), side('b', f.bByK, f.bRow, 'B'),
-      `fn y_row(row: u32) -> u32 { return ${f.yRow}row; }`, `fn start(i: u32, col: u32) -> f32 { return ${form === 'tn' ? 'y[i]' : START[start]}; }`,
+      `fn y_row(row: u32, part: u32) -> u32 { return ${start === '_split' ? 'part * args.count + ' : f.yRow}row; }`, `fn start(i: u32, col: u32) -> f32 { return ${START[start]}; }`,
     ].join('\n'),
     words: { LAYOUT_A: f.aByK ? 'col_major' : 'row_major', LAYOUT_B: f.bByK ? 'row_major' : 'col_major' },
-    grid: (g) => Math.ceil(g[f.rows]! / g['BM']!) * Math.ceil(g[f.cols]! / g['BN']!),
+    grid: (g) => Math.ceil(g[f.rows]! / g['BM']!) * Math.ceil(g[f.cols]! / g['BN']!) * (start === '_split' ? Math.ceil(g['M']! / g['chunk']!) : 1),
   });
 }
 
 export const matrixKernels = {
   nt: product('nt', ''), nt_add: product('nt', '_add'), nt_bias: product('nt', '_bias'),
-  nn: product('nn', ''), nn_acc: product('nn', '_acc'), tn: product('tn', '_acc'),
+  nn: product('nn', ''), nn_acc: product('nn', '_acc'), tn: product('tn', '_acc'), tn_split: product('tn', '_split'),
 };
 
 /** The constants of a product's shader. */
@@ -69,6 +71,7 @@ export function matrixTune(kernel: Kernel, t: MatrixTile, resultBytes = Infinity
   // A result smaller than one matrix cannot be bound where matrices are stored whole.
   const fits = resultBytes >= 4 * t.MM * t.MN;
   const form = /_(nt|nn|tn)/.exec(kernel.name)![1] as Layout;
+  const inPlace = kernel.name.endsWith('_tn_acc');
   const f = FORM[form];
   const [rowA, rowB] = [(f.aByK ? t.BM : t.BK) / 8, (f.bByK ? t.BN : t.BK) / 8];
   const WG = t.WM * t.WN * t.SG;
@@ -76,13 +79,13 @@ export function matrixTune(kernel: Kernel, t: MatrixTile, resultBytes = Infinity
     ...t, WG, TM: t.BM / t.WM / t.MM, TN: t.BN / t.WN / t.MN, KS: t.BK / t.MK,
     BLOCK: blockOf(t), ACROSS_A: (8 * rowA) / blockOf(t), ACROSS_B: (8 * rowB) / blockOf(t), PITCH_A: rowA + 1, PITCH_B: rowB + 1, SIZE_A: (f.aByK ? t.BK : t.BM) * (rowA + 1), SIZE_B: (f.bByK ? t.BK : t.BN) * (rowB + 1),
     STAGE: t.WM * t.WN * t.MM * t.MN, LOADS_A: (t.BM * t.BK) / 8 / WG, LOADS_B: (t.BN * t.BK) / 8 / WG,
-    DIRECT: fits && (/_(nt|nn)$/.test(kernel.name) || form === 'tn') ? 1 : 0, IN_PLACE: fits && form === 'tn' ? 1 : 0,
+    DIRECT: fits && (/_(nt|nn|split)$/.test(kernel.name) || inPlace) ? 1 : 0, IN_PLACE: fits && inPlace ? 1 : 0,
   };
 }
 
 interface Product { x: Tensor; w: MatrixWeight; y: Tensor; first: number; count: number }
 
-function multiply(p: Program, kernel: Kernel, t: Record<string, Tensor>, args: { M: Extent; I: number; first: number; count: number; sa: number; sb: number; slot_a: number; slot_b: number }): void {
+function multiply(p: Program, kernel: Kernel, t: Record<string, Tensor>, args: { M: Extent; I: number; first: number; count: number; sa: number; sb: number; slot_a: number; slot_b: number; chunk?: number; Y?: number }): void {
   const { tile, scales } = p.operands!;
   if (args.first % padOf(tile) !== 0) throw new EdpoError(`${kernel.name}: a range from row ${args.first} is off the tiles of ${padOf(tile)}`);
   p.run(kernel, { ...t, scales }, args, { tune: matrixTune(kernel, tile, t['y']!.bytes) });
@@ -110,5 +113,14 @@ export function matrixTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor; w: Ma
   const { w, first, count } = t;
   const a = operand(p, t.a, w.slots.gradient, { columns: count, gradient: true });
   const b = operand(p, t.b, w.slots.input, { busy: [a] });
-  multiply(p, matrixKernels.tn, { a: a.packed, b: b.packed, y: t.y }, { M: t.a.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: b.stride, slot_a: w.slots.gradient, slot_b: w.slots.input });
+  const args = { M: t.a.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: b.stride, slot_a: w.slots.gradient, slot_b: w.slots.input };
+  const rows = capacityOf(args.M);
+  const chunk = matrixChunk(p.operands!.tile, rows, count, w.inner);
+  if (chunk >= rows) return multiply(p, matrixKernels.tn, { a: a.packed, b: b.packed, y: t.y }, args);
+  const room = splitRoom(p.gpu, Math.ceil(rows / chunk) * count * w.inner);
+  multiply(p, matrixKernels.tn_split, { a: a.packed, b: b.packed, y: room }, { ...args, chunk, Y: w.inner });
+  splitSum(p, room, t.y, { M: args.M, chunk, first, count });
 }
+
+/** Rows of a range of matrixTN's depth (split_sum.ts); `rows` or more where it is not split. */
+export const matrixChunk = (t: MatrixTile, rows: number, count: number, I: number): number => rangeRows(Math.ceil(count / t.BM) * Math.ceil(I / t.BN), rows, count * I);

@@ -1,6 +1,6 @@
 // C[m,n] = start + alpha Σ_k A[m,k] B[k,n] in f16 matrices with f32 sums; alpha undoes the operands' scales (powers of two).   Operands are f16, eight to a
 // vec4<u32>, in blocks (lib/operand_layout.wgsl), padded to tiles with zeros, so no load is checked.   A workgroup makes BM x BN; a subgroup TM x TN matrices of it. The next
-// tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), a_at(), a_slot(), a_in() and b's, y_row(), start().
+// tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), chunk(), a_at(), a_slot(), a_in() and b's, y_row(), start().
 // #use lib/grid
 // #use lib/operand_layout
 // #use lib/inverse
@@ -16,10 +16,14 @@ fn ENTRY(
   @builtin(subgroup_id) subgroup: u32,
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
-  let id = linear_group(group, groups);
+  let all = linear_group(group, groups);
   let tiles_m = (rows() + BM - 1u) / BM;
   let tiles_n = (cols() + BN - 1u) / BN;
-  if (id >= tiles_m * tiles_n) { return; }
+  // Where the depth is cut into ranges (chunk() < depth()), each has a result of its own.
+  let part = all / (tiles_m * tiles_n);
+  let id = all % (tiles_m * tiles_n);
+  let first = part * chunk();
+  if (first >= depth()) { return; }
   // Bands of four rows of tiles, so that neighbours in time share operands in the cache.
   let band = id / (4u * tiles_n);
   let height = min(4u, tiles_m - band * 4u);
@@ -30,7 +34,7 @@ fn ENTRY(
   let sub_n = (subgroup % WN) * (TN * MN);
   let alpha = inverse(scales[args.slot_a]) * inverse(scales[args.slot_b]);
   let whole = m0 + BM <= rows() && n0 + BN <= cols() && args.Y % 4u == 0u;
-  let y0 = (y_row(m0) + sub_m) * args.Y + n0 + sub_n;
+  let y0 = (y_row(m0, part) + sub_m) * args.Y + n0 + sub_n;
 
   // #for m TM
   // #for n TN
@@ -49,12 +53,12 @@ fn ENTRY(
   // #end
 
   // #for i LOADS_A
-  var next_a$i = a[a_at(m0, 0u, $iu * WG + local)];
+  var next_a$i = a[a_at(m0, first, $iu * WG + local)];
   // #end
   // #for i LOADS_B
-  var next_b$i = b[b_at(n0, 0u, $iu * WG + local)];
+  var next_b$i = b[b_at(n0, first, $iu * WG + local)];
   // #end
-  let steps = (depth() + BK - 1u) / BK;
+  let steps = (min(depth() - first, chunk()) + BK - 1u) / BK;
   for (var step = 0u; step < steps; step++) {
     workgroupBarrier();
     // #for i LOADS_A
@@ -65,7 +69,7 @@ fn ENTRY(
     // #end
     workgroupBarrier();
     if (step + 1u < steps) {
-      let k0 = (step + 1u) * BK;
+      let k0 = first + (step + 1u) * BK;
       // #for i LOADS_A
       next_a$i = a[a_at(m0, k0, $iu * WG + local)];
       // #end
@@ -109,7 +113,7 @@ fn ENTRY(
     let row = m0 + sub_m + $mu * MM + e / MN;
     let col = n0 + sub_n + $nu * MN + e % MN;
     if (row < rows() && col < cols()) {
-      let i = y_row(row) * args.Y + col;
+      let i = y_row(row, part) * args.Y + col;
       y[i] = start(i, col) + alpha * stage[mine + e];
     }
   }
