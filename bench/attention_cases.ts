@@ -1,5 +1,5 @@
 import type { Gpu } from '../src/gpu/device.js';
-import { matrixTile } from '../src/gpu/matrices.js';
+import { matrixTile, type MatrixTile } from '../src/gpu/matrices.js';
 import { OperandStore } from '../src/gpu/operand_store.js';
 import { attention, attentionBackward, type AttentionOptions } from '../src/gpu/ops/attention.js';
 import { attentionSharedBytes, attentionTile, attentionTileFits, matrixAttention, type AttentionTile } from '../src/gpu/ops/attention_matrix.js';
@@ -27,21 +27,22 @@ function documents(gpu: Gpu, [prompt, response]: readonly [number, number], C: n
   return Array.from({ length: count }, (_, id) => ({ id, prompt: new Array<number>(P).fill(1), branches: [new Array<number>(R).fill(2), new Array<number>(R).fill(3)] }));
 }
 
+/** Subgroups down and across, rows of the tile: what a sweep tries, with blocks of 32 and 64, and the chosen tile with its operands read again instead of kept in registers, or the other way. */
+const SWEEP = [[4, 1, 64], [4, 2, 64], [2, 1, 32], [2, 2, 32], [2, 2, 64], [1, 2, 16]] as const;
+/** More registers of sums, scores and kept operands than this a lane has no room for. */
+const MOST_REGISTERS = 208;
+
 /** Other tiles of a pass than the chosen one. */
-function otherTiles(gpu: Gpu, pass: AttentionPass, C: number): AttentionTile[] {
-  const m = matrixTile(gpu);
-  if (typeof m === 'string' || gpu.kind !== 'hardware') return [];
+function otherTiles(gpu: Gpu, m: MatrixTile, pass: AttentionPass, C: number): AttentionTile[] {
   const chosen = attentionTile(pass, C, m, gpu.limits);
-  const found: AttentionTile[] = [];
-  for (const [WM, WN] of [[4, 1], [2, 2], [2, 1], [1, 2], [4, 2], [8, 1], [1, 4]] as const) for (const BM of [16, 32, 64]) for (const BN of [16, 32, 64]) for (const REG of [0, 1]) {
-    const tile = { BM, BN, WM, WN, PAD: 2, REG };
-    // Registers of a lane: sums, scores, and what stays of the tile's own operands.
-    const lane = (m.MM * m.MN) / m.SG;
-    const own = pass === 'fwd' ? 1 : 2;
-    const sums = (BM / WM / m.MM) * ((pass === 'dkv' ? 2 : 1) * (C / WN / m.MN) * lane + own * (BN / WN / m.MN) * lane + (REG * own * (C / m.MK) * m.MM * m.MK) / 2 / m.SG);
-    if (sums <= 208 && attentionTileFits(C, m, tile) && WM * WN * m.SG <= gpu.limits.workgroupInvocations && attentionSharedBytes(pass, C, tile) <= gpu.limits.workgroupBytes && JSON.stringify(tile) !== JSON.stringify(chosen)) found.push(tile);
-  }
-  return found;
+  const REG = C <= 128 ? 1 : 0;
+  const tried = [{ ...chosen, REG: 1 - chosen.REG }, ...SWEEP.flatMap(([WM, WN, BM]) => [32, 64].map((BN) => ({ BM, BN, WM, WN, PAD: chosen.PAD, REG })))];
+  const lane = (m.MM * m.MN) / m.SG;
+  const sides = pass === 'fwd' ? 1 : 2;
+  const registers = ({ BM, BN, WM, WN, REG }: AttentionTile): number =>
+    (BM / WM / m.MM) * ((pass === 'dkv' ? 2 : 1) * (C / WN / m.MN) * lane + sides * (BN / WN / m.MN) * lane + (REG * sides * (C / m.MK) * m.MM * m.MK) / 2 / m.SG);
+  return tried.filter((t) => registers(t) <= MOST_REGISTERS && attentionTileFits(C, m, t) && t.WM * t.WN * m.SG <= gpu.limits.workgroupInvocations
+    && attentionSharedBytes(pass, C, t) <= gpu.limits.workgroupBytes && JSON.stringify(t) !== JSON.stringify(chosen));
 }
 
 /** Attention by pass: in f32, and where there are matrices in f16 with f32 sums; `sweep` with other tiles than the chosen ones. */
@@ -76,7 +77,7 @@ export function attentionCases(gpu: Gpu, sweep: boolean): KernelCase[] {
     };
     const inMatrices = PASSES.flatMap((pass) => {
       const chosen = attentionTile(pass, C, m, gpu.limits);
-      return [chosen, ...(sweep ? otherTiles(gpu, pass, C) : [])].map((tile, i): KernelCase => {
+      return [chosen, ...(sweep ? otherTiles(gpu, m, pass, C) : [])].map((tile, i): KernelCase => {
         const { bytes, ...rest } = common(pass);
         const kernel = `attention.matrix_${pass}`;
         const { BM, BN, WM, WN, REG } = tile;

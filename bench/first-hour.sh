@@ -21,6 +21,7 @@ part ceilings $bench ceilings ${runs:---runs 7}
 part ceilings-checked $bench ceilings ${runs:---runs 3} --toggles checked
 part matmul $bench matmul ${runs:-} ${FAST:+--shapes 64x64x64}
 [ -n "${FAST:-}" ] || part matmul-sweep $bench matmul --sweep --runs 3 --shapes 4096x4096x4096,16384x896x896,16384x4864x896,16384x896x4864
+[ -n "${FAST:-}" ] || part attention-sweep $bench kernels --sweep --runs 3 --filter 'attention\.'
 part kernels $bench kernels ${runs:-} ${FAST:+--filter 'rms_norm.*64'}
 if [ -n "${FAST:-}" ]; then
   part step $bench step --runs 1 --pairs 2 --length 48 --layers 2
