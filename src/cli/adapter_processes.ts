@@ -36,7 +36,7 @@ export async function runOnAdapters(jobs: AdapterJob[], io: CliIo, o: { stopped:
   const watch = setInterval(() => {
     if (!o.stopped()) return;
     clearInterval(watch);
-    for (const child of children) if (child.connected) child.send('stop');
+    for (const child of children) if (child.connected) child.send('stop', () => undefined);
   }, 50);
   await Promise.all(jobs.map(async (job, i) => {
     const { adapter } = job.config;
@@ -56,7 +56,9 @@ export async function runOnAdapters(jobs: AdapterJob[], io: CliIo, o: { stopped:
       else told = true;
       if (m.type === 'failed') failures.push(new EdpoError(`on "${adapter}" (${part}): ${m.message}`, { exitCode: m.exitCode === 2 || m.exitCode === 130 ? m.exitCode : 1, ...(m.hint === undefined ? {} : { hint: m.hint }) }));
     });
-    child.send(job);
+    // One that is gone before it takes the job is named below, like any that ends early.
+    child.on('error', () => undefined);
+    child.send(job, () => undefined);
     const [code, signal] = await new Promise<[number | null, string | null]>((done) => child.on('close', (c, s) => done([c, s])));
     children.delete(child);
     if (!told) failures.push(new EdpoError(`the process on "${adapter}" (${part}) was ${signal ? `killed by ${signal}` : `gone with exit code ${code}`} before it was through; what is done is kept`, { hint: 'the same command goes on with the rest' }));

@@ -5,7 +5,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
 import { adapterChoices, adapterNames } from '../../src/gpu/adapters.js';
 import { hasDeviceSelectLayer, oneOfAlike, pciCards } from '../../src/gpu/identical_cards.js';
-import { edpo, tinyFolder, tinyPairs, type CliResult } from '../helpers/cli.js';
+import { edpo, edpoKilled, tinyFolder, tinyPairs, type CliResult } from '../helpers/cli.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'edpo-adapters-'));
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));
@@ -139,6 +139,21 @@ t.test('precompute-ref: parts on one card are the bytes of one run, also after a
   const train = (...rest: string[]): CliResult => edpo(['train', '--model_name_or_path', model, '--data_files', data, '--total_batch_size', '8', '--max_steps', '1', '--token_budget', '64', '--ref_cache', mixed, '--output_dir', join(dir, `run-${rest.join('-')}`), '--loss_type', ...rest], { env: only });
   t.match(train('epsilon_dpo').err, /comes from another adapter or other kernels \(adapter, driver/);
   t.equal(train('sigmoid').code, 0);
+});
+
+t.test('precompute-ref asked to end: both processes finish what they are at, and the same command goes on to the same bytes', async (t) => {
+  if (!both) return t.pass('two adapters are needed');
+  const many = tinyPairs(join(dir, 'many.jsonl'), 3000, 11);
+  const args = (to: string, ...rest: string[]): string[] => ['precompute-ref', '--model_name_or_path', model, '--data_files', many, '--token_budget', '64', '--ref_cache', to, ...rest];
+  const [whole, cut] = [join(dir, 'many-whole'), join(dir, 'many-cut')];
+  t.equal(edpo(args(whole), { env: only }).code, 0);
+  const ended = await edpoKilled(args(cut, '--adapters', twice), /\[llvmpipe\] reference cache/, 'SIGTERM');
+  t.equal(ended.code, 130, ended.err);
+  t.match(ended.err, /interrupted; .*many-cut keeps what is done/);
+  t.ok(readdirSync(cut).every((f) => !f.startsWith('ref.train.ndjson')), 'nothing is joined yet');
+  const again = edpo(args(cut, '--adapters', twice));
+  t.equal(again.code, 0, again.err);
+  same(t, whole, cut);
 });
 
 t.test('eval-winrate: the same answers from one process or two, also after a killed one', async (t) => {
