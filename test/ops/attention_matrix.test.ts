@@ -69,7 +69,12 @@ async function compute({ H, G, C, docs, window = 0, softCap = 0, tile }: Case, x
 
 const given = (N: number, { H, G, C }: Case, seed = 1): Given => ({ q: normals(seed, N * H * C), k: normals(seed + 1, N * G * C), v: normals(seed + 2, N * G * C), dout: normals(seed + 3, N * H * C) });
 
-const cases: Array<[string, Case]> = [
+/** Cases are written for matrices of 8 x 8 x 8; where they are larger, so are heads and tiles. */
+const LARGER = typeof found === 'string' ? 1 : Math.max(found.MM, found.MK) / 8;
+const width = (C: number): number => (C < 64 ? C * LARGER : C);
+const tileOf = (t: AttentionTile): AttentionTile => ({ ...t, BM: t.BM * LARGER, BN: t.BN * LARGER });
+
+const cases: Array<[string, Case]> = ([
   ['one row and a branch of one', { H: 1, G: 1, C: 8, docs: [doc(0, 1, 1)] }],
   ['lengths off the tiles, three documents', { H: 6, G: 2, C: 8, docs: [doc(0, 3, 4, 2), doc(1, 1, 6), doc(2, 9, 1, 7, 3)] }],
   ['many small documents', { H: 3, G: 1, C: 16, docs: Array.from({ length: 9 }, (_, i) => doc(i, 1 + (i % 3), 1 + (i % 4), 1)) }],
@@ -80,7 +85,7 @@ const cases: Array<[string, Case]> = [
   ['subgroups side by side, several matrices down', { H: 2, G: 2, C: 16, docs: [doc(0, 40, 37, 3), doc(1, 5, 6)], window: 30, tile: { BM: 32, BN: 16, WM: 2, WN: 2, PAD: 1, REG: 0 } }],
   ['heads of 64', { H: 2, G: 1, C: 64, docs: [doc(0, 5, 9, 4)] }],
   ['heads of 128', { H: 1, G: 1, C: 128, docs: [doc(0, 3, 9)] }],
-];
+] as Array<[string, Case]>).map(([name, c]) => [name, { ...c, C: width(c.C), ...(c.tile ? { tile: tileOf(c.tile) } : {}) }]);
 
 if (typeof found === 'string') {
   t.pass(`no matrices here: ${found}`);
@@ -104,7 +109,7 @@ if (typeof found === 'string') {
   }
 
   for (const wide of [false, true]) t.test(`scores that grow from block to block: a row’s reference follows its maximum${wide ? ', several subgroups' : ''}`, async (t) => {
-    const c: Case = { H: 2, G: 1, C: wide ? 32 : 8, docs: [doc(0, 33, 20), doc(1, 12, 5)], ...(wide ? { tile: { BM: 16, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 1 } } : {}) };
+    const c: Case = { H: 2, G: 1, C: width(wide ? 32 : 8), docs: [doc(0, 33, 20), doc(1, 12, 5)], ...(wide ? { tile: tileOf({ BM: 16, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 1 }) } : {}) };
     const { H, G, C, docs } = c;
     const N = pack(docs).values.N;
     const x = given(N, c, 9);
@@ -126,7 +131,7 @@ if (typeof found === 'string') {
   });
 
   t.test('a row’s bits depend on its own prompt and branch alone, forward and backward but for the keys of a prompt that others share', async (t) => {
-    const c = { H: 4, G: 2, C: 8 };
+    const c = { H: 4, G: 2, C: width(8) };
     const widths = { q: c.H * c.C, k: c.G * c.C, v: c.G * c.C, dout: c.H * c.C };
     const names = Object.keys(widths) as Array<keyof Given>;
     const own = Object.fromEntries(names.map((name, i) => [name, { prompt: normals(10 + i, 70 * widths[name]), branch: normals(20 + i, 13 * widths[name]) }])) as Record<keyof Given, { prompt: Float32Array; branch: Float32Array }>;
@@ -152,13 +157,13 @@ if (typeof found === 'string') {
   });
 
   t.test('without history the gradients’ scales are measured as they come', async (t) => {
-    const c: Case = { H: 2, G: 1, C: 8, docs: [doc(0, 9, 4, 6)] };
+    const c: Case = { H: 2, G: 1, C: width(8), docs: [doc(0, 9, 4, 6)] };
     const x = given(19, c);
     const { scales, peaks, dq } = await compute(c, x, 1);
     t.equal(peaks[3], x.dout.reduce((m, v) => Math.max(m, Math.abs(v)), 0), 'the largest of dout');
     for (const slot of [3, 4]) t.ok(Number.isInteger(Math.log2(scales[slot]!)) && peaks[slot]! * scales[slot]! <= 4096 && peaks[slot]! * scales[slot]! > 2048, `${peaks[slot]} times ${scales[slot]}`);
-    const shape = { N: 19, H: 2, G: 1, C: 8, scale: 1 / Math.sqrt(8), softCap: 0, sees: visibility(c.docs, 0) };
-    close(t, 'dq', dq, twin.attentionBackward(half(x.q, SCALES[0]!), half(x.k, SCALES[1]!), half(x.v, SCALES[2]!), x.dout, shape).dq, halves, [19, 16]);
+    const shape = { N: 19, H: 2, G: 1, C: c.C, scale: 1 / Math.sqrt(c.C), softCap: 0, sees: visibility(c.docs, 0) };
+    close(t, 'dq', dq, twin.attentionBackward(half(x.q, SCALES[0]!), half(x.k, SCALES[1]!), half(x.v, SCALES[2]!), x.dout, shape).dq, halves, [19, 2 * c.C]);
   });
 }
 
