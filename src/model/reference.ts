@@ -5,6 +5,7 @@ import { Progress } from '../cli/progress.js';
 import type { RunConfig } from '../config/keys.js';
 import { EdpoError, InputError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { forwardShaders } from '../gpu/forward_shaders.js';
 import { backEnd } from '../gpu/matrices.js';
 import { TILE_ROWS } from '../gpu/ops/attention_tiles.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
@@ -35,6 +36,7 @@ export const kernelFields = (gpu: Gpu): KernelFields => ({
   arithmetic: gpu.mixed ? 'mixed_f16' : 'float32',
   head_tile: HEAD_TILE,
   table_split: gpu.limits.tableSplitBytes,
+  shaders: forwardShaders(),
 });
 
 export const cacheFolder = (c: RunConfig): string => {

@@ -15,7 +15,7 @@ const WIDTH = 3;
 const header = (over: Partial<CacheHeader> = {}): CacheHeader => ({
   format: 'edpo-ref-cache', version: 1, split: 'train', pairs: 7, weights: 'w', tokenizer: 't', template: '', data: 'd', max_length: 10, max_prompt_length: 5,
   truncation_mode: 'drop', tokenization: 'edpo', stores: 'hidden', hidden_dtype: 'float32', width: WIDTH,
-  kernels: { adapter: 'a', driver: 'x', back_end: 'plain', arithmetic: 'float32', head_tile: 512, table_split: 0 }, ...over,
+  kernels: { adapter: 'a', driver: 'x', back_end: 'plain', arithmetic: 'float32', head_tile: 512, table_split: 0, shaders: '0123456789ab' }, ...over,
 });
 const pair = (i: number): CachePair => {
   const [c, j] = [1 + (i % 3), 2 + (i % 2)];

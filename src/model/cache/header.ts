@@ -34,6 +34,8 @@ export interface KernelFields {
   arithmetic: string;
   head_tile: number | string;
   table_split: number | string;
+  /** The revision of the forward pass's kernels (gpu/forward_shaders.ts). */
+  shaders: string;
 }
 
 /** Kernel fields of a cache in parts from several adapters: where they differ, all values. Ties with any one of them are not exact. */
