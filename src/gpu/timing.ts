@@ -26,13 +26,18 @@ export const median = (values: number[]): number => {
   return sorted.length % 2 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
 };
 
-/** Calls `once(repeats)` → ms for all repeats: warms up (kernels and the card's clocks), finds the repeats, returns the median per execution. */
-export async function measure(runs: number, clock: Timing['clock'], once: (repeats: number) => Promise<number>): Promise<Timing> {
+/** Calls `once(repeats)` → ms for all repeats until kernels and the card's clocks are warm; returns the repeats of a run. */
+export async function warmUp(once: (repeats: number) => Promise<number>): Promise<number> {
   await once(1);
   const enough = async (): Promise<number> => Math.max(1, Math.min(MOST_REPEATS, Math.ceil((RUN_MS * 2) / Math.max(await once(2), 1e-3))));
-  let repeats = await enough();
+  const repeats = await enough();
   for (const from = performance.now(); performance.now() - from < WARM_MS; ) await once(repeats);
-  repeats = await enough();
+  return enough();
+}
+
+/** Calls `once(repeats)` → ms for all repeats: warms up, finds the repeats, returns the median per execution. */
+export async function measure(runs: number, clock: Timing['clock'], once: (repeats: number) => Promise<number>): Promise<Timing> {
+  const repeats = await warmUp(once);
   const times: number[] = [];
   for (let i = 0; i < runs; i++) times.push((await once(repeats)) / repeats);
   return { ms: median(times), runs, repeats, clock };

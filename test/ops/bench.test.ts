@@ -3,9 +3,15 @@ import { fileURLToPath } from 'node:url';
 import { readFileSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { kernelCases } from '../../bench/kernels_cases.js';
+import { blockInputs, difference, type Job, type Named, type System } from '../../bench/peers_js_case.js';
+import { blockSpec, edpoSystem } from '../../bench/peers_js_edpo.js';
+import { peerCases, race } from '../../bench/peers_js_race.js';
 import { visiblePairs } from '../../bench/step_profile.js';
 import { table } from '../../bench/table.js';
 import { pack } from '../../src/model/batch/pack.js';
+import { finiteDifference } from '../helpers/finite_diff.js';
+import { testGpu } from '../helpers/gpu.js';
+import { hiddenStates } from '../reference/transformer.js';
 
 const bench = (...args: string[]): SpawnSyncReturns<string> =>
   spawnSync(process.execPath, [fileURLToPath(new URL('../../bench/main.js', import.meta.url)), ...args], { encoding: 'utf8' });
@@ -97,6 +103,7 @@ t.test('usage errors leave with 2 and a hint', async (t) => {
   for (const [args, message] of [
     [['pairrm', '--lengths', '5'], /--lengths 5/], [['kernel'], /no benchmark "kernel"/], [['kernels', '--run', '3'], /--run/], [['kernels', '--runs', '0'], /--runs 0/],
     [['peers', '--model', 'tiny'], /--tokens is missing/], [['step', '--dtype', 'bf16'], /--dtype bf16: expected float32, mixed_f16/], [['step', '--loss_type', 'kto'], /--loss_type kto/], [['step', '--runs', '0'], /--runs 0/], [['creep', '--steps', 'many'], /--steps many/], [['step', '--model', 'tiny', '--budget', '9'], /rows.*9[^]*--budget \d+/], [['peers', '--model', 'gpt', '--write', 'x'], /no "gpt"/],
+    [['peers_js', '--shapes', '8x8'], /--shapes 8x8: expected ROWSxOUTPUTSxINPUTS/], [['peers_js', '--blocks', '1x8x10x4'], /width of 10 is not a multiple of 4 heads/], [['peers_js', '--systems', 'onnx'], /--systems onnx: expected some of jax-js,tfjs/],
     [['kernels', '--filter', 'no such op'], /fits no kernel/], [['kernels', '--toggles', 'fast'], /--toggles fast/],
   ] as const) {
     const { status, stdout, stderr } = bench(...args);
@@ -140,4 +147,76 @@ t.test('peers: a line per case, a table with TRL’s lines, and a refusal of oth
   t.match(stdout, /edpo float32 prompt once +epsilon_dpo .* 4\.00\n/);
   write({ tokens_sha256: 'other ids' });
   t.match(bench('peers', '--join', dir).stderr, /trl_tuned 2 of other id/);
+});
+
+t.test('peers_js: without the libraries edpo’s part runs, and what is missing is named', async (t) => {
+  const { status, stdout, stderr } = bench('peers_js', '--runs', '1', '--shapes', '9x8x12', '--blocks', '2x5x8x2', '--libraries', t.testdir());
+  t.equal(status, 0, stderr);
+  const [top, ...lines] = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, number | string>);
+  t.same(lines.map((l) => [l['what'], l['system']]), ['matmul nt', 'matmul nn', 'matmul tn', 'block forward', 'block with gradients'].map((what) => [what, 'edpo']));
+  const flops = [...new Array<number>(3).fill(2 * 9 * 8 * 12), ...[1, 3].map((passes) => passes * (2 * 10 * 12 * 64 + 4 * 8 * 2 * 15))];
+  lines.forEach((l, i) => {
+    t.ok(Math.abs((l['gflops'] as number) * (l['ms'] as number) * 1e6 / flops[i]! - 1) < 1e-9);
+    t.ok(Math.abs((l['share'] as number) / ((l['gflops'] as number) / (top!['gflops'] as number)) - 1) < 1e-9);
+  });
+  t.match(stderr, /jax-js: left out, @jax-js\/jax is not installed \(npm ci .*bench\/peers\/js\)\ntfjs: left out, @tensorflow\/tfjs is not installed/);
+});
+
+t.test('peers_js: edpo’s block and its gradients in GPT-2’s layout are the f64 twin’s', async (t) => {
+  const gpu = await testGpu();
+  const c = { B: 2, T: 7, D: 12, H: 3, F: 48, backward: true };
+  const { dy, ...inputs } = blockInputs(c, 5);
+  const job = edpoSystem(gpu, '').block(c, { ...inputs, dy: dy! });
+  await job.run(2);
+  const found = await job.results();
+  job.destroy();
+  const spec = blockSpec(c);
+  const { D } = c;
+  /** The twin's output for these tensors; [in, out] turned, and q, k, v apart. */
+  const twin = (at: (name: string, i: number) => number): number[] => {
+    const turned = (name: string, rows: number, width: number, all = rows, first = 0): Float64Array => Float64Array.from({ length: rows * width }, (_, i) => at(name, (i % width) * all + first + Math.floor(i / width)));
+    const plain = (name: string, n: number, first = 0): Float64Array => Float64Array.from({ length: n }, (_, i) => at(name, first + i));
+    const layer = 'transformer.h.0.';
+    const w: Record<string, Float64Array> = { 'transformer.wte.weight': plain('x', c.B * c.T * D), 'transformer.ln_f.weight': plain('ln_f.weight', D), 'transformer.ln_f.bias': plain('ln_f.bias', D) };
+    for (const name of ['ln_1.weight', 'ln_1.bias', 'ln_2.weight', 'ln_2.bias', 'attn.c_proj.bias', 'mlp.c_proj.bias']) w[`${layer}${name}`] = plain(name, D);
+    ['query', 'key', 'value'].forEach((part, i) => {
+      w[`${layer}attn.${part}.weight`] = turned('attn.c_attn.weight', D, D, 3 * D, i * D);
+      w[`${layer}attn.${part}.bias`] = plain('attn.c_attn.bias', D, i * D);
+    });
+    w[`${layer}attn.c_proj.weight`] = turned('attn.c_proj.weight', D, D);
+    w[`${layer}mlp.c_fc.weight`] = turned('mlp.c_fc.weight', c.F, D);
+    w[`${layer}mlp.c_fc.bias`] = plain('mlp.c_fc.bias', c.F);
+    w[`${layer}mlp.c_proj.weight`] = turned('mlp.c_proj.weight', D, c.F);
+    return Array.from({ length: c.B }, (_, b) => hiddenStates(spec, w, Array.from({ length: c.T }, (_, i) => b * c.T + i)).flatMap((row) => [...row])).flat();
+  };
+  const y = Float32Array.from(twin((name, i) => inputs[name]![i]!));
+  t.ok(difference({ y: found['y']! }, { y }).difference < 1e-6);
+  t.same(Object.keys(found).sort(), ['y', ...Object.keys(inputs).map((name) => `d ${name}`)].sort());
+  for (const name of Object.keys(inputs)) {
+    // Along one direction through the whole tensor, so that a place mistaken for another shows.
+    const direction = Float64Array.from(inputs[name]!, (_, i) => Math.sin(1 + 3 * i));
+    const along = ([s]: ArrayLike<number> & Iterable<number>): number => twin((at, i) => inputs[at]![i]! + (at === name ? s! * direction[i]! : 0)).reduce((sum, v, i) => sum + v * dy![i]!, 0);
+    const [slope] = finiteDifference(along, [0], 1e-4);
+    const got = found[`d ${name}`]!.reduce((sum, v, i) => sum + v * direction[i]!, 0);
+    const scale = Math.hypot(...found[`d ${name}`]!) * Math.hypot(...direction);
+    t.ok(Math.abs(got - slope!) < 1e-5 * scale, `d ${name}: ${got}, ${slope}`);
+  }
+});
+
+t.test('peers_js: what differs from edpo’s results, or fails, has no figure', async (t) => {
+  const fake = (name: string, y: () => Float32Array): System => {
+    const job = (): Job => ({ run: async () => undefined, results: async (): Promise<Named> => ({ y: y() }), destroy: () => undefined });
+    return { name, version: '', product: job, block: job, close: () => undefined };
+  };
+  const [c] = peerCases([[2, 2, 2]], []);
+  const right = Float32Array.of(1, 2, 3, 4);
+  const raced = await race(c!, [fake('edpo', () => right), fake('near', () => right.map((v) => v * (1 + 5e-5))), fake('far', () => right.map((v, i) => v + (i === 3 ? 1e-3 : 0))), fake('lacks', () => { throw new Error('no gradient of tanh\nand more'); })], 1);
+  t.same(raced.map((r) => [r.system, Number.isFinite(r.ms), r.reason?.replace(/ by .* of/, ' by … of')]), [
+    ['edpo', true, undefined], ['near', true, undefined], ['far', false, 'y differs from edpo\'s by … of its norm, more than 0.0001'], ['lacks', false, 'no gradient of tanh'],
+  ]);
+  await t.rejects(race(c!, [fake('edpo', () => { throw new Error('broken'); })], 1), /broken/);
+  t.equal(difference({ y: Float32Array.of(3, 5) }, { y: Float32Array.of(3, 4) }).difference, 0.2);
+  t.same(difference({ y: right }, { y: right, 'd x': right }), { tensor: 'd x', difference: Infinity });
+  t.equal(difference({ y: Float32Array.of(NaN, 1) }, { y: Float32Array.of(1, 1) }).difference, Infinity);
+  t.equal(difference({ y: right }, { y: right }).difference, 0);
 });
