@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { EdpoError, InputError } from '../src/errors.js';
-import { openGpu } from '../src/gpu/device.js';
+import { openGpu, type AdapterKind } from '../src/gpu/device.js';
 import { ADAPTER_OPTIONS, checkedOptions, parseBench } from './adapter_options.js';
 import { f32Rate } from './ceilings_measure.js';
 import { ndjsonOut } from './ndjson_out.js';
@@ -22,17 +22,23 @@ from the call until the device is done. NDJSON to stdout or FILE, a table to std
 
 const OPTIONS = { ...ADAPTER_OPTIONS, shapes: { type: 'string', default: '' }, blocks: { type: 'string', default: '' }, systems: { type: 'string', default: 'jax-js,tfjs' }, libraries: { type: 'string' } } as const;
 
-const HARDWARE = { shapes: '512x512x512,2048x2048x2048,4096x768x768,4096x3072x768,4096x768x3072', blocks: '4x1024x768x12' };
-const SOFTWARE = { shapes: '512x512x512,256x768x256,256x256x768', blocks: '2x128x256x4' };
+const FORMS = { shapes: 'ROWSxOUTPUTSxINPUTS', blocks: 'SEQUENCESxTOKENSxWIDTHxHEADS' };
+const USUAL = {
+  hardware: { shapes: '512x512x512,2048x2048x2048,4096x768x768,4096x3072x768,4096x768x3072', blocks: '4x1024x768x12' },
+  software: { shapes: '512x512x512,256x768x256,256x256x768', blocks: '2x128x256x4' },
+};
 
-/** @throws InputError where it is not so many whole numbers */
-function sizes(option: string, text: string, form: string): number[][] {
-  const n = form.split('x').length;
-  return text.split(',').map((shape) => {
-    const found = shape.split('x').map(Number);
-    if (found.length !== n || found.some((v) => !Number.isInteger(v) || v < 1)) throw new InputError(`--${option} ${shape}: expected ${form}, whole numbers from 1`);
+/** --shapes and --blocks as numbers, or what is usual on this kind of adapter where they are empty. @throws InputError where they are none */
+export function peerSizes(o: { shapes: string; blocks: string }, kind: AdapterKind): { shapes: number[][]; blocks: number[][] } {
+  const numbers = (option: keyof typeof FORMS): number[][] => (o[option] || USUAL[kind === 'hardware' ? kind : 'software'][option]).split(',').map((text) => {
+    const found = text.split('x').map(Number);
+    if (found.length !== FORMS[option].split('x').length || found.some((v) => !Number.isInteger(v) || v < 1)) throw new InputError(`--${option} ${text}: expected ${FORMS[option]}, whole numbers from 1`);
     return found;
   });
+  const [shapes, blocks] = [numbers('shapes'), numbers('blocks')];
+  const uneven = blocks.find(([, , D, H]) => D! % H! !== 0);
+  if (uneven) throw new InputError(`--blocks ${uneven.join('x')}: a width of ${uneven[2]} is not a multiple of ${uneven[3]} heads`);
+  return { shapes, blocks };
 }
 
 interface Line { what: string; shape: string; system: string; ms: number; of_edpo: number; gflops: number; share: number; difference: number; difference_in: string }
@@ -44,11 +50,10 @@ export async function run(args: string[]): Promise<void> {
   const wanted = o.systems.split(',').filter((name) => name !== '');
   const unknown = wanted.find((name) => !(name in LIBRARIES));
   if (unknown) throw new InputError(`--systems ${unknown}: expected some of ${Object.keys(LIBRARIES).join(',')}`);
-  const asked = { shapes: sizes('shapes', o.shapes || SOFTWARE.shapes, 'ROWSxOUTPUTSxINPUTS'), blocks: sizes('blocks', o.blocks || SOFTWARE.blocks, 'SEQUENCESxTOKENSxWIDTHxHEADS') };
-  const uneven = asked.blocks.find(([, , D, H]) => D! % H! !== 0);
-  if (uneven) throw new InputError(`--blocks ${uneven.join('x')}: a width of ${uneven[2]} is not a multiple of ${uneven[3]} heads`);
+  // Before a device is opened: what is asked for is wrong on any.
+  peerSizes(o, 'software');
   const gpu = await openGpu({ toggles, ...(o.adapter ? { adapter: o.adapter } : {}) });
-  if (gpu.kind === 'hardware') for (const key of ['shapes', 'blocks'] as const) if (!o[key]) asked[key] = sizes(key, HARDWARE[key], key);
+  const { shapes, blocks } = peerSizes(o, gpu.kind);
   showAdapter(o.adapter ?? process.env['EDPO_ADAPTER'] ?? 'auto', toggles);
   const edpo = (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
   const systems = [edpoSystem(gpu, edpo)];
@@ -68,7 +73,7 @@ export async function run(args: string[]): Promise<void> {
   const top = 1e3 * (await f32Rate(gpu, runs));
   emit({ bench: 'peers_js', what: 'ceiling', gflops: top, systems: systems.map(({ name, version }) => ({ name, version })), tolerance: TOLERANCE, ...about });
   const lines: Line[] = [];
-  for (const c of peerCases(asked.shapes, asked.blocks)) {
+  for (const c of peerCases(shapes, blocks)) {
     const found = await race(c, systems, runs);
     for (const { system, reason, ...line } of found) {
       if (reason !== undefined) {

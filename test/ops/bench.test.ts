@@ -5,6 +5,7 @@ import t from 'tap';
 import { kernelCases } from '../../bench/kernels_cases.js';
 import { blockInputs, difference, type Job, type Named, type System } from '../../bench/peers_js_case.js';
 import { blockSpec, edpoSystem } from '../../bench/peers_js_edpo.js';
+import { peerSizes } from '../../bench/peers_js.js';
 import { peerCases, race } from '../../bench/peers_js_race.js';
 import { visiblePairs } from '../../bench/step_profile.js';
 import { table } from '../../bench/table.js';
@@ -201,6 +202,15 @@ t.test('peers_js: edpo’s block and its gradients in GPT-2’s layout are the f
     const scale = Math.hypot(...found[`d ${name}`]!) * Math.hypot(...direction);
     t.ok(Math.abs(got - slope!) < 1e-5 * scale, `d ${name}: ${got}, ${slope}`);
   }
+});
+
+t.test('peers_js: sizes usual on every kind of adapter, and those asked for', async (t) => {
+  for (const kind of ['hardware', 'software', 'embedded'] as const) {
+    const { shapes, blocks } = peerSizes({ shapes: '', blocks: '' }, kind);
+    t.same(shapes[0], [512, 512, 512]);
+    t.ok(shapes.length > 1 && blocks.length > 0);
+  }
+  t.same(peerSizes({ shapes: '3x4x5', blocks: '1x2x6x3,2x2x2x1' }, 'hardware'), { shapes: [[3, 4, 5]], blocks: [[1, 2, 6, 3], [2, 2, 2, 1]] });
 });
 
 t.test('peers_js: what differs from edpo’s results, or fails, has no figure', async (t) => {
