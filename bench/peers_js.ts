@@ -91,5 +91,5 @@ export async function run(args: string[]): Promise<void> {
   ], lines));
   for (const s of systems.slice(1)) s.close();
   gpu.close();
-  if (wrong.length > 0) throw new EdpoError(`no figure for ${wrong.join('; ')}`);
+  if (wrong.length > 0) throw new EdpoError(`no figure for ${wrong.join('; ')}`, toggles === 'production' ? { hint: '--toggles checked: a library may count on the bounds checks that these toggles leave out' } : {});
 }
