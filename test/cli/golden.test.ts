@@ -20,6 +20,11 @@ interface Golden { beta: number; epsilon: number; beta_after_harmonic: number; b
  * whose rounding does not depend on ε. Stated in docs/epsilon-dpo-precision.md.
  */
 const F16_ERROR_PER_EPSILON = 0.015;
+/**
+ * The same in f32, as a share of ε. The golden figures are themselves up to 1.1e-4 of ε off what f64 logits give (5.5e-5 at ε = 0.5), PyTorch's f32 logits up to 2.6e-4
+ * (scripts/check_delta.py).
+ */
+const F32_ERROR_PER_EPSILON = 2e-4;
 
 function ok(t: Test, r: ReturnType<typeof edpo>): void {
   t.equal(r.code, 0, r.code === 0 ? 'exit 0' : r.err);
@@ -43,7 +48,8 @@ for (const name of ['helpful_b0.1_e0.01', 'harmless_b0.05_e0.02', 'helpful_b0.1_
     t.equal(live.length, 64);
     t.same(live.map((l) => l['epsilon_step']), golden.rows.map((w) => w['epsilon_step']), 'every ε-step');
     t.ok(worst(live, 'margin') < 1e-3, `margin off by ${worst(live, 'margin')}`);
-    t.ok(worst(live, 'delta_plus') < 5e-5 && worst(live, 'delta_minus') < 5e-5, `Δ off by ${worst(live, 'delta_plus')}, ${worst(live, 'delta_minus')}`);
+    const f32 = F32_ERROR_PER_EPSILON * golden.epsilon;
+    t.ok(worst(live, 'delta_plus') < f32 && worst(live, 'delta_minus') < f32, `of ${f32}, Δ off by ${worst(live, 'delta_plus')}, ${worst(live, 'delta_minus')}`);
     for (const key of ['kl_policy_ref_chosen', 'kl_policy_ref_rejected', 'kl_ref_policy_chosen', 'kl_ref_policy_rejected', 'entropy_chosen', 'entropy_rejected']) t.ok(worst(live, key, true) < 1e-4, `${key} off by ${worst(live, key, true)} relative`);
     for (const key of ['loss', 'loss_dpo', 'reward_chosen', 'reward_rejected', 'beta']) t.ok(worst(live, key) < 2e-4, `${key} off by ${worst(live, key)}`);
     const stated = F16_ERROR_PER_EPSILON * golden.epsilon;
