@@ -8,13 +8,14 @@
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as vega from 'vega';
 
 const flag = (name, fallback) => (process.argv.includes(`--${name}`) ? process.argv[process.argv.indexOf(`--${name}`) + 1] : fallback);
 const shared = process.env.EDPO_SHARED;
 if (!shared) throw new Error('EDPO_SHARED names the folder with data/');
-const out = resolve(flag('out', '/tmp/edpo-memory-modes'));
+const out = resolve(flag('out', join(tmpdir(), 'edpo-memory-modes')));
 const steps = Number(flag('steps', '24'));
 const picture = flag('picture', 'docs/memory-modes.svg');
 /** Pairs, and those of an optimiser step: 24 steps are two epochs, so the loss has fallen and nothing is memorised. */
