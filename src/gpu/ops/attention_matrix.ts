@@ -76,9 +76,13 @@ export const attentionKernels: Record<AttentionPass, Kernel> = {
   fwd: defineKernel({ name: 'attention.matrix_fwd', matrices: true, read: { ...operands, ...lists }, write: { o: wide('H'), lse: 'N H' }, args, grid: ({ T, H, PARTS }) => T! * PARTS! * H! }),
   dq: defineKernel({
     name: 'attention.matrix_dq', matrices: true, read: given, write: { dq: wide('H') }, update: { peaks: 'K :atomic<u32>' }, args: { ...args, run: 'u32' }, prelude: WATCHED,
+    words: { OWN_A: 'q', OWN_B: 'dout', OWN_STRIDE: 'args.sq', BLOCK_A: 'keys', BLOCK_B: 'values' },
     grid: ({ T, H, PARTS, run }) => (run ? T! * PARTS! * H! : 0),
   }),
-  dkv: defineKernel({ name: 'attention.matrix_dkv', matrices: true, read: given, write: { dk: wide('G'), dv: wide('G') }, args, grid: ({ T, G, PARTS }) => T! * PARTS! * G! }),
+  dkv: defineKernel({
+    name: 'attention.matrix_dkv', matrices: true, read: given, write: { dk: wide('G'), dv: wide('G') }, args, grid: ({ T, G, PARTS }) => T! * PARTS! * G!,
+    words: { OWN_A: 'k', OWN_B: 'v', OWN_STRIDE: 'args.sk', BLOCK_A: 'queries', BLOCK_B: 'douts' },
+  }),
 };
 
 /** The constants of a pass's shader. */

@@ -39,12 +39,12 @@ fn ENTRY(
   let alpha = inverse(scales[args.slot_q]) * inverse(scales[args.slot_k]);
   let alpha_dp = inverse(scales[args.slot_do]) * inverse(scales[args.slot_v]);
   let scale_ds = scales[args.slot];
-  let k_at = mine.first * args.sk + g * ROW + sub_m * args.sk;
+  let own_at = mine.first * args.sk + g * ROW + sub_m * args.sk;
   // #for d REG
   // #for m TM
   // #for c KC
-  let k$m_$c = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&k, k_at + $mu * MM * args.sk + $cu * (MK / 8u), args.sk);
-  let v$m_$c = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&v, k_at + $mu * MM * args.sk + $cu * (MK / 8u), args.sk);
+  let a$m_$c = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&k, own_at + $mu * MM * args.sk + $cu * (MK / 8u), args.sk);
+  let b$m_$c = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&v, own_at + $mu * MM * args.sk + $cu * (MK / 8u), args.sk);
   // #end
   // #end
   // #end
@@ -79,53 +79,7 @@ fn ENTRY(
           mean[i] = delta[at];
         }
         workgroupBarrier();
-        // #for m TM
-        // #for n TN
-        var s$m_$n = subgroup_matrix_result<f32, MN, MM>();
-        var p$m_$n = subgroup_matrix_result<f32, MN, MM>();
-        // #end
-        // #end
-        // #for d REG
-        // #for c KC
-        // #for n TN
-        {
-          let at_q = ((sub_n * TN + $nu) * MN) * PITCH_K + $cu * (MK / 8u);
-          let query = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, col_major>(&queries, at_q, PITCH_K);
-          let d = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, col_major>(&douts, at_q, PITCH_K);
-          // #for m TM
-          s$m_$n = subgroupMatrixMultiplyAccumulate(k$m_$c, query, s$m_$n);
-          p$m_$n = subgroupMatrixMultiplyAccumulate(v$m_$c, d, p$m_$n);
-          // #end
-        }
-        // #end
-        // #end
-        // #end
-        // #for d MEM
-        for (var c = 0u; c < KC; c++) {
-          // #for m TM
-          let k$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&k, k_at + $mu * MM * args.sk + c * (MK / 8u), args.sk);
-          let v$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&v, k_at + $mu * MM * args.sk + c * (MK / 8u), args.sk);
-          // #end
-          // #for n TN
-          {
-            let at_q = ((sub_n * TN + $nu) * MN) * PITCH_K + c * (MK / 8u);
-            let query = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, col_major>(&queries, at_q, PITCH_K);
-            let d = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, col_major>(&douts, at_q, PITCH_K);
-            // #for m TM
-            s$m_$n = subgroupMatrixMultiplyAccumulate(k$m, query, s$m_$n);
-            p$m_$n = subgroupMatrixMultiplyAccumulate(v$m, d, p$m_$n);
-            // #end
-          }
-          // #end
-        }
-        // #end
-        // #for m TM
-        // #for n TN
-        subgroupMatrixStore<row_major>(&s, (sub_m + $mu * MM) * PITCH_S + (sub_n * TN + $nu) * (MN / 4u), s$m_$n, PITCH_S);
-        subgroupMatrixStore<row_major>(&dp, (sub_m + $mu * MM) * PITCH_S + (sub_n * TN + $nu) * (MN / 4u), p$m_$n, PITCH_S);
-        // #end
-        // #end
-        workgroupBarrier();
+// #use lib/attention_products
         for (var j = part; j < BN / 4u; j += LPR) {
           let x = score4(s[row * PITCH_S + j] * alpha);
           var w = exp(x - norm4(4u * j));

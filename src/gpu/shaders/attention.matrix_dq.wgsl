@@ -46,12 +46,12 @@ fn ENTRY(
   let r = (mine.first + min(row, mine.count - 1u)) * args.H + h;
   let norm = lse[r];
   let mean = delta[r];
-  let q_at = mine.first * args.sq + h * ROW + sub_m * args.sq;
+  let own_at = mine.first * args.sq + h * ROW + sub_m * args.sq;
   // #for d REG
   // #for m TM
   // #for c KC
-  let q$m_$c = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&q, q_at + $mu * MM * args.sq + $cu * (MK / 8u), args.sq);
-  let d$m_$c = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&dout, q_at + $mu * MM * args.sq + $cu * (MK / 8u), args.sq);
+  let a$m_$c = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&q, own_at + $mu * MM * args.sq + $cu * (MK / 8u), args.sq);
+  let b$m_$c = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&dout, own_at + $mu * MM * args.sq + $cu * (MK / 8u), args.sq);
   // #end
   // #end
   // #end
@@ -85,53 +85,7 @@ fn ENTRY(
       next_v$i = fetch_v(n, g, $iu * WG + t);
       // #end
     }
-    // #for m TM
-    // #for n TN
-    var s$m_$n = subgroup_matrix_result<f32, MN, MM>();
-    var p$m_$n = subgroup_matrix_result<f32, MN, MM>();
-    // #end
-    // #end
-    // #for d REG
-    // #for c KC
-    // #for n TN
-    {
-      let at_k = ((sub_n * TN + $nu) * MN) * PITCH_K + $cu * (MK / 8u);
-      let key = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, col_major>(&keys, at_k, PITCH_K);
-      let value = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, col_major>(&values, at_k, PITCH_K);
-      // #for m TM
-      s$m_$n = subgroupMatrixMultiplyAccumulate(q$m_$c, key, s$m_$n);
-      p$m_$n = subgroupMatrixMultiplyAccumulate(d$m_$c, value, p$m_$n);
-      // #end
-    }
-    // #end
-    // #end
-    // #end
-    // #for d MEM
-    for (var c = 0u; c < KC; c++) {
-      // #for m TM
-      let q$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&q, q_at + $mu * MM * args.sq + c * (MK / 8u), args.sq);
-      let d$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&dout, q_at + $mu * MM * args.sq + c * (MK / 8u), args.sq);
-      // #end
-      // #for n TN
-      {
-        let at_k = ((sub_n * TN + $nu) * MN) * PITCH_K + c * (MK / 8u);
-        let key = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, col_major>(&keys, at_k, PITCH_K);
-        let value = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, col_major>(&values, at_k, PITCH_K);
-        // #for m TM
-        s$m_$n = subgroupMatrixMultiplyAccumulate(q$m, key, s$m_$n);
-        p$m_$n = subgroupMatrixMultiplyAccumulate(d$m, value, p$m_$n);
-        // #end
-      }
-      // #end
-    }
-    // #end
-    // #for m TM
-    // #for n TN
-    subgroupMatrixStore<row_major>(&s, (sub_m + $mu * MM) * PITCH_S + (sub_n * TN + $nu) * (MN / 4u), s$m_$n, PITCH_S);
-    subgroupMatrixStore<row_major>(&dp, (sub_m + $mu * MM) * PITCH_S + (sub_n * TN + $nu) * (MN / 4u), p$m_$n, PITCH_S);
-    // #end
-    // #end
-    workgroupBarrier();
+// #use lib/attention_products
     let whole = mine.count == BM && sees_all(b);
     for (var j = part; j < BN / 4u; j += LPR) {
       let x = score4(s[row * PITCH_S + j] * alpha);
