@@ -5,7 +5,7 @@ import { attention, attentionBackward, type AttentionOptions } from '../src/gpu/
 import { attentionSharedBytes, attentionTile, attentionTileFits, matrixAttention, type AttentionTile } from '../src/gpu/ops/attention_matrix.js';
 import { tiledTile } from '../src/gpu/ops/attention_tiled.js';
 import { TILE_ROWS, type AttentionPass } from '../src/gpu/ops/attention_tiles.js';
-import { packedBytes } from '../src/gpu/ops/pack_f16.js';
+import { packedBytes } from '../src/gpu/ops/operand_layout.js';
 import type { Program } from '../src/gpu/program.js';
 import { pack, type Document } from '../src/model/batch/pack.js';
 import type { KernelCase, Make } from './kernels_cases.js';

@@ -4,7 +4,7 @@ import { matrixRefusal, matrixTile, type MatrixTile } from '../src/gpu/matrices.
 import { OperandStore } from '../src/gpu/operand_store.js';
 import { plainForm } from '../src/gpu/ops/matmul.js';
 import { plainRefusal, threadsOf, tiledPlan } from '../src/gpu/ops/matmul_tiled.js';
-import { packedBytes } from '../src/gpu/ops/pack_f16.js';
+import { packedBytes } from '../src/gpu/ops/operand_layout.js';
 import type { Tensor } from '../src/gpu/tensor.js';
 import { bandwidths, f32Rate, matrixRates } from './ceilings_measure.js';
 import { matmulCase, type KernelCase } from './kernels_cases.js';

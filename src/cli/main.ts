@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Argument, Command, CommanderError, Option } from 'commander';
 import type { Command as ConfigCommand } from '../config/keys.js';
 import { loadConfig } from '../config/load.js';
@@ -6,6 +5,7 @@ import { nearest } from '../config/nearest.js';
 import type { RunConfig } from '../config/keys.js';
 import { closeGpus } from '../gpu/open.js';
 import { EdpoError } from '../errors.js';
+import { VERSION } from '../version.js';
 import { completionScript, SHELLS } from './completion.js';
 import { addKeyFlags, flagNames, flagsOf, normalise } from './flags.js';
 import { createIo, type CliIo, type Loudness } from './io.js';
@@ -40,10 +40,9 @@ const withCommon = (command: Command): Command => command.option('-q, --quiet', 
 const jsonFlag = ['--json', 'JSON on stdout instead of text'] as const;
 
 function build(finish: (code: number) => void): Command {
-  const version = (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
   const program = withCommon(new Command('edpo'))
     .description('Align language models with preference data on any GPU that WebGPU reaches.')
-    .version(version)
+    .version(VERSION)
     .showHelpAfterError(false)
     .configureOutput({ writeOut: (text) => io.out(text.trimEnd()), writeErr: () => undefined })
     .addHelpText('after', '\nExit codes: 0 done, 1 the run failed, 2 usage, configuration or input, 130 interrupted.\nExample:\n  edpo doctor\n  edpo train --help\n  source <(edpo completion bash)')

@@ -85,6 +85,11 @@ export class Gpu {
     const { vendor, architecture, description, device } = this.info;
     return [vendor, architecture, description || device].filter(Boolean).join(' ');
   }
+  /** "vendor architecture device", without the driver: what caches and tuned tiles are kept by. */
+  get card(): string {
+    const { vendor, architecture, device } = this.info;
+    return `${vendor} ${architecture} ${device}`.trim();
+  }
   get subgroups(): boolean {
     return this.features.has('subgroups');
   }

@@ -2,7 +2,7 @@ import { EdpoError } from '../errors.js';
 import type { Gpu } from './device.js';
 import { foldGrid } from './grid.js';
 import { compileKernel, solveLetters, type ArgType, type Kernel } from './kernel.js';
-import type { MatrixOperands } from './ops/pack_f16.js';
+import type { MatrixOperands } from './ops/operand_layout.js';
 import { patiently } from './patience.js';
 import { Dyn, type Extent, type Tensor } from './tensor.js';
 

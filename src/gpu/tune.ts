@@ -3,7 +3,7 @@ import { matrixConfig, matrixRefusal, tileFor, type MatrixTile } from './matrice
 import { OperandStore } from './operand_store.js';
 import { matmulNN, matmulNT, matmulTN, plainForm } from './ops/matmul.js';
 import { plainRefusal, threadsOf, USUAL_LARGE, type PlainTile } from './ops/matmul_tiled.js';
-import { packedBytes } from './ops/pack_f16.js';
+import { packedBytes } from './ops/operand_layout.js';
 import { Program } from './program.js';
 import { Tensor } from './tensor.js';
 import { timeProgram } from './timing.js';

@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EdpoError } from '../errors.js';
+import { VERSION } from '../version.js';
 import type { Gpu } from './device.js';
 import { matrixConfig, matrixRefusal } from './matrices.js';
 import { plainRefusal } from './ops/matmul_tiled.js';
@@ -20,8 +21,7 @@ const schema = z.strictObject({
 /** What `edpo doctor --tune` found to be faster on this adapter than what edpo does by itself. No bit of a result depends on it. */
 export type Tuned = Pick<z.infer<typeof schema>, 'matrix' | 'plain'>;
 
-const version = (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
-const keyOf = (gpu: Gpu): { adapter: string; driver: string; edpo: string } => ({ adapter: `${gpu.info.vendor} ${gpu.info.architecture} ${gpu.info.device}`.trim(), driver: gpu.info.description, edpo: version });
+const keyOf = (gpu: Gpu): { adapter: string; driver: string; edpo: string } => ({ adapter: gpu.card, driver: gpu.info.description, edpo: VERSION });
 
 /** Where the choices for this adapter, driver and version of edpo are kept: the user's cache folder. */
 export function tunedPath(gpu: Gpu): string {

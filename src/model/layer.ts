@@ -3,7 +3,7 @@ import type { AttentionOptions } from '../gpu/ops/attention.js';
 import { addBias } from '../gpu/ops/bias.js';
 import { layerNorm } from '../gpu/ops/layer_norm.js';
 import { rmsNorm, rmsNormOperand } from '../gpu/ops/rms_norm.js';
-import type { MatrixWeight } from '../gpu/ops/pack_f16.js';
+import type { MatrixWeight } from '../gpu/ops/operand_layout.js';
 import { rope } from '../gpu/ops/rope.js';
 import { swiglu, swigluOperand } from '../gpu/ops/swiglu.js';
 import type { Program } from '../gpu/program.js';

@@ -3,7 +3,7 @@ import type { MatrixTile } from '../gpu/matrices.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
 import { tileCapacity, TILE_WORDS } from '../gpu/ops/attention_tiles.js';
 import { matrixChunk } from '../gpu/ops/matmul_matrix.js';
-import { packedBytes } from '../gpu/ops/pack_f16.js';
+import { packedBytes } from '../gpu/ops/operand_layout.js';
 import { halfWords } from '../gpu/ops/pack_rows.js';
 import { keepsAttention, keepsMlp, type KeepFormat, type KeepMode } from './activations.js';
 import { sequenceCapacity } from './batch/pack.js';

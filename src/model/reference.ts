@@ -30,7 +30,7 @@ import type { DocumentSource } from './train/types.js';
 export const UNASKED_BYTES = 1e9;
 
 export const kernelFields = (gpu: Gpu): KernelFields => ({
-  adapter: `${gpu.info.vendor} ${gpu.info.architecture} ${gpu.info.device}`.trim(),
+  adapter: gpu.card,
   driver: gpu.info.description,
   back_end: `${gpu.mixed ? backEnd(gpu.mixed) : plainForm(gpu) === 'tiled' ? 'tiled' : 'plain'}, ${gpu.mixed || plainForm(gpu) === 'tiled' ? `attention in tiles of ${TILE_ROWS}, ` : ''}${gpu.toggles}`,
   arithmetic: gpu.mixed ? 'mixed_f16' : 'float32',

@@ -5,7 +5,7 @@ import { OperandStore } from '../../src/gpu/operand_store.js';
 import { attention, attentionBackward } from '../../src/gpu/ops/attention.js';
 import { attentionKernels, attentionSharedBytes, attentionTile, attentionTileFits, attentionTune, matrixAttention, type AttentionTile } from '../../src/gpu/ops/attention_matrix.js';
 import { TILE_ROWS, type AttentionPass } from '../../src/gpu/ops/attention_tiles.js';
-import { packedBytes } from '../../src/gpu/ops/pack_f16.js';
+import { packedBytes } from '../../src/gpu/ops/operand_layout.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
 import { Dyn, type Extent, type Tensor } from '../../src/gpu/tensor.js';
 import { pack, type Document } from '../../src/model/batch/pack.js';

@@ -3,7 +3,7 @@ import { matrixTile, sharedBytes, tileFor, type MatrixTile } from '../../src/gpu
 import { compileKernel } from '../../src/gpu/kernel.js';
 import { OperandStore } from '../../src/gpu/operand_store.js';
 import { matrixChunk, matrixKernels, matrixNT, matrixTune } from '../../src/gpu/ops/matmul_matrix.js';
-import { packedBytes } from '../../src/gpu/ops/pack_f16.js';
+import { packedBytes } from '../../src/gpu/ops/operand_layout.js';
 import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
 import { Dyn, type Tensor } from '../../src/gpu/tensor.js';

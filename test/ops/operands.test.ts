@@ -5,7 +5,7 @@ import { adamw } from '../../src/gpu/ops/adamw.js';
 import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
 import { Head } from '../../src/gpu/ops/head.js';
 import { headGrad } from '../../src/gpu/ops/head_kernels.js';
-import { packedBytes, padOf } from '../../src/gpu/ops/pack_f16.js';
+import { packedBytes, padOf } from '../../src/gpu/ops/operand_layout.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
 import { rmsNorm, rmsNormOperand } from '../../src/gpu/ops/rms_norm.js';
 import { softCap } from '../../src/gpu/ops/soft_cap.js';

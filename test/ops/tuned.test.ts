@@ -6,7 +6,7 @@ import { matrixConfig, matrixRefusal, matrixTile, tileFor, type MatrixTile } fro
 import { OperandStore } from '../../src/gpu/operand_store.js';
 import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
 import { tiledPlan, type PlainTile } from '../../src/gpu/ops/matmul_tiled.js';
-import { packedBytes } from '../../src/gpu/ops/pack_f16.js';
+import { packedBytes } from '../../src/gpu/ops/operand_layout.js';
 import { Program } from '../../src/gpu/program.js';
 import { readTuned, tunedPath, writeTuned } from '../../src/gpu/tuned.js';
 import { edpo, tinyFolder, tinyPairs } from '../helpers/cli.js';

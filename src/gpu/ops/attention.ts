@@ -6,7 +6,7 @@ import { attentionMatrix, attentionMatrixBackward, matrixAttention, type MatrixA
 import { attentionTiled, tiledTile } from './attention_tiled.js';
 import type { AttentionPass } from './attention_tiles.js';
 import { plainForm } from './matmul.js';
-import type { AttentionSlots } from './pack_f16.js';
+import type { AttentionSlots } from './operand_layout.js';
 
 /** Head counts and options of one layer; `softCap` 0 and `window` 0 are off. */
 export interface AttentionOptions {

@@ -4,7 +4,8 @@ import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
 import type { AttentionOptions } from './attention.js';
 import { TILE_ROWS, type AttentionPass } from './attention_tiles.js';
-import { operand, scaleMeasured, WATCHED, type AttentionSlots, type Operand } from './pack_f16.js';
+import type { AttentionSlots } from './operand_layout.js';
+import { operand, scaleMeasured, WATCHED, type Operand } from './pack_f16.js';
 
 /*
  * The `subgroup-matrix` back end of attention.ts (Dao 2023, arXiv 2307.08691, without atomics): tiles of query rows against blocks of keys, and for dk and dv tiles of

@@ -3,7 +3,8 @@ import { defineKernel, type Kernel } from '../kernel.js';
 import { blockOf, type MatrixTile } from '../matrices.js';
 import type { Program } from '../program.js';
 import { capacityOf, type Extent, type Tensor } from '../tensor.js';
-import { operand, padded, padOf, type MatrixWeight } from './pack_f16.js';
+import { padded, padOf, type MatrixWeight } from './operand_layout.js';
+import { operand } from './pack_f16.js';
 import { rangeRows, splitRoom, splitSum } from './split_sum.js';
 
 /*

@@ -2,7 +2,8 @@ import { perRow, perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
-import { operandRoom, padding, UNWATCHED } from './pack_f16.js';
+import { padding } from './operand_layout.js';
+import { operandRoom, UNWATCHED } from './pack_f16.js';
 
 /** By one element or by four, where rows are whole fours. */
 const FORMS = {

@@ -2,7 +2,8 @@ import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
-import { operandRoom, packGrid, packKernel, padding, scaleMeasured, WATCHED, writeOperand } from './pack_f16.js';
+import { padding } from './operand_layout.js';
+import { operandRoom, packGrid, packKernel, scaleMeasured, WATCHED, writeOperand } from './pack_f16.js';
 
 /** What a gate or an MLP applies: SiLU (SwiGLU), GELU in its tanh form (GeGLU, as Gemma has it; GPT-2's gelu_new) or in its erf form. */
 export type Gate = 'silu' | 'gelu_tanh' | 'gelu';

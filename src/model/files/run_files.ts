@@ -9,10 +9,11 @@ import type { LossDefinition } from '../losses/types.js';
 import type { MemoryPlan } from '../memory.js';
 import { kernelFields } from '../reference.js';
 import { templateHash, type Inputs } from '../session.js';
+import { VERSION } from '../../version.js';
 import type { TrainState } from '../train/checkpoint.js';
 
 const packageVersion = (name: string): string => {
-  const path = name === 'edpo' ? new URL('../../../../package.json', import.meta.url) : new URL(`../../../../node_modules/${name}/package.json`, import.meta.url);
+  const path = new URL(`../../../../node_modules/${name}/package.json`, import.meta.url);
   try {
     return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
   } catch {
@@ -24,7 +25,7 @@ const packageVersion = (name: string): string => {
 export function runManifest(o: { config: RunConfig; inputs: Inputs; gpu: Gpu; state: TrainState; train: DataReport; evaluation: DataReport | undefined; memory: MemoryPlan }): Record<string, unknown> {
   const { config, inputs, gpu, state } = o;
   return {
-    versions: { edpo: packageVersion('edpo'), webgpu: packageVersion('webgpu'), node: process.version },
+    versions: { edpo: VERSION, webgpu: packageVersion('webgpu'), node: process.version },
     adapter: { ...kernelFields(gpu), kind: gpu.kind, limits: gpu.limits, ...(gpu.tuned ? { tuned: gpu.tuned } : {}) },
     hashes: { policy: inputs.policy.weightsHash(), reference: inputs.reference.weightsHash(), tokenizer: inputs.tokenizer.hash, template: templateHash(inputs.template), data: state.identity['data'] },
     precision: 'float32 throughout: weights, activations, log-softmax, criterion, gradients, moments',
@@ -54,7 +55,7 @@ tags:
 
 # ${config.run_name ?? basename(config.output_dir ?? 'model')}
 
-${config.model_name_or_path} ${base === undefined ? 'trained' : 'trained as a LoRA adapter'} with ${loss.title} (${loss.citation}) by edpo ${packageVersion('edpo')}.
+${config.model_name_or_path} ${base === undefined ? 'trained' : 'trained as a LoRA adapter'} with ${loss.title} (${loss.citation}) by edpo ${VERSION}.
 
 Loss: \`${loss.formula}\`${loss.needs.branches === 2 ? `; β started at ${config.beta} and ended at ${state.beta.toPrecision(6)}` : ''}${loss.adaptiveBeta ? `; ε ${config.epsilon}, criterion ${config.criterion}` : ''}.
 Reference: ${loss.needs.reference === 'none' ? 'none' : (config.ref_model_name_or_path ?? (base === undefined ? `${config.model_name_or_path} as it started` : `${base}, the base without adapters`))}. Data: ${data.join(', ')}. ${state.step} optimiser steps, ${state.numTokens} tokens.

@@ -1,0 +1,43 @@
+import { blockOf, type MatrixTile } from '../matrices.js';
+import type { Tensor } from '../tensor.js';
+
+/*
+ * What a packed operand of the f16 matrices is, and where a program finds its own: the host's half of lib/operand_layout.wgsl. pack_f16.ts makes them.
+ */
+
+/** A weight's f16 copy [rows, width] with its padding, and the slots of the scales its products use. */
+export interface MatrixWeight {
+  packed: Tensor;
+  rows: number;
+  inner: number;
+  slots: { weight: number; input: number; gradient: number };
+}
+
+/** The slots of the scales of one layer's attention: what it multiplies, and the gradients of its output and of its scores. */
+export interface AttentionSlots { q: number; k: number; v: number; dout: number; ds: number }
+
+/** Where a program's matrix products find their operands; made by model/operands.ts. */
+export interface MatrixOperands {
+  tile: MatrixTile;
+  /** [slots]: the power of two each operand is multiplied by. */
+  scales: Tensor;
+  /** Largest magnitudes of the gradient operands since the last optimiser step, as bits; absent where none is trained. */
+  peaks: Tensor | undefined;
+  lossScale: Tensor | undefined;
+  /** By the weight's value or gradient. */
+  weight(of: Tensor): MatrixWeight | undefined;
+  /** By the value of the layer's query weight. */
+  attention(queryWeight: Tensor): AttentionSlots | undefined;
+  /** A buffer for `bytes` of packed operand that none of `busy` uses. */
+  scratch(bytes: number, busy: GPUBuffer[]): Tensor;
+  /** A packed operand is used again: it should stand for longer. */
+  touch(packed: Tensor): void;
+}
+
+/** Rows and columns of operands are padded to this. */
+export const padOf = (t: MatrixTile): number => Math.max(t.BM, t.BN, t.BK);
+export const padded = (n: number, t: MatrixTile): number => Math.ceil(n / padOf(t)) * padOf(t);
+/** The constants of a kernel that writes operands: where their padding ends, how they stand. */
+export const padding = (t: MatrixTile): Record<string, number> => ({ TILE: padOf(t), BLOCK: blockOf(t) });
+/** Bytes of a packed operand. */
+export const packedBytes = (rows: number, columns: number, t: MatrixTile): number => 2 * padded(rows, t) * padded(columns, t);
