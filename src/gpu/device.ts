@@ -5,6 +5,7 @@ import { Compilation } from './compilation.js';
 import type { MatrixTile } from './matrices.js';
 import { openGpus } from './open.js';
 import type { PlainTile } from './ops/matmul_tiled.js';
+import { pathsOff, type FusedPath } from './paths.js';
 import type { ToggleSet } from './toggles.js';
 import { readTuned, type Tuned } from './tuned.js';
 
@@ -50,6 +51,8 @@ export class Gpu {
   mixed: MatrixTile | undefined;
   /** The form of plain products, and its tile, where it is not to be this adapter's usual one (tests, benchmarks, EDPO_PRODUCTS). */
   products: { form: PlainForm; tile?: PlainTile } | undefined;
+  /** Fused paths that programs recorded from now on do without. */
+  without: Set<FusedPath> = new Set();
   /** Tiles that `edpo doctor --tune` found faster here; `tuneProblem` where its file is broken. */
   tuned: Tuned | undefined;
   tuneProblem: string | undefined;
@@ -89,6 +92,10 @@ export class Gpu {
   get card(): string {
     const { vendor, architecture, device } = this.info;
     return `${vendor} ${architecture} ${device}`.trim();
+  }
+  /** Whether what is recorded may take this path. */
+  uses(path: FusedPath): boolean {
+    return !this.without.has(path);
   }
   get subgroups(): boolean {
     return this.features.has('subgroups');
@@ -177,6 +184,7 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const form = process.env['EDPO_PRODUCTS'];
   if (form !== undefined && !PLAIN_FORMS.some((f) => f === form)) throw new EdpoError(`EDPO_PRODUCTS is "${form}"; expected ${PLAIN_FORMS.join(', ')}`, { exitCode: 2 });
   if (form !== undefined) gpu.products = { form: form as PlainForm };
+  gpu.without = pathsOff(process.env['EDPO_WITHOUT']);
   const { tuned, problem } = readTuned(gpu);
   gpu.tuned = tuned;
   gpu.tuneProblem = problem;

@@ -4,7 +4,6 @@ import { matrixTile } from '../../src/gpu/matrices.js';
 import { PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
 import { LOSS_SCALE } from '../../src/gpu/ops/operand_scales.js';
 import { STATS } from '../../src/gpu/ops/head_kernels.js';
-import { OperandStore } from '../../src/gpu/operand_store.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import type { Engine } from '../../src/model/engine.js';
@@ -41,14 +40,13 @@ async function inMixed<T>(body: () => Promise<T>): Promise<T> {
   }
 }
 
-/** What `body` makes with attention in f32: no layer's scales are found. */
+/** What `body` makes with attention in f32. */
 async function withoutAttention<T>(body: () => Promise<T>): Promise<T> {
-  const { attention } = OperandStore.prototype;
-  OperandStore.prototype.attention = () => undefined;
+  gpu.without.add('attention_matrix');
   try {
     return await body();
   } finally {
-    OperandStore.prototype.attention = attention;
+    gpu.without.delete('attention_matrix');
   }
 }
 

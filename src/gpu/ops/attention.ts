@@ -85,7 +85,7 @@ function plainTune({ H, G, C }: Pick<AttentionOptions, 'H' | 'G' | 'C'>): Record
 
 /** The options with scales where attention runs in f16 matrices: there are scales, a list of tiles, and heads of a width that fits (`matrixAttention`). */
 const inMatrices = (p: Program, tiles: Tensor | undefined, o: AttentionOptions): MatrixAttention | undefined =>
-  tiles && o.slots && p.operands && matrixAttention(o.C, p.operands.tile) ? { ...o, slots: o.slots } : undefined;
+  tiles && o.slots && p.operands && p.gpu.uses('attention_matrix') && matrixAttention(o.C, p.operands.tile) ? { ...o, slots: o.slots } : undefined;
 
 /**
  * The rule for f32, pass by pass: tiled where plain products are (`plainForm`: on a GPU), there is a list of tiles and room for heads of this width; a thread for every row
