@@ -4,7 +4,7 @@ import { foldGrid } from './grid.js';
 import { compileKernel, solveLetters, type ArgType, type Kernel } from './kernel.js';
 import type { MatrixOperands } from './ops/operand_layout.js';
 import { patiently } from './patience.js';
-import { Dyn, type Extent, type Tensor } from './tensor.js';
+import { Dyn, OperandTensor, type Extent, type Tensor } from './tensor.js';
 
 /** Values of the dynamic sizes and scalars of one replay, by name. */
 export type StepValues = Record<string, number>;
@@ -92,6 +92,11 @@ export class Program {
     for (const forms of this.packed.values()) for (const [key, tensor] of forms) if (tensor.buffer === buffer) forms.delete(key);
   }
 
+  /** Throws EdpoError where a tensor's contents exist as a packed operand alone: it was made so, or has no room for anything else. */
+  private requireContents(label: string, tensor: Tensor, reads: boolean): void {
+    if ((reads && this.onlyPacked.has(tensor.buffer)) || tensor instanceof OperandTensor) throw new EdpoError(`${label}: ${tensor.describe()} was made as a packed operand alone`);
+  }
+
   /** Records one dispatch. `args` may also give letters that no tensor's shape tells. */
   run(
     kernel: Kernel,
@@ -107,7 +112,7 @@ export class Program {
       layout: compiled.layout,
       entries: kernel.bindings.map((b, binding) => ({ binding, resource: { buffer: tensors[b.name]!.buffer } })),
     });
-    for (const b of kernel.bindings) if (b.access !== 'write' && this.onlyPacked.has(tensors[b.name]!.buffer)) throw new EdpoError(`${this.prefix}${kernel.name}: ${tensors[b.name]!.describe()} was made as a packed operand alone`);
+    for (const b of kernel.bindings) this.requireContents(`${this.prefix}${kernel.name}`, tensors[b.name]!, b.access !== 'write');
     for (const b of kernel.bindings) if (b.access !== 'read') this.written(tensors[b.name]!.buffer);
     const list = Object.entries(kernel.args ?? {}).map(([name, type]) => {
       const value = args[name] ?? letters[name];
@@ -132,12 +137,15 @@ export class Program {
 
   /** Records zeroing a whole tensor. */
   clear(tensor: Tensor): void {
+    this.requireContents(`${this.prefix}clear`, tensor, false);
     this.written(tensor.buffer);
     this.steps.push({ kind: 'clear', tensor });
   }
 
   /** Records copying a whole tensor to another of the same size. */
   copy(from: Tensor, to: Tensor): void {
+    this.requireContents(`${this.prefix}copy`, from, true);
+    this.requireContents(`${this.prefix}copy`, to, false);
     this.written(to.buffer);
     this.steps.push({ kind: 'copy', from, to });
   }

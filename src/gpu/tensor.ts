@@ -91,3 +91,10 @@ export class Tensor {
     this.gpu.destroyBuffer(this.buffer, this.bytes);
   }
 }
+
+/** A name and a shape for what stands as a packed operand alone (mixed precision): its buffer holds nothing and no kernel may bind it. */
+export class OperandTensor extends Tensor {
+  constructor(gpu: Gpu, label: string, shape: readonly Extent[]) {
+    super(gpu, label, shape, 'f32', 4);
+  }
+}

@@ -7,6 +7,7 @@ import type { BatchAxes } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
 import type { Adapters, LoraScratch } from './lora.js';
 import type { HeadNormTensors, NormTensors, PostNormTensors } from './layer.js';
+import { ALL_IN_F32, scratchTensor, type OperandTensors } from './operand_tensors.js';
 import { rotaryRows, rotaryTables, rotaryWidth } from './rotary.js';
 
 /**
@@ -47,7 +48,7 @@ export interface LayerActivations {
 
 /** All activations of one plan, allocated once. */
 export class Activations {
-  /** Scratch shared by layers: norm output [N, D] and MLP product [N, F]. */
+  /** Scratch shared by layers: norm output [N, D] and MLP product [N, F]; a name alone where either stands as a packed operand. */
   readonly h: Tensor;
   readonly act: Tensor;
   /** Residual states and final-norm states of the scored rows [S, D], and what the norm keeps. */
@@ -64,7 +65,7 @@ export class Activations {
   private readonly packed: Array<Array<{ at: Tensor; rows: HalfRows }>> = [];
   private readonly all: Tensor[] = [];
 
-  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, readonly keep: KeepMode, label = 'policy', adapters?: Pick<Adapters, 'rank' | 'dropout'>, format: KeepFormat = 'float32') {
+  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, readonly keep: KeepMode, label = 'policy', adapters?: Pick<Adapters, 'rank' | 'dropout'>, format: KeepFormat = 'float32', alone: OperandTensors = ALL_IN_F32) {
     const { D, H, G, C, F, L } = spec;
     const { N, S } = axes;
     const names = spec.names.layers[0]!;
@@ -73,8 +74,13 @@ export class Activations {
       this.all.push(tensor);
       return tensor;
     };
-    this.h = make('h', N, D);
-    this.act = make('act', N, F);
+    const scratch = (name: 'h' | 'act', width: number): Tensor => {
+      const tensor = scratchTensor(gpu, `${label}.${name}`, [N, width], alone[name]);
+      this.all.push(tensor);
+      return tensor;
+    };
+    this.h = scratch('h', D);
+    this.act = scratch('act', F);
     this.gathered = make('gathered', S, D);
     this.hidden = make('hidden', S, D);
     const norm = (name: string, rows: Extent, bias: string | undefined): NormTensors => ({ rstd: make(`rstd${name}`, rows), mean: bias ? make(`mean${name}`, rows) : undefined });
@@ -178,11 +184,11 @@ export class BackwardScratch {
   readonly dkRaw: Tensor | undefined;
   private readonly all: Tensor[] = [];
 
-  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes) {
+  constructor(gpu: Gpu, spec: ModelSpec, axes: BatchAxes, alone: OperandTensors = ALL_IN_F32) {
     const { D, H, G, C, F } = spec;
     const { N, S } = axes;
     const make = (name: string, ...shape: Extent[]): Tensor => {
-      const tensor = new Tensor(gpu, name, shape);
+      const tensor = scratchTensor(gpu, name, shape, alone[name as keyof OperandTensors]);
       this.all.push(tensor);
       return tensor;
     };

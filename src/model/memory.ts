@@ -1,5 +1,6 @@
 import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
 import type { MatrixTile } from '../gpu/matrices.js';
+import { isCopied } from '../gpu/ops/pack_f16.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
 import { tileCapacity, TILE_WORDS } from '../gpu/ops/attention_tiles.js';
 import { matrixChunk } from '../gpu/ops/matmul_matrix.js';
@@ -8,6 +9,8 @@ import { halfWords } from '../gpu/ops/pack_rows.js';
 import { keepsAttention, keepsMlp, type KeepFormat, type KeepMode } from './activations.js';
 import { sequenceCapacity } from './batch/pack.js';
 import { parameterCount, parameterSpecs, type ModelSpec } from './families/spec.js';
+import { isTarget } from './lora.js';
+import { ALL_IN_F32, operandTensors, type OperandTensors } from './operand_tensors.js';
 import { layerMatrices, scratchSizes } from './operands.js';
 import { longFrom, rotaryRows, rotaryWidth } from './rotary.js';
 import { IN_F32, storageBytes, type Storage } from './storage.js';
@@ -37,8 +40,8 @@ export interface MemoryOptions {
   storage?: { policy: Storage; reference: Storage } | undefined;
   /** Bytes the optimiser keeps, a mask's among them; those of AdamW in f32 where absent. */
   optimiser?: number | undefined;
-  /** Only adapters are trained: their rank, how many numbers they hold, and whether elements of their inputs fall. */
-  lora?: { rank: number; parameters: number; dropout?: boolean } | undefined;
+  /** Only adapters are trained: their rank, how many numbers they hold, whether elements of their inputs fall, and the matrices they are on. */
+  lora?: { rank: number; parameters: number; dropout?: boolean; targets?: string[] } | undefined;
   /** The reference's weights are the policy's frozen ones. */
   sharedReference?: boolean | undefined;
   /** Mixed precision, and the tile its operands are padded to. */
@@ -75,20 +78,26 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   }));
   const blocks = (rows: number): number => Math.ceil(rows / GAIN_ROWS);
   const partial = Math.max(blocks(N) * D, names.qBias ? blocks(N) * H * C : 0, names.upBias ? blocks(N) * F : 0, headNorm ? blocks(N * H) * C : 0);
-  const activations = (mode: KeepMode): number => N * (D + F + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode);
+  // In mixed precision some scratch is a packed operand alone.
+  const alone = (of: Storage | undefined, targets: string[] = []): OperandTensors => {
+    const formats = new Map(specs.map((p) => [p.name, of?.(p) ?? 'f32']));
+    return mixed ? operandTensors(spec, (weight) => isCopied(formats.get(weight)!) && !isTarget(spec, targets, weight)) : ALL_IN_F32;
+  };
+  const policyAlone = alone(storage?.policy, lora?.targets);
+  const activations = (mode: KeepMode, { h, act }: OperandTensors): number => N * ((h ? 0 : D) + (act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode);
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   const parts: Record<string, number> = {
     'weights': storage ? storageBytes(specs, storage.policy) : P * 4,
     ...(lora ? { 'adapters': lora.parameters * 4 } : {}),
     ...(keep === 'forward' ? {} : { 'gradients': trained * 4, 'optimiser state': optimiser ?? trained * 8 }),
-    'activations': (activations(keep) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
-    ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (wide + 1) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
+    'activations': (activations(keep, policyAlone) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
+    ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (1 + (names.gate && !policyAlone.dgate ? 1 : 0) + (policyAlone.dup ? 0 : 1)) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
     'head': head * 4,
     'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)) + 2 * 4 * TILE_WORDS * tileCapacity(N, sequenceCapacity(N)),
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
     ...(reference === 'head' && !sharedReference ? { 'reference head': storageBytes([{ name: spec.tied ? spec.names.embed : spec.names.head, shape: [V, D], table: true }], storage?.reference ?? IN_F32) } : {}),
-    ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward') + N * (12 + width + 4)) * 4 } : {}),
+    ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward', alone(sharedReference ? storage?.policy : storage?.reference)) + N * (12 + width + 4)) * 4 } : {}),
     ...(mask ? { 'token mask': (N * mask.perRow + 2 * mask.parameters + (optimiser === undefined ? 2 * mask.parameters : 0)) * 4 } : {}),
     ...(mixed ? { 'f16 operands': mixedBytes() } : {}),
   };

@@ -21,7 +21,7 @@ type Files = FrozenSource['formatOf'];
 const specFormats = (spec: ModelSpec): Files => () => spec.storedFormat ?? 'F32';
 
 /** What a LoRA run holds besides: `shared` where the reference is its own frozen base. */
-export type LoraMemory = { rank: number; parameters: number; list: ParameterSpec[]; dropout: boolean; shared: boolean } | undefined;
+export type LoraMemory = { rank: number; parameters: number; targets: string[]; list: ParameterSpec[]; dropout: boolean; shared: boolean } | undefined;
 
 /** The plan of a training run with these keys. @param rows of a micro-batch, where they are others than the budget's */
 export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, lora: LoraMemory, rows = c.token_budget, files: Files = specFormats(spec)): MemoryPlan {

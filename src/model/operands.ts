@@ -11,6 +11,7 @@ import { Program } from '../gpu/program.js';
 import { debugRead, debugReadU32 } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
 import type { ModelSpec } from './families/spec.js';
+import { layerWeights } from './operand_tensors.js';
 import type { Parameters } from './parameters.js';
 
 /** A weight [O, I] whose products run in f16, and what its input is made of. */
@@ -137,7 +138,7 @@ export class Operands {
     const inMatrices = matrixAttention(spec.C, this.tile);
     const copied = (name: string): boolean => parameters.has(name) && hasCopy(parameters.piece(name).value);
     for (const w of names.layers) {
-      if (![w.q, w.k, w.v, w.o, w.up, w.down].every(copied)) continue;
+      if (!layerWeights(w).every(copied)) continue;
       const norm1 = { gain: w.norm1, bias: w.norm1Bias };
       const norm2 = { gain: w.norm2, bias: w.norm2Bias };
       const h = input({ norm: norm1 });

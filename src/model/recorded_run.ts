@@ -17,6 +17,7 @@ import type { EngineOptions } from './engine_types.js';
 import { LearnedMask } from './learned_mask.js';
 import { hasTerms, wantsLive } from './losses/types.js';
 import { Operands } from './operands.js';
+import { operandTensorsOf } from './operand_tensors.js';
 import { optimisers } from './optim/index.js';
 import { OptimiserState } from './optim/state.js';
 import { type Parameters, type Piece, clearNow } from './parameters.js';
@@ -79,7 +80,7 @@ export class RecordedRun {
     const { S, Q, P } = this.axes;
     this.batch = new BatchTensors(gpu, this.axes, longFrom(spec, this.axes.N.capacity));
     const keep: KeepMode = !options.training ? 'forward' : options.gradientCheckpointing === 'mlp' ? 'mlp' : options.gradientCheckpointing ? 'checkpoint' : 'train';
-    this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters, options.activations);
+    this.acts = new Activations(gpu, spec, this.axes, keep, 'policy', policy.adapters, options.activations, operandTensorsOf(gpu, policy));
     this.seqStats = new Tensor(gpu, 'seq_stats', [Q, 12]);
     const { needs } = loss;
     if (needs.list) this.lists = { docStart: new Tensor(gpu, 'doc_start', [P.capacity + 1], 'u32'), scores: new Tensor(gpu, 'scores', [Q]) };
@@ -162,7 +163,7 @@ export class RecordedRun {
     );
 
     if (options.training) {
-      this.scratch = new BackwardScratch(gpu, spec, this.axes);
+      this.scratch = new BackwardScratch(gpu, spec, this.axes, operandTensorsOf(gpu, policy));
       const scratch = this.scratch;
       const b = new Program(gpu, 'backward');
       this.backwardProgram = b;
@@ -185,7 +186,7 @@ export class RecordedRun {
     const { spec } = parameters;
     const rows = this.axes.N.capacity;
     if (longFrom(spec, rows) !== longFrom(this.options.policy.spec, rows)) throw new InputError('policy and reference turn long documents by other rotary angles from different lengths on', '--ref_mode cache');
-    const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference', parameters.adapters);
+    const acts = new Activations(gpu, spec, this.axes, 'forward', 'reference', parameters.adapters, 'float32', operandTensorsOf(gpu, parameters));
     const head = new Head({ gpu, S: this.axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((x) => x.value), rounded: false, bf16: false, softCap: spec.logitSoftCap, ...(this.options.tile ? { tile: this.options.tile } : {}) });
     const mask = this.learnedMask ? { afterLayer: this.learnedMask.recordForward(this.batch) }
       : this.options.loss.needs.tokenWeights?.from === 'mapo' ? { afterLayer: mapoMask(gpu, this.axes, this.batch, spec.L, this.tokenWeights!) } : {};

@@ -9,6 +9,7 @@ import { pack, type BatchCapacity, type Document, type PackedBatch } from './bat
 import { batchAxes, BatchTensors } from './batch/tensors.js';
 import { headTable } from './recorded_run.js';
 import { Operands } from './operands.js';
+import { operandTensorsOf } from './operand_tensors.js';
 import type { Parameters } from './parameters.js';
 import { longFrom } from './rotary.js';
 import { forward } from './transformer.js';
@@ -34,7 +35,7 @@ export class Scorer {
     const { spec } = parameters;
     const axes = batchAxes(capacity);
     this.batch = new BatchTensors(gpu, axes, longFrom(spec, axes.N.capacity));
-    this.acts = new Activations(gpu, spec, axes, 'forward', 'reference', parameters.adapters);
+    this.acts = new Activations(gpu, spec, axes, 'forward', 'reference', parameters.adapters, 'float32', operandTensorsOf(gpu, parameters));
     this.head = new Head({ gpu, S: axes.S, D: spec.D, V: spec.V, mode: 'none', pieces: headTable(parameters).map((p) => p.value), rounded: false, bf16: false, softCap: spec.logitSoftCap });
     this.logps = new Tensor(gpu, 'logps', [axes.S]);
     this.program = new Program(gpu, 'score');

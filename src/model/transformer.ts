@@ -37,7 +37,7 @@ export function forward(p: Program, parts: TransformerParts): void {
   for (let l = 0; l < spec.L; l++) {
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
       attentionHalf(p, parts, l);
-      mlpHalf(p, parts, l, acts.x(l + 1));
+      mlpHalf(p, parts, l);
       parts.afterLayer?.(p, l, { x: acts.x(l), xmid: acts.layer(l).xmid, out: acts.x(l + 1) });
       acts.store(p, l);
     });
@@ -72,15 +72,15 @@ function attentionHalf(p: Program, parts: TransformerParts, l: number): void {
   addToResidual(p, layer, layer.w.o, layer.w.postNorm1, { o: a.o, x: acts.x(l), y: a.xmid, post: a.post1 }, layer.w.oBias);
 }
 
-/** xout = xmid + mlp(norm(xmid)), or of xin in a parallel block. With no `xout` only what the backward pass wants is made again (checkpointing). */
-function mlpHalf(p: Program, parts: TransformerParts, l: number, xout?: Tensor): void {
+/** xout = xmid + mlp(norm(xmid)), or of xin in a parallel block. `again` for the backward pass (checkpointing), only what that wants is made. */
+function mlpHalf(p: Program, parts: TransformerParts, l: number, again = false): void {
   const { acts } = parts;
   const layer = layerOf(parts, l);
   const a = acts.layer(l);
   norm(p, layer, layer.w.norm2, layer.w.norm2Bias, { x: mlpInput(parts, l), y: acts.h, ...a.norm2 }, mlpReaders(layer));
   gateAndUp(p, layer, { h: acts.h, gate: a.gate, up: a.up });
-  // A post-norm's input and rstd belong to what the backward pass wants; its sum goes where nobody reads it.
-  if (xout || a.post2) mlpOutput(p, layer, { gate: a.gate, up: a.up, act: acts.act, x: a.xmid, y: xout ?? acts.h, post: a.post2 });
+  // A post-norm's input and rstd belong to what the backward pass wants; its sum is what stands there from before.
+  if (!again || a.post2) mlpOutput(p, layer, { gate: a.gate, up: a.up, act: acts.act, x: a.xmid, y: acts.x(l + 1), post: a.post2 });
 }
 
 /**
@@ -98,7 +98,7 @@ export function backward(p: Program, parts: TransformerParts, scratch: BackwardS
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
       acts.restore(p, l);
       if (acts.checkpointed) attentionHalf(p, parts, l);
-      if (acts.checkpointed || acts.keep === 'mlp') mlpHalf(p, parts, l);
+      if (acts.checkpointed || acts.keep === 'mlp') mlpHalf(p, parts, l, true);
       if (scratch.dBlock) p.copy(dx, scratch.dBlock);
       mlpBackward(p, parts, scratch, l);
       attentionBackwardHalf(p, parts, scratch, l);

@@ -4,6 +4,7 @@ import { matrixTile } from '../../src/gpu/matrices.js';
 import { PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
 import { LOSS_SCALE } from '../../src/gpu/ops/operand_scales.js';
 import { STATS } from '../../src/gpu/ops/head_kernels.js';
+import { Program } from '../../src/gpu/program.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import type { Engine } from '../../src/model/engine.js';
@@ -12,6 +13,7 @@ import { modelSpec } from '../../src/model/families/index.js';
 import { parameterSpecs } from '../../src/model/families/spec.js';
 import { ModelFolder } from '../../src/model/files/hf_folder.js';
 import { memoryPlan } from '../../src/model/memory.js';
+import { adapterCount, Adapters, loraTargets } from '../../src/model/lora.js';
 import type { Parameters } from '../../src/model/parameters.js';
 import { loadFrozen } from '../../src/model/frozen.js';
 import { loadWeights, useDtype } from '../../src/model/session.js';
@@ -185,6 +187,33 @@ if (typeof tile === 'string') {
       const got = gpu.bytesNow - before;
       const plan = memoryPlan({ spec: large, rows: 2048, keep: 'train', reference: live ? 'live' : 'logps', rounded: false, mixed: tile });
       t.ok(Math.abs(got / plan.total - 1) < 0.03, `planned ${plan.total}, allocated ${got}`);
+    }
+  });
+
+  t.test('what stands as an operand alone is not allocated, as the plan says: by family, with adapters on all, on some, on none', async (t) => {
+    const { families } = JSON.parse(readFileSync('test/goldens/families.json', 'utf8')) as { families: Record<string, { config: Record<string, unknown> }> };
+    const rows = 1024;
+    const none = { h: false, act: false, dgate: false, dup: false };
+    const mlp = { ...none, act: true, dgate: true, dup: true };
+    for (const [name, modules, checkpointing, want] of [
+      ['llama', undefined, false, { ...mlp, h: true }], ['gemma2', undefined, true, { ...mlp, h: true }], ['gemma2', undefined, 'mlp', { ...mlp, h: true }], ['gpt2', undefined, false, none], ['stablelm', undefined, false, mlp],
+      ['llama', ['q_proj', 'v_proj'], false, mlp], ['llama', ['down_proj'], false, { ...mlp, h: true, act: false }], ['llama', ['all-linear'], true, none],
+    ] as const) {
+      const of = modelSpec({ ...families[name]!.config, hidden_size: 96, intermediate_size: 200, head_dim: 32, n_embd: 96, n_inner: 200, vocab_size: 500 }, name);
+      const lora = modules && { r: 4, alpha: 4, rslora: false, targets: loraTargets(of, [...modules]) };
+      const before = gpu.bytesNow;
+      const engine = await inMixed(async () => {
+        const policy = await loadParameters(gpu, of, Object.fromEntries(parameterSpecs(of).map((p, i) => [p.name, normals(i, p.shape.reduce((a, b) => a * b, 1), 0.1)])), !lora);
+        return makeEngine(gpu, lora ? policy.with(new Adapters(gpu, of, lora, true)) : policy, 'sft', { kind: 'none' }, { rows, capacity: { rows, sequences: 256 }, gradientCheckpointing: checkpointing });
+      });
+      const got = gpu.bytesNow - before;
+      const plan = memoryPlan({ spec: of, rows, keep: checkpointing === 'mlp' ? 'mlp' : checkpointing ? 'checkpoint' : 'train', reference: 'none', rounded: false, mixed: tile, ...(lora ? { lora: { rank: 4, parameters: adapterCount(of, lora), targets: lora.targets } } : {}) });
+      t.ok(Math.abs(got / plan.total - 1) < 0.03, `${name}, adapters on ${modules?.join() ?? 'none'}: planned ${plan.total}, allocated ${got}`);
+      const { h, act } = engine.acts;
+      const { dgate, dup } = engine['scratch']!;
+      t.same(Object.fromEntries(Object.entries({ h, act, dgate, dup }).map(([key, tensor]) => [key, tensor?.bytes === 4])), want, `${name}: ${JSON.stringify(want)}`);
+      t.ok((await steps(engine, documents, 2)).losses.every(Number.isFinite));
+      if (act.bytes === 4) t.throws(() => new Program(gpu, 'reads').clear(act), /act .* was made as a packed operand alone/);
     }
   });
 

@@ -1,7 +1,7 @@
 import { perThread } from '../grid.js';
 import { defineKernel, type ArgType, type Kernel } from '../kernel.js';
 import type { MatrixTile } from '../matrices.js';
-import { formatOf } from '../packed.js';
+import { formatOf, type WeightFormat } from '../packed.js';
 import type { ArgValue, Program } from '../program.js';
 import { capacityOf, Dyn, type Tensor } from '../tensor.js';
 import { packedBytes, padded, padding, type MatrixWeight } from './operand_layout.js';
@@ -140,7 +140,8 @@ export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Te
 }
 
 /** Can a weight in this format have an f16 copy? Those of 8 and 4 bits would lose what they save. */
-export const hasCopy = (value: Tensor): boolean => formatOf(value) in packFrom;
+export const isCopied = (format: WeightFormat): boolean => format in packFrom;
+export const hasCopy = (value: Tensor): boolean => isCopied(formatOf(value));
 
 const COPY = 'copy';
 /** What was recorded last wrote a weight's values and their f16 copy alike. */

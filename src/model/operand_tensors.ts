@@ -1,0 +1,50 @@
+import type { Gpu } from '../gpu/device.js';
+import { OperandTensor, Tensor, type Extent } from '../gpu/tensor.js';
+import { hasCopy } from '../gpu/ops/pack_f16.js';
+import type { LayerNames, ModelSpec } from './families/spec.js';
+import type { Parameters } from './parameters.js';
+
+/** Which scratch tensors of a model no layer needs in f32, because all that reads them multiplies their packed operand. */
+export interface OperandTensors {
+  /** Norms' outputs [N, D]; the MLP's product [N, F]. */
+  h: boolean;
+  act: boolean;
+  /** Gradients of gate and up [N, F]. */
+  dgate: boolean;
+  dup: boolean;
+}
+
+/** In f32 throughout. */
+export const ALL_IN_F32: OperandTensors = { h: false, act: false, dgate: false, dup: false };
+
+/** The matrices of a layer that must all have f16 copies for any of its products to run in f16. */
+export const layerWeights = (w: LayerNames): string[] => [w.q, w.k, w.v, w.o, w.up, w.down];
+
+/**
+ * What `norm`, `mlpProduct` (layer.ts) and the MLP's backward pass make as operands alone in every layer; the same questions as they ask of one.
+ * @param packs is this weight multiplied in f16, without an adapter that reads its input too?
+ */
+export function operandTensors(spec: ModelSpec, packs: (weight: string) => boolean): OperandTensors {
+  const { layers } = spec.names;
+  const all = (of: (w: LayerNames) => Array<string | undefined>): boolean => layers.every((w) => of(w).every((name) => name === undefined || packs(name)));
+  const [first] = layers;
+  const gated = first!.gate !== undefined && spec.F % 4 === 0;
+  const inputs = gated && first!.upBias === undefined && all((w) => [w.gate, w.up]);
+  return {
+    h: first!.norm1Bias === undefined && spec.D % 4 === 0 && all((w) => [w.q, w.k, w.v, w.gate, w.up]),
+    act: gated && all((w) => [w.down]),
+    dgate: inputs,
+    dup: inputs,
+  };
+}
+
+/** The same of a model on this device; in f32 unless it runs in mixed precision. */
+export function operandTensorsOf(gpu: Gpu, parameters: Parameters): OperandTensors {
+  if (!gpu.mixed) return ALL_IN_F32;
+  const layers = parameters.spec.names.layers;
+  const copied = new Set(layers.filter((w) => layerWeights(w).every((name) => hasCopy(parameters.piece(name).value))).flatMap((w) => [...layerWeights(w), w.gate]));
+  return operandTensors(parameters.spec, (weight) => copied.has(weight) && !parameters.adapters?.of(weight));
+}
+
+/** A tensor, or only its name and shape where it stands as a packed operand. */
+export const scratchTensor = (gpu: Gpu, label: string, shape: Extent[], operandAlone: boolean): Tensor => (operandAlone ? new OperandTensor(gpu, label, shape) : new Tensor(gpu, label, shape));
