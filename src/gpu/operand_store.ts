@@ -4,7 +4,7 @@ import { packedBytes, type AttentionSlots, type MatrixOperands, type MatrixWeigh
 import { packWeight } from './ops/pack_f16.js';
 import type { MatrixTile } from './matrices.js';
 import type { Program } from './program.js';
-import { Tensor } from './tensor.js';
+import { Tensor, type Place } from './tensor.js';
 
 /** How often one size of packed operand may be wanted at the same time, and its bytes. */
 export interface ScratchSize {
@@ -17,8 +17,8 @@ export class OperandStore implements MatrixOperands {
   readonly scales: Tensor;
   readonly peaks: Tensor | undefined;
   readonly lossScale: Tensor | undefined;
-  private readonly byBuffer = new Map<GPUBuffer, MatrixWeight>();
-  private readonly attentions = new Map<GPUBuffer, AttentionSlots>();
+  private readonly byPlace = new Map<Place, MatrixWeight>();
+  private readonly attentions = new Map<Place, AttentionSlots>();
   /** Least recently used first, smallest size first. */
   private readonly pool: Tensor[];
   private readonly owned: Tensor[] = [];
@@ -42,27 +42,27 @@ export class OperandStore implements MatrixOperands {
 
   /** Makes room for the f16 copy of a weight [rows, inner]; products find it by the weight's value or its gradient. */
   add(value: Tensor, gradient: Tensor | undefined, slots: MatrixWeight['slots']): MatrixWeight {
-    const known = this.byBuffer.get(value.buffer);
+    const known = this.byPlace.get(value.place);
     if (known) return known;
     const [rows, inner] = value.shape as [number, number];
     const packed = new Tensor(this.gpu, `f16 ${value.label}`, [packedBytes(rows, inner, this.tile) / 4], 'u32');
     this.owned.push(packed);
     const weight = { packed, rows, inner, slots };
-    this.byBuffer.set(value.buffer, weight);
-    if (gradient) this.byBuffer.set(gradient.buffer, weight);
+    this.byPlace.set(value.place, weight);
+    if (gradient) this.byPlace.set(gradient.place, weight);
     return weight;
   }
 
   weight(of: Tensor): MatrixWeight | undefined {
-    return this.byBuffer.get(of.buffer);
+    return this.byPlace.get(of.place);
   }
 
   /** Names the scales of a layer's attention, found by its query weight; where two models share that, the first one's. */
   addAttention(queryWeight: Tensor, slots: AttentionSlots): void {
-    if (!this.attentions.has(queryWeight.buffer)) this.attentions.set(queryWeight.buffer, slots);
+    if (!this.attentions.has(queryWeight.place)) this.attentions.set(queryWeight.place, slots);
   }
   attention(queryWeight: Tensor): AttentionSlots | undefined {
-    return this.attentions.get(queryWeight.buffer);
+    return this.attentions.get(queryWeight.place);
   }
 
   scratch(bytes: number, busy: GPUBuffer[]): Tensor {

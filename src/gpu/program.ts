@@ -4,7 +4,7 @@ import { foldGrid } from './grid.js';
 import { compileKernel, solveLetters, type ArgType, type Kernel } from './kernel.js';
 import type { MatrixOperands } from './ops/operand_layout.js';
 import { patiently } from './patience.js';
-import { Dyn, OperandTensor, type Extent, type Tensor } from './tensor.js';
+import { Dyn, OperandTensor, overlap, type Extent, type Place, type Tensor } from './tensor.js';
 
 /** Values of the dynamic sizes and scalars of one replay, by name. */
 export type StepValues = Record<string, number>;
@@ -43,10 +43,10 @@ export class Program {
   private prefix = '';
   /** Where products with a weight find f16 operands; without it all are f32. */
   operands: MatrixOperands | undefined;
-  /** Operands that stand packed at this point of the list, by the buffer they were made from. */
-  private readonly packed = new Map<GPUBuffer, Map<string, Tensor>>();
-  /** Buffers whose contents at this point exist as packed operands alone. */
-  private readonly onlyPacked = new Set<GPUBuffer>();
+  /** Operands that stand packed at this point of the list, by the tensor they were made from. */
+  private readonly packed = new Map<Place, Map<string, Tensor>>();
+  /** Tensors whose contents at this point exist as packed operands alone. */
+  private readonly onlyPacked = new Set<Place>();
   constructor(
     readonly gpu: Gpu,
     readonly label: string,
@@ -72,29 +72,34 @@ export class Program {
     this.onlyPacked.clear();
   }
 
-  /** The packed form of a buffer's contents, if it was recorded and neither has been written since. */
-  heldOperand(of: GPUBuffer, key: string): Tensor | undefined {
-    return this.packed.get(of)?.get(key);
+  /** The packed form of a tensor's contents, if it was recorded and neither has been written since. */
+  heldOperand(of: Tensor, key: string): Tensor | undefined {
+    return this.packed.get(of.place)?.get(key);
   }
-  /** @param alone the buffer itself was not written: whatever else reads it is an error */
-  holdOperand(of: GPUBuffer, key: string, packed: Tensor, alone = false): void {
+  /** @param alone the tensor itself was not written: whatever else reads it is an error */
+  holdOperand({ place }: Tensor, key: string, packed: Tensor, alone = false): void {
     if (alone) {
-      this.packed.delete(of);
-      this.onlyPacked.add(of);
+      this.packed.delete(place);
+      this.onlyPacked.add(place);
     }
-    this.packed.set(of, (this.packed.get(of) ?? new Map<string, Tensor>()).set(key, packed));
+    this.packed.set(place, (this.packed.get(place) ?? new Map<string, Tensor>()).set(key, packed));
   }
-  /** A buffer is written: what was packed from it, or into it, is no longer so. */
-  private written(buffer: GPUBuffer): void {
-    this.onlyPacked.delete(buffer);
-    if (this.packed.size === 0) return;
-    this.packed.delete(buffer);
-    for (const forms of this.packed.values()) for (const [key, tensor] of forms) if (tensor.buffer === buffer) forms.delete(key);
+  private standsPacked({ place }: Tensor): boolean {
+    for (const of of this.onlyPacked) if (overlap(of, place)) return true;
+    return false;
+  }
+  /** A tensor is written: what was packed from it, or into it, is no longer so; nor from what it is a part of, or its parts. */
+  private written({ place }: Tensor): void {
+    for (const of of this.onlyPacked) if (overlap(of, place)) this.onlyPacked.delete(of);
+    for (const [of, forms] of this.packed) {
+      if (overlap(of, place)) this.packed.delete(of);
+      else for (const [key, tensor] of forms) if (overlap(tensor.place, place)) forms.delete(key);
+    }
   }
 
   /** Throws EdpoError where a tensor's contents exist as a packed operand alone: it was made so, or has no room for anything else. */
   private requireContents(label: string, tensor: Tensor, reads: boolean): void {
-    if ((reads && this.onlyPacked.has(tensor.buffer)) || tensor instanceof OperandTensor) throw new EdpoError(`${label}: ${tensor.describe()} was made as a packed operand alone`);
+    if ((reads && this.standsPacked(tensor)) || tensor instanceof OperandTensor) throw new EdpoError(`${label}: ${tensor.describe()} was made as a packed operand alone`);
   }
 
   /** Records one dispatch. `args` may also give letters that no tensor's shape tells. */
@@ -110,10 +115,14 @@ export class Program {
     const bindGroup = this.gpu.device.createBindGroup({
       label: `${this.prefix}${kernel.name}`,
       layout: compiled.layout,
-      entries: kernel.bindings.map((b, binding) => ({ binding, resource: { buffer: tensors[b.name]!.buffer } })),
+      entries: kernel.bindings.map((b, binding) => ({ binding, resource: tensors[b.name]!.binding })),
     });
     for (const b of kernel.bindings) this.requireContents(`${this.prefix}${kernel.name}`, tensors[b.name]!, b.access !== 'write');
-    for (const b of kernel.bindings) if (b.access !== 'read') this.written(tensors[b.name]!.buffer);
+    for (const a of kernel.bindings) {
+      const other = a.access === 'read' && kernel.bindings.find((b) => b.access !== 'read' && tensors[b.name]!.buffer === tensors[a.name]!.buffer);
+      if (other) throw new EdpoError(`${this.prefix}${kernel.name}: ${a.name}: ${tensors[a.name]!.describe()} and ${other.name}: ${tensors[other.name]!.describe()} lie in one buffer, and a dispatch may not read it and write it`);
+    }
+    for (const b of kernel.bindings) if (b.access !== 'read') this.written(tensors[b.name]!);
     const list = Object.entries(kernel.args ?? {}).map(([name, type]) => {
       const value = args[name] ?? letters[name];
       if (value === undefined) throw new EdpoError(`${kernel.name}: argument ${name} was not given`);
@@ -138,7 +147,7 @@ export class Program {
   /** Records zeroing a whole tensor. */
   clear(tensor: Tensor): void {
     this.requireContents(`${this.prefix}clear`, tensor, false);
-    this.written(tensor.buffer);
+    this.written(tensor);
     this.steps.push({ kind: 'clear', tensor });
   }
 
@@ -146,7 +155,7 @@ export class Program {
   copy(from: Tensor, to: Tensor): void {
     this.requireContents(`${this.prefix}copy`, from, true);
     this.requireContents(`${this.prefix}copy`, to, false);
-    this.written(to.buffer);
+    this.written(to);
     this.steps.push({ kind: 'copy', from, to });
   }
 
@@ -173,8 +182,8 @@ export class Program {
       if (step.kind !== 'dispatch') {
         pass?.end();
         pass = bound = undefined;
-        if (step.kind === 'clear') encoder.clearBuffer(step.tensor.buffer);
-        else encoder.copyBufferToBuffer(step.from.buffer, 0, step.to.buffer, 0, step.from.bytes);
+        if (step.kind === 'clear') clearTensor(encoder, step.tensor);
+        else encoder.copyBufferToBuffer(step.from.buffer, step.from.place.offset, step.to.buffer, step.to.place.offset, step.from.bytes);
         continue;
       }
       const groups = this.size(step, values);
@@ -251,6 +260,12 @@ export class Program {
     this.encode(encoder, values);
     this.gpu.device.queue.submit([encoder.finish()]);
   }
+}
+
+/** Encodes zeroing a tensor: a whole buffer, what is behind its elements too, or a part of one. */
+export function clearTensor(encoder: GPUCommandEncoder, { whole, place }: Tensor): void {
+  if (whole) encoder.clearBuffer(place.buffer, place.offset, place.bytes);
+  else encoder.clearBuffer(place.buffer);
 }
 
 /** One dispatch of a replay. */

@@ -4,18 +4,18 @@ import type { Tensor } from './tensor.js';
 
 /** Waits for the queue and reads a tensor: tests, checkpoints, debugging. Never inside a step. */
 export async function debugRead(tensor: Tensor, elements = tensor.elements, elementOffset = 0): Promise<Float32Array> {
-  return new Float32Array(await readBytes(tensor.gpu, tensor.buffer, elementOffset * 4, elements * 4));
+  return new Float32Array(await readBytes(tensor, elementOffset * 4, elements * 4));
 }
 
 export async function debugReadU32(tensor: Tensor, elements = tensor.elements): Promise<Uint32Array> {
-  return new Uint32Array(await readBytes(tensor.gpu, tensor.buffer, 0, elements * 4));
+  return new Uint32Array(await readBytes(tensor, 0, elements * 4));
 }
 
-async function readBytes(gpu: Gpu, from: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
+async function readBytes({ gpu, place }: Tensor, offset: number, bytes: number): Promise<ArrayBuffer> {
   const size = Math.max(4, bytes);
   const staging = gpu.createBuffer('readback', size, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
   const encoder = gpu.device.createCommandEncoder();
-  encoder.copyBufferToBuffer(from, offset, staging, 0, size);
+  encoder.copyBufferToBuffer(place.buffer, place.offset + offset, staging, 0, size);
   gpu.device.queue.submit([encoder.finish()]);
   try {
     await patiently(gpu, staging.mapAsync(GPUMapMode.READ, 0, size));
@@ -51,7 +51,7 @@ export class ReadbackRing {
     const staging = this.free.pop() ?? this.gpu.createBuffer('readback ring +', this.bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
     let at = 0;
     for (const tensor of tensors) {
-      encoder.copyBufferToBuffer(tensor.buffer, 0, staging, at, tensor.bytes);
+      encoder.copyBufferToBuffer(tensor.buffer, tensor.place.offset, staging, at, tensor.bytes);
       at += tensor.bytes;
     }
     return async () => {

@@ -22,10 +22,25 @@ export type ElementType = 'f32' | 'u32' | 'i32';
 export const capacityOf = (e: Extent): number => (typeof e === 'number' ? e : e.capacity);
 const show = (e: Extent): string => (typeof e === 'number' ? String(e) : `${e.name}<=${e.capacity}`);
 
-/** One GPUBuffer with a shape (row-major, outermost first, 4-byte elements) and a label. */
-export class Tensor {
+/** Where a tensor lies: bytes of a buffer. One object for each tensor, whatever shapes it is seen in. */
+export interface Place {
   readonly buffer: GPUBuffer;
+  readonly offset: number;
   readonly bytes: number;
+}
+
+export const overlap = (a: Place, b: Place): boolean => a.buffer === b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+
+/** Offsets of parts are multiples of this: the most that WebGPU lets an adapter ask for, so that a layout is the same on all. */
+export const PART_ALIGN = 256;
+export const partBytes = (bytes: number): number => Math.ceil(bytes / PART_ALIGN) * PART_ALIGN;
+
+/** A GPUBuffer, or a part of one, with a shape (row-major, outermost first, 4-byte elements) and a label. */
+export class Tensor {
+  readonly place: Place;
+  readonly bytes: number;
+  /** What this is a part of. */
+  readonly whole: Tensor | undefined;
   constructor(
     readonly gpu: Gpu,
     readonly label: string,
@@ -41,7 +56,17 @@ export class Tensor {
         { hint: 'lower --token_budget' },
       );
     }
-    this.buffer = gpu.createBuffer(this.describe(), this.bytes);
+    this.place = { buffer: gpu.createBuffer(this.describe(), this.bytes), offset: 0, bytes: this.bytes };
+  }
+
+  get buffer(): GPUBuffer {
+    return this.place.buffer;
+  }
+
+  /** What a bind group takes. Kernels read elements by fours, so it ends with a whole four. */
+  get binding(): GPUBufferBinding {
+    const { buffer, offset, bytes } = this.place;
+    return this.whole ? { buffer, offset, size: Math.ceil(bytes / 16) * 16 } : { buffer };
   }
 
   get elements(): number {
@@ -64,6 +89,15 @@ export class Tensor {
     return view as Tensor;
   }
 
+  /** A tensor of its own in this one's buffer, from `offset` bytes on, a multiple of PART_ALIGN. It goes when this one does. */
+  part(label: string, shape: readonly Extent[], offset: number): Tensor {
+    const bytes = shape.reduce<number>((n, e) => n * capacityOf(e), 4);
+    if (offset % PART_ALIGN !== 0 || offset + bytes > this.bytes) throw new EdpoError(`${label} [${shape.map(show).join(', ')}] does not fit ${this.describe()} at byte ${offset}`);
+    const { buffer, offset: from } = this.place;
+    const view = Object.create(this) as { -readonly [K in 'label' | 'shape' | 'bytes' | 'place' | 'whole']: Tensor[K] };
+    return Object.assign(view, { label, shape, bytes, place: { buffer, offset: from + offset, bytes }, whole: this.whole ?? this }) as unknown as Tensor;
+  }
+
   describe(): string {
     return `${this.label} [${this.shape.map(show).join(', ')}]`;
   }
@@ -79,7 +113,7 @@ export class Tensor {
       const part = data.subarray(at, Math.min(data.length, at + slice));
       this.gpu.device.queue.writeBuffer(
         this.buffer,
-        (elementOffset + at) * 4,
+        this.place.offset + (elementOffset + at) * 4,
         part.buffer as ArrayBuffer,
         part.byteOffset,
         part.byteLength,
@@ -88,7 +122,7 @@ export class Tensor {
   }
 
   destroy(): void {
-    this.gpu.destroyBuffer(this.buffer, this.bytes);
+    if (!this.whole) this.gpu.destroyBuffer(this.buffer, this.bytes);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Gpu } from '../gpu/device.js';
+import { clearTensor } from '../gpu/program.js';
 import { debugRead } from '../gpu/readback.js';
 import { bytesOf, PackedTensor } from '../gpu/packed.js';
 import { Tensor } from '../gpu/tensor.js';
@@ -131,6 +132,6 @@ export class Parameters {
 /** Zeroes a tensor at once; `lazy_clear` is off in production, so new buffers hold garbage. */
 export function clearNow(tensor: Tensor): void {
   const encoder = tensor.gpu.device.createCommandEncoder({ label: `clear ${tensor.label}` });
-  encoder.clearBuffer(tensor.buffer);
+  clearTensor(encoder, tensor);
   tensor.gpu.device.queue.submit([encoder.finish()]);
 }

@@ -106,7 +106,7 @@ const keyOf = (x: Tensor, slot: number, columns: number, { layout = 'blocks' }: 
 export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions): Operand {
   const ops = p.operands!;
   const columns = o.columns ?? columnsOf(x);
-  const held = p.heldOperand(x.buffer, keyOf(x, slot, columns, o));
+  const held = p.heldOperand(x, keyOf(x, slot, columns, o));
   if (held) {
     ops.touch(held);
     return { packed: held, stride: padded(columns, ops.tile) / 8 };
@@ -118,7 +118,7 @@ export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions):
     scaleMeasured(p, slot);
   }
   p.run(packInto[o.layout ?? 'blocks'][watched ? 'watched' : 'plain'][by(columns, columnsOf(x))], { x, scales: ops.scales, packed, ...(watched ? { peaks: ops.peaks! } : {}) }, args, { tune: padding(ops.tile) });
-  p.holdOperand(x.buffer, key, packed);
+  p.holdOperand(x, key, packed);
   return { packed, stride };
 }
 
@@ -136,7 +136,7 @@ export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Te
     scaleMeasured(p, slot);
   }
   p.run(kernel, tensors, { ...args, ...o.args }, { tune });
-  p.holdOperand(x.buffer, key, packed, true);
+  p.holdOperand(x, key, packed, true);
 }
 
 /** Can a weight in this format have an f16 copy? Those of 8 and 4 bits would lose what they save. */
@@ -145,11 +145,11 @@ export const hasCopy = (value: Tensor): boolean => isCopied(formatOf(value));
 
 const COPY = 'copy';
 /** What was recorded last wrote a weight's values and their f16 copy alike. */
-export const holdCopy = (p: Program, value: Tensor, w: MatrixWeight): void => p.holdOperand(value.buffer, COPY, w.packed);
+export const holdCopy = (p: Program, value: Tensor, w: MatrixWeight): void => p.holdOperand(value, COPY, w.packed);
 
 /** Records the making of a weight's f16 copy from its values [rows, inner], unless what wrote them in this program made it too. */
 export function packWeight(p: Program, value: Tensor, w: MatrixWeight, o: { tile: MatrixTile; scales: Tensor }): void {
-  if (p.heldOperand(value.buffer, COPY) === w.packed) return;
+  if (p.heldOperand(value, COPY) === w.packed) return;
   const format = formatOf(value) as Source;
   p.run(packFrom[format][by(w.inner)], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: padding(o.tile) });
 }

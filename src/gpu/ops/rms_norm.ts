@@ -90,7 +90,7 @@ export function rmsNormOperand(p: Program, t: { x: Tensor; gain: Tensor; y: Tens
   const { tile, scales } = p.operands!;
   const { key, packed, stride } = operandRoom(p, t.y, slot, t.y.shape[1] as number, {});
   p.run(fwdF16, { x: t.x, gain: t.gain, rstd: t.rstd, scales, packed }, { W: stride, slot, eps, offset }, { tune: padding(tile) });
-  p.holdOperand(t.y.buffer, key, packed, true);
+  p.holdOperand(t.y, key, packed, true);
 }
 
 /** Adds to `dx` and, unless the gain is frozen, to `dgain`; `partial` is scratch [ceil(capacity of N / GAIN_ROWS), D]. */

@@ -72,6 +72,6 @@ export function swigluBackwardOperands(p: Program, t: { gate: Tensor; up: Tensor
   run(1);
   for (const slot of [slots.gate, slots.up]) scaleMeasured(p, slot);
   run(0);
-  p.holdOperand(t.dgate.buffer, a.key, a.packed, true);
-  p.holdOperand(t.dup.buffer, b.key, b.packed, true);
+  p.holdOperand(t.dgate, a.key, a.packed, true);
+  p.holdOperand(t.dup, b.key, b.packed, true);
 }

@@ -98,7 +98,7 @@ export class BatchTensors {
       at += data.length;
     }
     this.staging.write(this.host.subarray(0, at));
-    for (const [tensor, offset, bytes] of copies) encoder.copyBufferToBuffer(this.staging.buffer, offset, tensor.buffer, 0, bytes);
+    for (const [tensor, offset, bytes] of copies) encoder.copyBufferToBuffer(this.staging.buffer, offset, tensor.buffer, tensor.place.offset, bytes);
   }
 
   destroy(): void {
