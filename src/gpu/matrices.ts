@@ -88,9 +88,16 @@ export function tileFor(m: Pick<MatrixTile, 'MM' | 'MN' | 'MK' | 'SG'>, limits: 
 /** Columns of the blocks in which packed operands of these tiles stand (lib/operand_layout.wgsl). */
 export const blockOf = (t: MatrixTile): number => Math.min(16, t.BM, t.BN, t.BK);
 
-/** Workgroup memory of a tile: both operands with padded rows, and a matrix of results for each subgroup. */
+/**
+ * vec4s of a row of results in workgroup memory, a tile's columns and two more: rows that a subgroup's lanes write at once then begin in different banks, eight apart.
+ */
+export const stagedPitch = (t: MatrixTile): number => t.BN / 4 + 2;
+/** vec4s that a row of matrices of `subgroups` rows of subgroups takes there. */
+export const stagedSize = (t: MatrixTile, subgroups: number): number => subgroups * t.MM * stagedPitch(t);
+
+/** Workgroup memory of a tile: both operands with padded rows, and in their place, when they have been multiplied, at least one row of matrices of results. */
 export const sharedBytes = (t: MatrixTile): number =>
-  2 * (Math.max(t.BM * (t.BK + 8), t.BK * (t.BM + 8)) + Math.max(t.BN * (t.BK + 8), t.BK * (t.BN + 8))) + 4 * t.WM * t.WN * t.MM * t.MN;
+  Math.max(2 * (Math.max(t.BM * (t.BK + 8), t.BK * (t.BM + 8)) + Math.max(t.BN * (t.BK + 8), t.BK * (t.BN + 8))), 16 * stagedSize(t, 1));
 
 /** What decides the bits of a product: not the tile, only the matrices its sums are made of. */
 export const backEnd = (t: MatrixTile): string => `subgroup-matrix ${t.MM}x${t.MN}x${t.MK}`;

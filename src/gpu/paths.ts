@@ -6,6 +6,7 @@ import { EdpoError } from '../errors.js';
  */
 export const FUSED_PATHS = {
   attention_matrix: 'attention in f16 matrices; without: in f32',
+  product_bias: 'the bias of a linear layer added where a tiled product or one in matrices is made; without: in a pass of its own',
 } as const;
 export type FusedPath = keyof typeof FUSED_PATHS;
 

@@ -1,6 +1,5 @@
 import { activation } from '../gpu/ops/activation.js';
 import type { AttentionOptions } from '../gpu/ops/attention.js';
-import { addBias } from '../gpu/ops/bias.js';
 import { layerNorm } from '../gpu/ops/layer_norm.js';
 import { rmsNorm, rmsNormOperand } from '../gpu/ops/rms_norm.js';
 import type { MatrixWeight } from '../gpu/ops/operand_layout.js';
@@ -74,10 +73,9 @@ export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor;
   ];
   for (const { weight, bias, gain, head, heads, y, turns } of sides) {
     const out = gain ? head!.raw : y;
-    linear(p, layer, weight, { x: t.h, y: out });
     // Heads that are turned whole take their bias as they turn.
     const later = bias !== undefined && !gain && turns?.shape[1] === spec.C;
-    if (bias && !later) addBias(p, { y: out, b: value(bias) });
+    linear(p, layer, weight, { x: t.h, y: out }, later ? undefined : bias);
     if (gain) rmsNorm(p, { x: byHead(out, heads, spec.C), gain: value(gain), y: byHead(y, heads, spec.C), rstd: head!.rstd }, spec.block.norm.eps, spec.block.norm.offset);
     if (turns) rope(p, { x: y, table: turns, position: t.rotary, bias: later ? value(bias) : undefined }, layerRotary(spec, l, turns));
   }
@@ -87,8 +85,7 @@ export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor;
 export function addToResidual(p: Program, layer: Layer, weight: string, gain: string | undefined, t: { o: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }, bias?: string): void {
   const { spec, value } = layer;
   if (!gain) {
-    linear(p, layer, weight, { x: t.o, y: t.y, add: t.x });
-    if (bias) addBias(p, { y: t.y, b: value(bias) });
+    linear(p, layer, weight, { x: t.o, y: t.y, add: t.x }, bias);
     return;
   }
   linear(p, layer, weight, { x: t.o, y: t.post!.out });
@@ -97,10 +94,9 @@ export function addToResidual(p: Program, layer: Layer, weight: string, gain: st
 
 /** h [N, D] → gate, up [N, F]; the gate where there is one. */
 export function gateAndUp(p: Program, layer: Layer, t: { h: Tensor; gate: Tensor | undefined; up: Tensor }): void {
-  const { w, value } = layer;
+  const { w } = layer;
   if (w.gate) linear(p, layer, w.gate, { x: t.h, y: t.gate! });
-  linear(p, layer, w.up, { x: t.h, y: t.up });
-  if (w.upBias) addBias(p, { y: t.up, b: value(w.upBias) });
+  linear(p, layer, w.up, { x: t.h, y: t.up }, w.upBias);
 }
 
 /**

@@ -20,12 +20,12 @@ function inner(p: Program, adapter: Adapter, x: Tensor, { u, dropout: d }: LoraS
 }
 
 /**
- * y = (add +) x·Wᵀ, and where W has an adapter + s·(x'·Aᵀ)·Bᵀ (LoRA, Hu et al. 2021, arXiv 2106.09685, Eq. 3), x' = x but for dropout.
- * x [N, I], W [O, I], y [N, O].
+ * y = (add +) x·Wᵀ (+ bias), and where W has an adapter + s·(x'·Aᵀ)·Bᵀ (LoRA, Hu et al. 2021, arXiv 2106.09685, Eq. 3), x' = x but for dropout.
+ * x [N, I], W [O, I], y [N, O]; `bias` names a vector [O].
  */
-export function linear(p: Program, layer: Pick<Layer, 'value' | 'adapter' | 'lora'>, weight: string, t: { x: Tensor; y: Tensor; add?: Tensor }): void {
+export function linear(p: Program, layer: Pick<Layer, 'value' | 'adapter' | 'lora'>, weight: string, t: { x: Tensor; y: Tensor; add?: Tensor }, bias?: string): void {
   const { x, y, add } = t;
-  matmulNT(p, { x, w: layer.value(weight), y }, add ? { add } : {});
+  matmulNT(p, { x, w: layer.value(weight), y }, { add, bias: bias === undefined ? undefined : layer.value(bias) });
   const adapter = layer.adapter(weight);
   if (!adapter) return;
   inner(p, adapter, x, layer.lora!);

@@ -41,7 +41,8 @@ if (typeof found === 'string') {
       const x = upload(gpu, 'x', [rows, I], nans(xs, (M + 3) * I));
       const w = upload(gpu, 'w', [O, I], ws);
       const dy = upload(gpu, 'dy', [rows, O], nans(dys, (M + 3) * O));
-      const [y, yAdd, yBias] = ['y', 'y+', 'y+b'].map((label) => output(gpu, label, [rows, O], 7)) as [Tensor, Tensor, Tensor];
+      const [y, yAdd, yBias, yBoth] = ['y', 'y+', 'y+b', 'y++b'].map((label) => output(gpu, label, [rows, O], 7)) as [Tensor, Tensor, Tensor, Tensor];
+      const bias = upload(gpu, 'b', [O], bs);
       const [dx, dxAcc] = [output(gpu, 'dx', [rows, I], 3), output(gpu, 'dx+', [rows, I], 3)];
       const dw = output(gpu, 'dw', [O, I], 2);
       const s = store(tile, w, dw, M + 3, Math.max(I, O));
@@ -50,12 +51,13 @@ if (typeof found === 'string') {
         p.mixed(s, () => {
           matmulNT(p, { x, w, y });
           matmulNT(p, { x, w, y: yAdd }, { add: dy });
-          matrixNT(p, { x, w: s.weight(w)!, y: yBias, first: 0, count: O }, { bias: upload(gpu, 'b', [O], bs) });
+          matrixNT(p, { x, w: s.weight(w)!, y: yBias, first: 0, count: O }, { bias });
+          matrixNT(p, { x, w: s.weight(w)!, y: yBoth, first: 0, count: O }, { add: dy, bias });
           matmulNN(p, { x: dy, w, y: dx });
           matmulNN(p, { x: dy, w, y: dxAcc }, { accumulate: true });
           matmulTN(p, { a: dy, b: x, y: dw });
         });
-        t.equal(p.length, 11, 'x and dy are packed once: with the weight, dy’s measurement and six products');
+        t.equal(p.length, 12, 'x and dy are packed once: with the weight, dy’s measurement and seven products');
       }, { M, measureScales: 0 });
       const [xh, wh, dyh] = [half(xs, SCALES[1]!), half(ws, SCALES[0]!), half(dys, SCALES[2]!)];
       const want = twin.nt(xh, wh, M, I, O);
@@ -64,6 +66,8 @@ if (typeof found === 'string') {
       t.equal(all[M * O], 7, 'rows past M are not touched');
       close(t, 'nt + add', (await read(yAdd)).subarray(0, M * O), want.map((v, i) => v + dys[i]!), reduce(I), [M, O]);
       close(t, 'nt + bias', (await read(yBias)).subarray(0, M * O), want.map((v, i) => v + bs[i % O]!), reduce(I), [M, O]);
+      close(t, 'nt + add + bias', (await read(yBoth)).subarray(0, M * O), want.map((v, i) => v + dys[i]! + bs[i % O]!), reduce(I), [M, O]);
+      for (const [what, of] of [['add', yAdd], ['bias', yBias], ['add + bias', yBoth], ['nn +', dxAcc]] as const) t.equal((await read(of))[M * (of.shape[1] as number)], of === dxAcc ? 3 : 7, `${what}: rows past M are not touched`);
       const back = twin.nn(dyh, wh, M, O, I);
       close(t, 'nn', (await read(dx)).subarray(0, M * I), back, reduce(O), [M, I]);
       close(t, 'nn accumulates', (await read(dxAcc)).subarray(0, M * I), back.map((v) => v + 3), reduce(O), [M, I]);
@@ -146,21 +150,46 @@ if (typeof found === 'string') {
     s.destroy();
   });
 
-  t.test('a row’s bits depend on that row alone', async (t) => {
+  t.test('a bias in a product has the bits of one added in a pass after it', async (t) => {
+    const [M, I, O] = [37, 64, 172];
+    const [x, w, add, bias] = [upload(gpu, 'x', [M, I], normals(1, M * I)), upload(gpu, 'w', [O, I], normals(2, O * I)), upload(gpu, 'add', [M, O], normals(3, M * O, 10)), upload(gpu, 'b', [O], normals(4, O))];
+    for (const onto of [undefined, add]) {
+      const made: string[] = [];
+      for (const without of [false, true]) {
+        const s = store(found, w, undefined, M, O);
+        const y = output(gpu, 'y', [M, O]);
+        if (without) gpu.without.add('product_bias');
+        await runOnce(gpu, (p) => {
+          s.pack(p, [w]);
+          p.mixed(s, () => matmulNT(p, { x, w, y }, { add: onto, bias }));
+          t.equal(p.length, without ? 4 : 3, 'packing, the product, the bias');
+        });
+        gpu.without.delete('product_bias');
+        made.push(new Uint32Array((await read(y)).buffer).join());
+        s.destroy();
+      }
+      t.equal(made[0], made[1], onto ? 'with a residual' : 'alone');
+    }
+  });
+
+  t.test('a row’s bits depend on that row alone, and on no tile: whole or at an edge, results staged at once or a row of subgroups at a time', async (t) => {
     const [I, O] = [64, 172];
+    const narrow = { ...found, BM: 4 * found.MM, BN: 8 * found.MN, BK: found.MK, WM: 2, WN: 2 };
+    t.same([larger, narrow].map((tile) => matrixTune(matrixKernels.nt_add[4], tile)['ROUNDS']), [1, 2]);
     const row = normals(7, I);
     const w = upload(gpu, 'w', [O, I], normals(8, O * I));
+    const bias = upload(gpu, 'b', [O], normals(9, O));
     const bits: string[] = [];
-    for (const [M, at] of [[1, 0], [7, 3], [64, 63], [130, 66]] as const) {
+    for (const [M, at, tile = found] of [[1, 0], [7, 3], [64, 63], [130, 66], [130, 66, larger], [7, 3, larger], [130, 66, narrow], [37, 36, narrow]] as Array<[number, number, MatrixTile?]>) {
       const xs = normals(M, M * I);
       xs.set(row, at * I);
       const [x, y, add] = [upload(gpu, 'x', [M, I], xs), output(gpu, 'y', [M, O]), output(gpu, 'sum', [M, O])];
-      const s = store(found, w, undefined, M, O);
+      const s = store(tile, w, undefined, M, O);
       await runOnce(gpu, (p) => {
         s.pack(p, [w]);
         p.mixed(s, () => {
           matmulNT(p, { x, w, y });
-          matmulNT(p, { x, w, y: add }, { add: output(gpu, 'added', [M, O], 0.3) });
+          matmulNT(p, { x, w, y: add }, { add: output(gpu, 'added', [M, O], 300.3), bias });
         });
       });
       const rows = await Promise.all([y, add].map(async (r) => (await read(r)).slice(at * O, (at + 1) * O)));
@@ -177,7 +206,10 @@ t.test('every form compiles for matrices of 16 x 16 x 16, 16 x 8 x 16 and 8 x 8 
     const tile = tileFor({ MM, MN, MK, SG: 32 }, none.limits);
     t.same([tile.BM, tile.BN], [128, 128]);
     t.equal(tile.BK, 16, 'as much as the null backend’s workgroup memory holds');
-    for (const kernel of Object.values(matrixKernels)) await t.resolves(compileKernel(none, kernel, matrixTune(kernel, tile)).pipeline, `${kernel.name} ${MM}x${MN}x${MK}`);
+    // A tile whose results do not divide among the lanes.
+    const uneven = { ...tile, BM: 32, BN: 4 * MN, BK: 32, WM: 1, WN: 4 };
+    for (const kernel of [matrixKernels.nt_add[4], matrixKernels.nt_add[1]]) await t.resolves(compileKernel(none, kernel, matrixTune(kernel, uneven)).pipeline, `${kernel.name}, EVEN ${matrixTune(kernel, uneven)['EVEN']}`);
+    for (const kernel of Object.values(matrixKernels).flatMap((k) => [k[1], k[4]])) await t.resolves(compileKernel(none, kernel, matrixTune(kernel, tile)).pipeline, `${kernel.name} ${MM}x${MN}x${MK}`);
   }
   none.close();
 });
@@ -188,7 +220,7 @@ t.test('the tile of a GPU, 128 x 128 x 32, compiles up to the one thing the null
     const tile = tileFor({ MM, MN, MK, SG: 32 }, { ...none.limits, workgroupBytes: 48 << 10 });
     t.equal(tile.BK, 32);
     const most = sharedBytes(tile);
-    for (const kernel of Object.values(matrixKernels)) {
+    for (const kernel of Object.values(matrixKernels).flatMap((k) => [k[1], k[4]])) {
       const error = await compileKernel(none, kernel, matrixTune(kernel, tile)).pipeline.then(() => undefined, (e: Error) => e);
       const found = /total use of workgroup storage \((\d+) bytes\) is larger than the maximum allowed \(16384 bytes\)/.exec(error?.message ?? '');
       t.ok(found && Number(found[1]) <= most, `${kernel.name} ${MM}x${MN}x${MK}, ${most} bytes: ${error?.message.split('\n')[0]}`);

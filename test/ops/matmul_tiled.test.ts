@@ -55,7 +55,7 @@ t.test('as a GPU compiles it: steps written out, both tiles, every form and form
       matmulNT(program, { x, w, y });
       matmulNN(program, { x: y, w, y: x });
       if (format !== 'f32') continue;
-      matmulNT(program, { x, w, y }, { add: new Tensor(gpu, 'add', [M, O]) });
+      matmulNT(program, { x, w, y }, { add: new Tensor(gpu, 'add', [M, O]), bias: new Tensor(gpu, 'bias', [O]) });
       matmulNN(program, { x: y, w, y: x }, { accumulate: true });
       matmulTN(program, { a: y, b: x, y: w });
     }
@@ -85,6 +85,8 @@ for (const [tile, shapes] of [
       const w = upload(gpu, 'w', [O, I], ws);
       const dy = upload(gpu, 'dy', [rows, O], padded(dys, (M + 3) * O));
       const [y, yAdd, yAcc] = [output(gpu, 'y', [rows, O], 7), output(gpu, 'y+', [rows, O], 7), output(gpu, 'y+=', [rows, O], 7)];
+      const [yBias, yBoth, bs] = [output(gpu, 'y+b', [rows, O], 7), output(gpu, 'y++b', [rows, O], 7), normals(seed + 3, O)];
+      const bias = upload(gpu, 'b', [O], bs);
       const [dx, dxAcc, dw] = [output(gpu, 'dx', [rows, I], 3), output(gpu, 'dx+', [rows, I], 3), output(gpu, 'dw', [O, I], 2)];
       const program = new Program(gpu, 'tiled');
       matmulNT(program, { x, w, y });
@@ -92,6 +94,8 @@ for (const [tile, shapes] of [
       if (starts) {
         matmulNT(program, { x, w, y: yAdd }, { add: dy });
         matmulNT(program, { x, w, y: yAcc }, { accumulate: true });
+        matmulNT(program, { x, w, y: yBias }, { bias });
+        matmulNT(program, { x, w, y: yBoth }, { add: dy, bias });
         matmulNN(program, { x: dy, w, y: dx });
         matmulNN(program, { x: dy, w, y: dxAcc }, { accumulate: true });
       }
@@ -103,11 +107,13 @@ for (const [tile, shapes] of [
       t.ok((await read(y)).subarray(M * O).every((v) => v === 7), 'rows past M are not touched');
       if (!starts) return;
       close(t, 'nt + add', (await read(yAdd)).subarray(0, M * O), want.map((v, i) => v + dys[i]!), reduce(I), [M, O]);
+      close(t, 'nt + bias', (await read(yBias)).subarray(0, M * O), want.map((v, i) => v + bs[i % O]!), reduce(I), [M, O]);
+      close(t, 'nt + add + bias', (await read(yBoth)).subarray(0, M * O), want.map((v, i) => v + dys[i]! + bs[i % O]!), reduce(I), [M, O]);
       close(t, 'nt accumulates', (await read(yAcc)).subarray(0, M * O), want.map((v) => v + 7), reduce(I), [M, O]);
       const back = twin.nn(dys, ws, M, O, I);
       close(t, 'nn', (await read(dx)).subarray(0, M * I), back, reduce(O), [M, I]);
       close(t, 'nn accumulates', (await read(dxAcc)).subarray(0, M * I), back.map((v) => v + 3), reduce(O), [M, I]);
-      for (const [out, width, fill] of [[yAdd, O, 7], [yAcc, O, 7], [dx, I, 3], [dxAcc, I, 3]] as const) {
+      for (const [out, width, fill] of [[yAdd, O, 7], [yAcc, O, 7], [yBias, O, 7], [yBoth, O, 7], [dx, I, 3], [dxAcc, I, 3]] as const) {
         t.ok((await read(out)).subarray(M * width).every((v) => v === fill), `${out.label}: rows past M are not touched`);
       }
     });

@@ -4,6 +4,7 @@ import { defineKernel, type Kernel } from '../kernel.js';
 import { formatOf, type WeightFormat } from '../packed.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
+import { addBias } from './bias.js';
 import { matrixNN, matrixNT, matrixTN } from './matmul_matrix.js';
 import { tiledNN, tiledNT, tiledTN } from './matmul_tiled.js';
 import { formatSuffix, perFormat, weightBindings, weightCode, weightTensors } from './weights.js';
@@ -113,12 +114,19 @@ export interface RowRange {
   count?: number;
 }
 
+/** Is a bias added where a product of `w` is made: on tiles in workgroup memory, unless that is switched off? */
+const takesBias = (p: Program, w: Tensor): boolean => p.gpu.uses('product_bias') && (p.operands?.weight(w) !== undefined || plainForm(p.gpu) === 'tiled');
+
 /**
- * y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] for c < count; with `accumulate` y itself is what is added to. x [M,I], w [O,I], y and add [M,Y], Y >= count.
- * `w` may be packed (`PackedTensor`); the arithmetic is f32 all the same.
+ * y[m,c] = add[m,c] + Σ_i x[m,i]·w[first+c,i] + bias[c] for c < count; with `accumulate` y itself is what is added to. x [M,I], w [O,I], y and add [M,Y], Y >= count
+ * (Y = count with a bias [Y]). `w` may be packed (`PackedTensor`); the arithmetic is f32 all the same.
  */
-export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor; accumulate?: boolean } = {}): void {
+export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { add?: Tensor | undefined; bias?: Tensor | undefined; accumulate?: boolean } = {}): void {
   const { x, w, y } = t;
+  if (o.bias && (o.accumulate || !takesBias(p, w))) {
+    matmulNT(p, t, { ...o, bias: undefined });
+    return addBias(p, { y, b: o.bias });
+  }
   const args = { first: o.first ?? 0, count: o.count ?? size(w, 0) };
   const half = o.accumulate ? undefined : p.operands?.weight(w);
   if (half) return matrixNT(p, { x, w: half, y, ...args }, o);

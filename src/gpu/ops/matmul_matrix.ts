@@ -1,6 +1,6 @@
 import { EdpoError } from '../../errors.js';
 import { defineKernel, type Kernel } from '../kernel.js';
-import { blockOf, type MatrixTile } from '../matrices.js';
+import { blockOf, stagedPitch, stagedSize, type MatrixTile } from '../matrices.js';
 import type { Program } from '../program.js';
 import { capacityOf, type Extent, type Tensor } from '../tensor.js';
 import { padded, padOf, type MatrixWeight } from './operand_layout.js';
@@ -14,8 +14,8 @@ import { rangeRows, splitRoom, splitSum } from './split_sum.js';
  */
 
 type Layout = 'nt' | 'nn' | 'tn';
-/** How a sum starts: from nothing, another tensor, what stands there, a row vector; `_split`: one sum for each range of the depth, from nothing. */
-type Start = '' | '_add' | '_acc' | '_bias' | '_split';
+/** What is added to a sum: nothing, another tensor, what stands there, a row vector last; `_split`: one sum for each range of the depth, alone. */
+type Start = '' | '_add' | '_acc' | '_bias' | '_add_bias' | '_split';
 
 /** What each form makes of the names of matmul.ts: y[M, count] (NT), y[M, I] (NN), y[count, I] (TN). */
 const FORM: Record<Layout, { rows: string; cols: string; depth: string; aByK: boolean; bByK: boolean; bRow: string; yRow: string }> = {
@@ -23,7 +23,34 @@ const FORM: Record<Layout, { rows: string; cols: string; depth: string; aByK: bo
   nn: { rows: 'M', cols: 'I', depth: 'count', aByK: false, bByK: true, bRow: 'args.first + ', yRow: '' },
   tn: { rows: 'count', cols: 'I', depth: 'M', aByK: true, bByK: true, bRow: '', yRow: 'args.first + ' },
 };
-const START: Record<Start, string> = { '': '0.0', _add: 'add[i]', _acc: 'y[i]', _bias: 'bias[col]', _split: '0.0' };
+const START: Partial<Record<Start, string>> = { _add: 'add[i]', _acc: 'y[i]', _add_bias: 'add[i]' };
+const hasBias = (start: Start): boolean => start.endsWith('_bias');
+
+/**
+ * What a result of four columns starts from, and its way to y: in fours, or where rows of y or the columns that count are no whole fours one by one.
+ */
+function edges(start: Start, row: string, width: 1 | 4): string {
+  const from = START[start];
+  // In the order of a pass of its own over the product: the same bits.
+  const sum = `${from === undefined ? '' : 'start + '}sum`;
+  const each = (f: (j: number) => string): string => [0, 1, 2, 3].map(f).join(' ');
+  return `fn y_row(row: u32, part: u32) -> u32 { return ${row}row; }
+fn y_at(row: u32, col: u32, part: u32) -> u32 { return (y_row(row, part) * args.Y + col) / WIDTH; }
+fn start(row: u32, col: u32) -> vec4f {
+  ${from === undefined ? '' : `if (row < rows() && col < cols()) {
+    let i = y_at(row, col, 0u);
+    ${width === 4 ? `return ${from};` : `var s = vec4f();
+    ${each((j) => `if (col + ${j}u < cols()) { s[${j}] = ${from.replaceAll(']', ` + ${j}u]`)}; }`)}
+    return s;`}
+  }
+  `}return vec4f();
+}
+fn put(row: u32, col: u32, part: u32, start: vec4f, sum: vec4f) {
+  if (row >= rows() || col >= cols()) { return; }
+  let i = y_at(row, col, part);
+  ${width === 4 ? `y[i] = ${sum}${hasBias(start) ? ' + bias[col / 4u]' : ''};` : `let v = ${sum};\n  ${each((j) => `if (col + ${j}u < cols()) { y[i + ${j}u] = v[${j}]${hasBias(start) ? ` + bias[col + ${j}u]` : ''}; }`)}`}
+}`;
+}
 
 /**
  * Of the vec4 that is the i-th a workgroup loads of its tile at (m0, k0): where it lies in the operand and where it goes in workgroup memory; and where element (m, k) of
@@ -42,61 +69,69 @@ fn ${name}_slot(i: u32) -> u32 {
 fn ${name}_in(m: u32, k: u32) -> u32 { return ${byK ? 'k' : 'm'} * PITCH_${width} + ${byK ? 'm' : 'k'} / 8u; }`;
 };
 
-function product(form: Layout, start: Start): Kernel {
+function product(form: Layout, start: Start, width: 1 | 4): Kernel {
   const f = FORM[form];
+  const type = width === 4 ? ':vec4f' : '';
   return defineKernel({
-    name: `matmul.matrix_${form}${start}`,
+    name: `matmul.matrix_${form}${start}${width === 4 ? '' : '_scalar'}`,
     shader: 'matmul.matrix',
     matrices: true,
-    read: { a: '_ :vec4<u32>', b: '_ :vec4<u32>', scales: 'K', ...(start === '_add' ? { add: '_ Y' } : start === '_bias' ? { bias: '_' } : {}) },
-    ...(start === '_acc' ? { update: { y: '_ Y' } } : { write: { y: start === '_split' ? '_' : '_ Y' } }),
+    read: { a: '_ :vec4<u32>', b: '_ :vec4<u32>', scales: 'K', ...(start.startsWith('_add') ? { add: `_ Y${type}` } : {}), ...(hasBias(start) ? { bias: `_ ${type}` } : {}) },
+    ...(start === '_acc' ? { update: { y: `_ Y${type}` } } : { write: { y: `_ ${start === '_split' ? '' : 'Y'}${type}` } }),
     args: { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32', sa: 'u32', sb: 'u32', slot_a: 'u32', slot_b: 'u32', ...(start === '_split' ? { chunk: 'u32' } : {}) },
     prelude: [
       `fn rows() -> u32 { return args.${f.rows}; }`, `fn cols() -> u32 { return args.${f.cols}; }`, `fn depth() -> u32 { return args.${f.depth}; }`,
       `fn chunk() -> u32 { return ${start === '_split' ? 'args.chunk' : 'depth()'}; }`,
       side('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), side('b', f.bByK, f.bRow, 'B'),
-      `fn y_row(row: u32, part: u32) -> u32 { return ${start === '_split' ? 'part * args.count + ' : f.yRow}row; }`, `fn start(i: u32, col: u32) -> f32 { return ${START[start]}; }`,
+      edges(start, start === '_split' ? 'part * args.count + ' : f.yRow, width),
     ].join('\n'),
     words: { LAYOUT_A: f.aByK ? 'col_major' : 'row_major', LAYOUT_B: f.bByK ? 'row_major' : 'col_major' },
     grid: (g) => Math.ceil(g[f.rows]! / g['BM']!) * Math.ceil(g[f.cols]! / g['BN']!) * (start === '_split' ? Math.ceil(g['M']! / g['chunk']!) : 1),
   });
 }
 
+const widths = (form: Layout, start: Start): Record<1 | 4, Kernel> => ({ 1: product(form, start, 1), 4: product(form, start, 4) });
 export const matrixKernels = {
-  nt: product('nt', ''), nt_add: product('nt', '_add'), nt_bias: product('nt', '_bias'),
-  nn: product('nn', ''), nn_acc: product('nn', '_acc'), tn: product('tn', '_acc'), tn_split: product('tn', '_split'),
+  nt: widths('nt', ''), nt_add: widths('nt', '_add'), nt_bias: widths('nt', '_bias'), nt_add_bias: widths('nt', '_add_bias'),
+  nn: widths('nn', ''), nn_acc: widths('nn', '_acc'), tn: widths('tn', '_acc'), tn_split: widths('tn', '_split'),
 };
 
 /** The constants of a product's shader. */
 export function matrixTune(kernel: Kernel, t: MatrixTile, resultBytes = Infinity): Record<string, number> {
   // A result smaller than one matrix cannot be bound where matrices are stored whole.
   const fits = resultBytes >= 4 * t.MM * t.MN;
-  const form = /_(nt|nn|tn)/.exec(kernel.name)![1] as Layout;
-  const inPlace = kernel.name.endsWith('_tn_acc');
-  const f = FORM[form];
+  const [, layout, start, scalar] = /_(nt|nn|tn)(\w*?)(_scalar)?$/.exec(kernel.name)!;
+  const inPlace = layout === 'tn' && start === '_acc';
+  const f = FORM[layout as Layout];
   const [rowA, rowB] = [(f.aByK ? t.BM : t.BK) / 8, (f.bByK ? t.BN : t.BK) / 8];
   const WG = t.WM * t.WN * t.SG;
+  const [SIZE_A, SIZE_B] = [(f.aByK ? t.BK : t.BM) * (rowA + 1), (f.bByK ? t.BK : t.BN) * (rowB + 1)];
+  // Results of all rows of subgroups at once where the operands leave room for them.
+  const AT_ONCE = stagedSize(t, t.WM) <= SIZE_A + SIZE_B ? t.WM : 1;
+  const STAGED = (AT_ONCE * t.MM * t.BN) / 4;
   return {
     ...t, WG, TM: t.BM / t.WM / t.MM, TN: t.BN / t.WN / t.MN, KS: t.BK / t.MK,
-    BLOCK: blockOf(t), ACROSS_A: (8 * rowA) / blockOf(t), ACROSS_B: (8 * rowB) / blockOf(t), PITCH_A: rowA + 1, PITCH_B: rowB + 1, SIZE_A: (f.aByK ? t.BK : t.BM) * (rowA + 1), SIZE_B: (f.bByK ? t.BK : t.BN) * (rowB + 1),
-    STAGE: t.WM * t.WN * t.MM * t.MN, LOADS_A: (t.BM * t.BK) / 8 / WG, LOADS_B: (t.BN * t.BK) / 8 / WG,
-    DIRECT: fits && (/_(nt|nn|split)$/.test(kernel.name) || inPlace) ? 1 : 0, IN_PLACE: fits && inPlace ? 1 : 0,
+    BLOCK: blockOf(t), ACROSS_A: (8 * rowA) / blockOf(t), ACROSS_B: (8 * rowB) / blockOf(t), PITCH_A: rowA + 1, PITCH_B: rowB + 1, SIZE_A, LOADS_A: (t.BM * t.BK) / 8 / WG, LOADS_B: (t.BN * t.BK) / 8 / WG,
+    TILES: Math.max(SIZE_A + SIZE_B, stagedSize(t, AT_ONCE)), AT_ONCE, ROUNDS: t.WM / AT_ONCE, STAGED, PUTS: Math.ceil(STAGED / WG), EVEN: STAGED % WG === 0 ? 1 : 0, PITCH_Y: stagedPitch(t),
+    WIDTH: scalar ? 1 : 4, DIRECT: fits && (start === '' || start === '_split' || inPlace) ? 1 : 0, IN_PLACE: fits && inPlace ? 1 : 0,
   };
 }
 
 interface Product { x: Tensor; w: MatrixWeight; y: Tensor; first: number; count: number }
 
-function multiply(p: Program, kernel: Kernel, t: Record<string, Tensor>, args: { M: Extent; I: number; first: number; count: number; sa: number; sb: number; slot_a: number; slot_b: number; chunk?: number; Y?: number }): void {
+function multiply(p: Program, forms: Record<1 | 4, Kernel>, t: Record<string, Tensor>, args: { M: Extent; I: number; first: number; count: number; sa: number; sb: number; slot_a: number; slot_b: number; chunk?: number; Y?: number }): void {
   const { tile, scales } = p.operands!;
+  const columns = forms[1].name.includes('_nt') ? args.count : args.I;
+  const kernel = forms[[columns, args.Y ?? (t['y']!.shape[1] as number)].every((n) => n % 4 === 0) ? 4 : 1];
   if (args.first % padOf(tile) !== 0) throw new EdpoError(`${kernel.name}: a range from row ${args.first} is off the tiles of ${padOf(tile)}`);
   p.run(kernel, { ...t, scales }, args, { tune: matrixTune(kernel, tile, t['y']!.bytes) });
 }
 
-/** y[m,c] = (add[m,c] or bias[c] +) Σ_i x[m,i]·w[first+c,i]; see matmulNT. */
+/** y[m,c] = (add[m,c] +) Σ_i x[m,i]·w[first+c,i] (+ bias[c]); see matmulNT. */
 export function matrixNT(p: Program, { x, w, y, first, count }: Product, o: { add?: Tensor | undefined; bias?: Tensor | undefined } = {}): void {
   const a = operand(p, x, w.slots.input, {});
-  const extra: Record<string, Tensor> = o.add ? { add: o.add } : o.bias ? { bias: o.bias } : {};
-  multiply(p, o.add ? matrixKernels.nt_add : o.bias ? matrixKernels.nt_bias : matrixKernels.nt, { a: a.packed, b: w.packed.as([w.packed.elements]), y, ...extra }, {
+  const extra: Record<string, Tensor> = { ...(o.add ? { add: o.add } : {}), ...(o.bias ? { bias: o.bias } : {}) };
+  multiply(p, matrixKernels[`nt${o.add ? '_add' : ''}${o.bias ? '_bias' : ''}`], { a: a.packed, b: w.packed.as([w.packed.elements]), y, ...extra }, {
     M: x.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.input, slot_b: w.slots.weight,
   });
 }

@@ -102,7 +102,7 @@ fn ${name}_block(m: u32, k: u32) -> mat4x4f {
 fn ${name}_turned(v: mat4x4f) -> mat4x4f { return transpose(v); }`;
 }
 
-interface Form { layout: Layout; start: Start; split: boolean; format: WeightFormat; four: { a: boolean; b: boolean; y: boolean } }
+interface Form { layout: Layout; start: Start; bias: boolean; split: boolean; format: WeightFormat; four: { a: boolean; b: boolean; y: boolean } }
 
 const EXTENTS: Record<Layout, { rows: string; cols: string; depth: string }> = {
   nt: { rows: 'M', cols: 'count', depth: 'I' },
@@ -111,7 +111,7 @@ const EXTENTS: Record<Layout, { rows: string; cols: string; depth: string }> = {
 };
 
 /** `put_y`: a quad of results to its place, what the sum starts from added, within the edges. */
-function store({ layout, start, split, format, four }: Form): string {
+function store({ layout, start, bias, split, format, four }: Form): string {
   const zero = four.y ? 'vec4f()' : '0.0';
   const from = { '': zero, _add: 'add[i]', _acc: 'y[i]' }[start];
   const row = split ? 'part * args.count + row' : layout === 'tn' ? 'args.first + row' : 'row';
@@ -121,13 +121,13 @@ function store({ layout, start, split, format, four }: Form): string {
   if (row >= rows() || col >= cols()) { return; }
   let at = (${row}) * args.${width} + col;
   ${scale ? 'let o = args.first + col;\n  let v = sum * vec4f(row_scale(o), row_scale(min(o + 1u, args.first + args.count - 1u)), row_scale(min(o + 2u, args.first + args.count - 1u)), row_scale(min(o + 3u, args.first + args.count - 1u)));' : 'let v = sum;'}
-  ${four.y ? 'let i = at / 4u;\n  y[i] = start(i) + v;' : 'for (var j = 0u; j < 4u && col + j < cols(); j++) { y[at + j] = start(at + j) + v[j]; }'}
+  ${four.y ? `let i = at / 4u;\n  y[i] = start(i) + v${bias ? ' + bias[col / 4u]' : ''};` : `for (var j = 0u; j < 4u && col + j < cols(); j++) { y[at + j] = start(at + j) + v[j]${bias ? ' + bias[col + j]' : ''}; }`}
 }
 fn start(i: u32) -> ${four.y ? 'vec4f' : 'f32'} { return ${from}; }`;
 }
 
 function product(form: Form): Kernel {
-  const { layout, start, split, format, four } = form;
+  const { layout, start, bias, split, format, four } = form;
   const f = EXTENTS[layout];
   const type = (yes: boolean): string => (yes ? ':vec4f' : '');
   const plain = (tensor: string, columns: string, byK: boolean, quads: boolean): Side => ({ tensor, columns, byK, first: false, weight: undefined, four: quads });
@@ -135,12 +135,13 @@ function product(form: Form): Kernel {
   const b = layout === 'tn' ? plain('b', 'I', true, four.b) : { tensor: 'w', columns: 'I', byK: layout === 'nn', first: true, weight: format, four: four.b };
   const y = split ? { partial: true, shape: '_ ' } : { partial: false, shape: layout === 'nt' ? 'M Y' : layout === 'nn' ? 'M I' : 'O I' };
   return defineKernel({
-    name: `matmul.tiled_${layout}${split ? '_split' : start}${formatSuffix(format)}${four.a && four.b && four.y ? '' : '_scalar'}`,
+    name: `matmul.tiled_${layout}${split ? '_split' : start}${bias ? '_bias' : ''}${formatSuffix(format)}${four.a && four.b && four.y ? '' : '_scalar'}`,
     shader: 'matmul.tiled',
     read: {
       [a.tensor]: `M ${a.columns}${type(four.a)}`,
       ...(layout === 'tn' ? { b: `M I${type(four.b)}` } : weightBindings('w', 'O I', format, four.b ? 4 : 1)),
       ...(start === '_add' ? { add: `M Y${type(four.y)}` } : {}),
+      ...(bias ? { bias: `Y ${type(four.y)}` } : {}),
     },
     ...(start === '_acc' ? { update: { y: `${y.shape}${type(four.y)}` } } : { write: { y: `${y.shape}${type(four.y)}` } }),
     args: { M: 'u32', I: 'u32', ...(layout === 'nt' ? { Y: 'u32' } : { X: 'u32' }), first: 'u32', count: 'u32', ...(split ? { chunk: 'u32' } : {}) },
@@ -169,12 +170,12 @@ const rowsOf = (t: Tensor): number => capacityOf(t.shape[0]!);
 interface Range { first: number; count: number }
 
 /** See matmulNT. */
-export function tiledNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, range: Range, o: { add?: Tensor | undefined; accumulate?: boolean | undefined }, forced?: PlainTile): void {
+export function tiledNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, range: Range, o: { add?: Tensor | undefined; bias?: Tensor | undefined; accumulate?: boolean | undefined }, forced?: PlainTile): void {
   const { x, w, y } = t;
   const { tile } = tiledPlan('nt', rowsOf(x), range.count, size(x, 1), { forced, large: p.gpu.tuned?.plain });
   const four = by4(size(x, 1));
-  const kernel = kernelOf({ layout: 'nt', start: o.add ? '_add' : o.accumulate ? '_acc' : '', split: false, format: formatOf(w), four: { a: four, b: four, y: by4(size(y, 1), range.count) } });
-  p.run(kernel, { x, ...weightTensors('w', w), y, ...(o.add ? { add: o.add } : {}) }, { ...range }, { tune: plainTune(p.gpu, tile) });
+  const kernel = kernelOf({ layout: 'nt', start: o.add ? '_add' : o.accumulate ? '_acc' : '', bias: o.bias !== undefined, split: false, format: formatOf(w), four: { a: four, b: four, y: by4(size(y, 1), range.count) } });
+  p.run(kernel, { x, ...weightTensors('w', w), y, ...(o.add ? { add: o.add } : {}), ...(o.bias ? { bias: o.bias } : {}) }, { ...range }, { tune: plainTune(p.gpu, tile) });
 }
 
 /** See matmulNN. */
@@ -182,7 +183,7 @@ export function tiledNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, rang
   const { x, w, y } = t;
   const { tile } = tiledPlan('nn', rowsOf(x), size(w, 1), range.count, { forced, large: p.gpu.tuned?.plain });
   const four = by4(size(w, 1));
-  const kernel = kernelOf({ layout: 'nn', start: o.accumulate ? '_acc' : '', split: false, format: formatOf(w), four: { a: by4(size(x, 1), range.count), b: four, y: four } });
+  const kernel = kernelOf({ layout: 'nn', start: o.accumulate ? '_acc' : '', bias: false, split: false, format: formatOf(w), four: { a: by4(size(x, 1), range.count), b: four, y: four } });
   p.run(kernel, { x, ...weightTensors('w', w), y }, { ...range }, { tune: plainTune(p.gpu, tile) });
 }
 
@@ -194,7 +195,7 @@ export function tiledTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor }, rang
   const split = chunk < rows;
   const room = split ? splitRoom(p.gpu, Math.ceil(rows / chunk) * range.count * I) : undefined;
   const four = by4(I);
-  const kernel = kernelOf({ layout: 'tn', start: split ? '' : '_acc', split, format: 'f32', four: { a: by4(size(a, 1)), b: four, y: four } });
+  const kernel = kernelOf({ layout: 'tn', start: split ? '' : '_acc', bias: false, split, format: 'f32', four: { a: by4(size(a, 1)), b: four, y: four } });
   p.run(kernel, { a, b, y: room ?? y }, { ...range, ...(split ? { chunk } : {}) }, { tune: plainTune(p.gpu, tile) });
   if (room) splitSum(p, room, y, { M: a.shape[0]!, chunk, ...range });
 }

@@ -1,12 +1,19 @@
 // C[m,n] = start + alpha Σ_k A[m,k] B[k,n] in f16 matrices with f32 sums; alpha undoes the operands' scales (powers of two).   Operands are f16, eight to a
 // vec4<u32>, in blocks (lib/operand_layout.wgsl), padded to tiles with zeros, so no load is checked.   A workgroup makes BM x BN; a subgroup TM x TN matrices of it. The next
-// tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), chunk(), a_at(), a_slot(), a_in() and b's, y_row(), start().
+// tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), chunk(), a_at(), a_slot(), a_in() and b's, y_row(),
+// start() and put() of four columns.
 // #use lib/grid
 // #use lib/operand_layout
 // #use lib/inverse
-var<workgroup> tile_a: array<vec4<u32>, SIZE_A>;
-var<workgroup> tile_b: array<vec4<u32>, SIZE_B>;
-var<workgroup> stage: array<f32, STAGE>;
+// A's tile, then B's; after the loop results in f32, as bits.
+var<workgroup> tiles: array<vec4<u32>, TILES>;
+
+// Of the e-th of the vec4s that stand there at once (the last one's number if there are fewer), and the row of the workgroup's tile that it is of in round (m, g).
+fn staged(e: u32) -> u32 { return select(min(e, STAGED - 1u), e, EVEN == 1u); }
+fn staged_row(e: u32, m: u32, g: u32) -> u32 {
+  let r = staged(e) / (BN / 4u);
+  return ((g * AT_ONCE + r / MM) * TM + m) * MM + r % MM;
+}
 
 @compute @workgroup_size(WG) @SUBGROUP
 fn ENTRY(
@@ -34,7 +41,8 @@ fn ENTRY(
   let sub_n = (subgroup % WN) * (TN * MN);
   let alpha = inverse(scales[args.slot_a]) * inverse(scales[args.slot_b]);
   let whole = m0 + BM <= rows() && n0 + BN <= cols() && args.Y % 4u == 0u;
-  let y0 = (y_row(m0, part) + sub_m) * args.Y + n0 + sub_n;
+  let pitch_y = args.Y / WIDTH;
+  let y0 = (y_row(m0, part) + sub_m) * pitch_y + (n0 + sub_n) / WIDTH;
 
   // #for m TM
   // #for n TN
@@ -46,7 +54,7 @@ fn ENTRY(
     let beta = scales[args.slot_a] * scales[args.slot_b];
     // #for m TM
     // #for n TN
-    acc$m_$n = subgroupMatrixScalarMultiply(subgroupMatrixLoad<subgroup_matrix_result<f32, MN, MM>, row_major>(&y, y0 + $mu * MM * args.Y + $nu * MN, args.Y), beta);
+    acc$m_$n = subgroupMatrixScalarMultiply(subgroupMatrixLoad<subgroup_matrix_result<f32, MN, MM>, row_major>(&y, y0 + $mu * MM * pitch_y + $nu * (MN / WIDTH), pitch_y), beta);
     // #end
     // #end
   }
@@ -62,10 +70,10 @@ fn ENTRY(
   for (var step = 0u; step < steps; step++) {
     workgroupBarrier();
     // #for i LOADS_A
-    tile_a[a_slot($iu * WG + local)] = next_a$i;
+    tiles[a_slot($iu * WG + local)] = next_a$i;
     // #end
     // #for i LOADS_B
-    tile_b[b_slot($iu * WG + local)] = next_b$i;
+    tiles[SIZE_A + b_slot($iu * WG + local)] = next_b$i;
     // #end
     workgroupBarrier();
     if (step + 1u < steps) {
@@ -80,10 +88,10 @@ fn ENTRY(
     // #for k KS
     {
       // #for m TM
-      let left$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, LAYOUT_A>(&tile_a, a_in(sub_m + $mu * MM, $ku * MK), PITCH_A);
+      let left$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, LAYOUT_A>(&tiles, a_in(sub_m + $mu * MM, $ku * MK), PITCH_A);
       // #end
       // #for n TN
-      let right$n = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, LAYOUT_B>(&tile_b, b_in(sub_n + $nu * MN, $ku * MK), PITCH_B);
+      let right$n = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, LAYOUT_B>(&tiles, SIZE_A + b_in(sub_n + $nu * MN, $ku * MK), PITCH_B);
       // #for m TM
       acc$m_$n = subgroupMatrixMultiplyAccumulate(left$m, right$n, acc$m_$n);
       // #end
@@ -96,27 +104,36 @@ fn ENTRY(
   if (whole) {
     // #for m TM
     // #for n TN
-    subgroupMatrixStore<row_major>(&y, y0 + $mu * MM * args.Y + $nu * MN, subgroupMatrixScalarMultiply(acc$m_$n, alpha), args.Y);
+    subgroupMatrixStore<row_major>(&y, y0 + $mu * MM * pitch_y + $nu * (MN / WIDTH), subgroupMatrixScalarMultiply(acc$m_$n, alpha), pitch_y);
     // #end
     // #end
     return;
   }
   // #end
-  // One matrix of each subgroup at a time goes to its lanes, which keep to the edges and add what the sum starts from.
-  let mine = subgroup * (MM * MN);
+  // Through workgroup memory, a row of matrices of every (AT_ONCE: or of some) row of subgroups at a time: a row of the tile goes to lanes beside each other, by fours, which
+  // keep to the edges and add what is added to the sum. That never starts the matrices' own sums: tensor cores cut off what is small beside the largest summand, and a
+  // residual is large. So a row has the same bits at an edge and in a whole tile.
   // #for m TM
-  // #for n TN
+  // #for g ROUNDS
+  // #for i PUTS
+  let row$m_$g_$i = m0 + staged_row($iu * WG + local, $mu, $gu);
+  let col$m_$g_$i = n0 + staged($iu * WG + local) % (BN / 4u) * 4u;
+  let start$m_$g_$i = start(row$m_$g_$i, col$m_$g_$i);
+  // #end
   workgroupBarrier();
-  subgroupMatrixStore<row_major>(&stage, mine, acc$m_$n, MN);
-  workgroupBarrier();
-  for (var e = lane; e < MM * MN; e += SG) {
-    let row = m0 + sub_m + $mu * MM + e / MN;
-    let col = n0 + sub_n + $nu * MN + e % MN;
-    if (row < rows() && col < cols()) {
-      let i = y_row(row, part) * args.Y + col;
-      y[i] = start(i, col) + alpha * stage[mine + e];
-    }
+  if (ROUNDS == 1u || subgroup / WN == $gu) {
+    let at = (subgroup / WN % AT_ONCE) * MM * PITCH_Y + sub_n / 4u;
+    // #for n TN
+    subgroupMatrixStore<row_major>(&tiles, at + $nu * (MN / 4u), acc$m_$n, PITCH_Y);
+    // #end
   }
+  workgroupBarrier();
+  // #for i PUTS
+  if (EVEN == 1u || $iu * WG + local < STAGED) {
+    let e = staged($iu * WG + local);
+    put(row$m_$g_$i, col$m_$g_$i, part, start$m_$g_$i, alpha * bitcast<vec4f>(tiles[e / (BN / 4u) * PITCH_Y + e % (BN / 4u)]));
+  }
+  // #end
   // #end
   // #end
 }

@@ -1,5 +1,4 @@
 import type { Gpu } from '../../gpu/device.js';
-import { addBias } from '../../gpu/ops/bias.js';
 import { biasActivation } from '../../gpu/ops/bias_activation.js';
 import { disentangledAttention, queryTiles } from '../../gpu/ops/disentangled_attention.js';
 import { embed } from '../../gpu/ops/embed.js';
@@ -56,8 +55,7 @@ export class DebertaEncoder {
     layerNorm(p, { ...t, gain: this.weights.value(`${name}.weight`), bias: this.weights.value(`${name}.bias`) }, this.spec.eps);
   }
   private linear(p: Program, name: string, x: Tensor, y: Tensor): void {
-    matmulNT(p, { x, w: this.weights.value(`${name}.weight`), y });
-    addBias(p, { y, b: this.weights.value(`${name}.bias`) });
+    matmulNT(p, { x, w: this.weights.value(`${name}.weight`), y }, { bias: this.weights.value(`${name}.bias`) });
   }
 
   private async project(): Promise<void> {
