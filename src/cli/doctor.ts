@@ -34,7 +34,7 @@ export async function run(o: { adapter: string; json?: boolean; tune?: boolean }
   const tuning = o.tune && checks.every((c) => c.ok) ? await tuneAdapter(gpu, io) : undefined;
   const report = {
     adapter: gpu.name, kind: gpu.kind, adapters: choices, driver: gpu.info.description, vendor: gpu.info.vendor, architecture: gpu.info.architecture,
-    features: [...gpu.features], subgroup_sizes: [gpu.subgroupMin, gpu.subgroupMax], mixed_f16: typeof tile === 'string' ? `no: ${tile}` : backEnd(tile), limits: gpu.limits, toggles_on: toggles.enable, toggles_off: toggles.disable, tuned: gpu.tuned ?? null, ...(tuning ? { tune: tuning } : {}), checks,
+    features: [...gpu.features], subgroup_sizes: [gpu.subgroupMin, gpu.subgroupMax], mixed_f16: typeof tile === 'string' ? `no: ${tile}` : backEnd(tile), limits: gpu.limits, toggles_on: toggles.enable, toggles_off: toggles.disable, tuned: gpu.tuned ?? null, without: [...gpu.without], ...(tuning ? { tune: tuning } : {}), checks,
   };
   if (o.json) io.out(JSON.stringify(report));
   else {
@@ -46,6 +46,7 @@ export async function run(o: { adapter: string; json?: boolean; tune?: boolean }
     io.out(`limits     ${Object.entries(gpu.limits).map(([k, v]) => `${k} ${v}`).join(', ')}`);
     io.out(`toggles    on: ${toggles.enable.join(', ')}; off: ${toggles.disable.join(', ')}`);
     for (const [what, t] of Object.entries(gpu.tuned ?? {})) io.out(`tuned      ${what} products in tiles of ${Object.values(t).join(', ')} (${Object.keys(t).join(', ')})`);
+    if (gpu.without.size > 0) io.out(`without    ${[...gpu.without].join(', ')} (EDPO_WITHOUT): plainer kernels run in their place`);
     if (tuning) io.out(`tune file  ${tuning.file}`);
     for (const c of checks) io.out(`${c.ok ? 'ok  ' : 'FAIL'}       ${c.name}: error ${c.error.toExponential(1)}, allowed ${c.allowed.toExponential(1)}`);
   }

@@ -104,6 +104,10 @@ export class Gpu {
   get subgroupMax(): number {
     return this.subgroups ? (this.info.subgroupMaxSize ?? 32) : 1;
   }
+  /** The most lanes that sum a row (lib/rows): a subgroup's, or 1. */
+  get rowLanes(): number {
+    return this.uses('subgroup_sums') ? this.subgroupMax : 1;
+  }
   get subgroupMin(): number {
     return this.subgroups ? (this.info.subgroupMinSize ?? 4) : 1;
   }

@@ -5,7 +5,7 @@ import { expandShader, unroll } from './wgsl.js';
 
 export type ArgType = 'u32' | 'i32' | 'f32';
 
-/** What `grid` may use: letters and arguments of this dispatch, tunables, and `SG`, the largest subgroup size. */
+/** What `grid` may use: letters and arguments of this dispatch, tunables, and `SG`, the most lanes that sum a row (`gpu.rowLanes`). */
 export type GridInputs = Record<string, number>;
 
 /**
@@ -86,7 +86,7 @@ export function kernelSource(gpu: Gpu, kernel: Kernel, tune: Record<string, numb
     lines.push(`@group(0) @binding(${i}) var<storage, ${access}> ${b.name}: array<${b.wgslType}>; // ${b.axes.join(' ')}`);
   });
   const stem = kernel.shader ?? kernel.name;
-  let body = unroll(expandShader(stem, { ...(gpu.subgroups ? {} : { 'lib/rows': 'lib/rows_serial' }), ...kernel.snippets }), constants);
+  let body = unroll(expandShader(stem, { ...(gpu.rowLanes > 1 ? {} : { 'lib/rows': 'lib/rows_serial' }), ...kernel.snippets }), constants);
   for (const [word, text] of Object.entries({ ...kernel.words, ENTRY: entryPoint(stem), ...(kernel.matrices ? { '@SUBGROUP': fixedSubgroup(gpu) } : {}) })) body = body.replaceAll(word, text);
   return `${lines.join('\n')}\n${kernel.prelude ?? ''}\n${prelude}\n${body}`;
 }

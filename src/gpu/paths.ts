@@ -1,14 +1,40 @@
 import { EdpoError } from '../errors.js';
+import type { Gpu } from './device.js';
 
 /**
- * Ways of doing a step's work that have a plainer way beside them, with what each spares. All are on; a test or a search for a fault turns some off
- * (`gpu.without`, or EDPO_WITHOUT with names and commas) and must see the same training but for rounding (test/model/paths.test.ts).
+ * Ways of doing a step's work that have a plainer way beside them, with what runs in their place. All are on; a test or a search for a fault turns some off
+ * (`gpu.without`, or EDPO_WITHOUT with names and commas) and must see the same training but for rounding: test/model/paths.test.ts trains with and without each.
+ *
+ * Not here, for want of two ways in one program: prompts shared by a pair's branches are the form of the batch (design 3; test/helpers/parity.ts has it against sequences
+ * of their own), and what a user chooses by a key (checkpointing, formats, adapters) is no path, though that file trains with and without checkpointing too.
+ * bias_activation.ts serves a judge alone, which is not trained.
  */
 export const FUSED_PATHS = {
   attention_matrix: 'attention in f16 matrices; without: in f32',
   product_bias: 'the bias of a linear layer added where a tiled product or one in matrices is made; without: in a pass of its own',
+  attention_tiled: 'attention in f32 by tiles of rows in workgroup memory; without: a thread for every row and head',
+  products_tiled: 'plain products by tiles in workgroup memory; without: a thread makes a patch straight from storage',
+  split_sums: 'dW over many rows in ranges of rows, their sums added in order; without: in one sum',
+  by_fours: 'products, attention, norms, SwiGLU, RoPE, AdamW and packing by four elements a thread; without: by one',
+  subgroup_sums: 'a row is summed by a subgroup; without: by one thread',
+  norm_operand: 'an RMSNorm whose result products alone read writes it as their f16 operand; without: in f32, packed by a kernel of its own',
+  swiglu_operand: 'SwiGLU and its gradients likewise',
+  head_grad_operand: 'the gradient of the logits likewise',
+  adamw_copy: 'AdamW writes the f16 copy of a matrix with its values; without: a kernel of its own packs it',
+  rope_bias: 'RoPE adds the bias of queries and keys; without: it is added as other biases are',
+  head_wide: 'tiles of logits as wide as memory allows, on a GPU; without: as wide as what is folded at once',
+  replay: 'a recorded dispatch keeps its bind group, its arguments and its workgroups; without: they are made again for every step',
+  late_reading: 'a step of training is read when the next one is on its way; without: at once',
 } as const;
 export type FusedPath = keyof typeof FUSED_PATHS;
+
+/** Those that change the order of a sum of the forward pass, and so log-probs in their last bits: a cache made without one says so. */
+const REORDERED: FusedPath[] = ['attention_matrix', 'attention_tiled', 'products_tiled', 'by_fours', 'subgroup_sums'];
+/** Which of them are off, in words for a cache's header; empty where none is. */
+export const reordered = (gpu: Gpu): string => REORDERED.filter((path) => !gpu.uses(path)).join(', ');
+
+/** Whether kernels that take four elements a thread serve these sizes. */
+export const byFours = (gpu: Gpu, ...sizes: number[]): boolean => gpu.uses('by_fours') && sizes.every((n) => n % 4 === 0);
 
 /** The paths that EDPO_WITHOUT names. Throws EdpoError for a name that is none. */
 export function pathsOff(names: string | undefined): Set<FusedPath> {

@@ -16,6 +16,7 @@ interface Dispatch {
   label: string;
   pipeline: GPUComputePipeline | Promise<GPUComputePipeline>;
   bindGroup: GPUBindGroup;
+  binding: GPUBindGroupDescriptor;
   args: Array<{ type: ArgType; name: string }>;
   grid: Kernel['grid'];
   /** Constants, letters and arguments as they stand; a replay changes only the dynamic ones. */
@@ -47,10 +48,14 @@ export class Program {
   private readonly packed = new Map<Place, Map<string, Tensor>>();
   /** Tensors whose contents at this point exist as packed operands alone. */
   private readonly onlyPacked = new Set<Place>();
+  /** Whether dispatches keep what they were bound and given. */
+  private readonly replays: boolean;
   constructor(
     readonly gpu: Gpu,
     readonly label: string,
-  ) {}
+  ) {
+    this.replays = gpu.uses('replay');
+  }
 
   /** Labels of what `body` records are prefixed, so that Dawn's errors and profiles say which layer. */
   scope(name: string, body: () => void): void {
@@ -112,11 +117,11 @@ export class Program {
     const tune = { ...kernel.tune, ...options.tune };
     const letters = solveLetters(kernel, tensors, args);
     const compiled = compileKernel(this.gpu, kernel, options.tune ?? {}, options.prelude);
-    const bindGroup = this.gpu.device.createBindGroup({
+    const binding: GPUBindGroupDescriptor = {
       label: `${this.prefix}${kernel.name}`,
       layout: compiled.layout,
       entries: kernel.bindings.map((b, binding) => ({ binding, resource: tensors[b.name]!.binding })),
-    });
+    };
     for (const b of kernel.bindings) this.requireContents(`${this.prefix}${kernel.name}`, tensors[b.name]!, b.access !== 'write');
     for (const a of kernel.bindings) {
       const other = a.access === 'read' && kernel.bindings.find((b) => b.access !== 'read' && tensors[b.name]!.buffer === tensors[a.name]!.buffer);
@@ -133,10 +138,11 @@ export class Program {
       kind: 'dispatch',
       label: `${this.prefix}${kernel.name}`,
       pipeline: compiled.pipeline,
-      bindGroup,
+      bindGroup: this.gpu.device.createBindGroup(binding),
+      binding,
       args: list,
       grid: kernel.grid,
-      inputs: { ...tune, SG: this.gpu.subgroupMax, ...Object.fromEntries(sizes.map(([name, extent]) => [name, typeof extent === 'number' ? extent : NaN])) },
+      inputs: { ...tune, SG: this.gpu.rowLanes, ...Object.fromEntries(sizes.map(([name, extent]) => [name, typeof extent === 'number' ? extent : NaN])) },
       dynamic: sizes.filter((entry): entry is [string, Dyn] => typeof entry[1] !== 'number'),
       bytes: new DataView(new ArrayBuffer(list.length * 4)),
       groups: -1,
@@ -191,7 +197,7 @@ export class Program {
       if (profile?.per === 'dispatch') pass = encoder.beginComputePass({ label: step.label, timestampWrites: profile.next(this.dispatched(step, values)) });
       else pass ??= encoder.beginComputePass({ label: this.label, ...(profile ? { timestampWrites: profile.next({ label: this.label, groups: 0, inputs: {}, bytes: 0 }) } : {}) });
       if (bound !== step.pipeline) pass.setPipeline((bound = step.pipeline as GPUComputePipeline));
-      pass.setBindGroup(0, step.bindGroup);
+      pass.setBindGroup(0, this.replays ? step.bindGroup : this.gpu.device.createBindGroup(step.binding));
       if (step.args.length > 0) (pass as GPUComputePassEncoder & { setImmediates(offset: number, data: ArrayBufferLike): void }).setImmediates(0, step.bytes.buffer);
       const [x, y, z] = foldGrid(groups);
       pass.dispatchWorkgroups(x, y, z);
@@ -205,7 +211,7 @@ export class Program {
 
   /** Brings a dispatch's inputs, arguments and workgroups up to these values; nothing is made anew, as a replay has a thousand of them. */
   private size(step: Dispatch, values: StepValues): number {
-    let same = step.groups >= 0;
+    let same = step.groups >= 0 && this.replays;
     for (const [name, extent] of step.dynamic) {
       const value = this.value(step.label, extent, values);
       if (step.inputs[name] === value) continue;

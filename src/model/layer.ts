@@ -10,6 +10,7 @@ import type { Tensor } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
 import { linear } from './linear.js';
 import type { Adapter, LoraScratch } from './lora.js';
+import { normPacks } from './operand_tensors.js';
 import { layerRotary } from './rotary.js';
 
 /** One layer of a model: its sizes and options, its tensors' names, and where their values are. */
@@ -58,7 +59,7 @@ export function norm(p: Program, layer: Pick<Layer, 'spec' | 'value'> & Partial<
   const { eps, offset } = spec.block.norm;
   const slots = new Set(readers.map((name) => operandSlots(p, { value, adapter }, name)?.input));
   const [slot] = slots;
-  if (!bias && slots.size === 1 && slot !== undefined && spec.D % 4 === 0) rmsNormOperand(p, { x, y, rstd, gain: value(gain) }, slot, eps, offset);
+  if (!bias && slots.size === 1 && slot !== undefined && normPacks(p.gpu, spec.D)) rmsNormOperand(p, { x, y, rstd, gain: value(gain) }, slot, eps, offset);
   else if (bias) layerNorm(p, { x, y, gain: value(gain), bias: value(bias) }, eps, { mean: mean!, rstd });
   else rmsNorm(p, { x, y, rstd, gain: value(gain) }, eps, offset);
 }
@@ -74,7 +75,7 @@ export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor;
   for (const { weight, bias, gain, head, heads, y, turns } of sides) {
     const out = gain ? head!.raw : y;
     // Heads that are turned whole take their bias as they turn.
-    const later = bias !== undefined && !gain && turns?.shape[1] === spec.C;
+    const later = p.gpu.uses('rope_bias') && bias !== undefined && !gain && turns?.shape[1] === spec.C;
     linear(p, layer, weight, { x: t.h, y: out }, later ? undefined : bias);
     if (gain) rmsNorm(p, { x: byHead(out, heads, spec.C), gain: value(gain), y: byHead(y, heads, spec.C), rstd: head!.rstd }, spec.block.norm.eps, spec.block.norm.offset);
     if (turns) rope(p, { x: y, table: turns, position: t.rotary, bias: later ? value(bias) : undefined }, layerRotary(spec, l, turns));
@@ -109,7 +110,7 @@ export const operandSlots = (p: Program, { value, adapter }: Pick<Layer, 'value'
 /** act [N, F] = act(gate)·up, or act(up) without a gate; only what the down projection multiplies where that is an operand of its own. */
 export function mlpProduct(p: Program, layer: Layer, t: { gate: Tensor | undefined; up: Tensor; act: Tensor }): void {
   const { spec } = layer;
-  const slot = spec.F % 4 === 0 ? operandSlots(p, layer, layer.w.down)?.input : undefined;
+  const slot = p.gpu.uses('swiglu_operand') && spec.F % 4 === 0 ? operandSlots(p, layer, layer.w.down)?.input : undefined;
   if (t.gate && slot !== undefined) swigluOperand(p, { gate: t.gate, up: t.up, h: t.act }, slot, spec.block.mlp.gate);
   else if (t.gate) swiglu(p, { gate: t.gate, up: t.up, h: t.act }, spec.block.mlp.gate);
   else activation(p, { x: t.up, h: t.act }, spec.block.mlp.gate);

@@ -1,4 +1,5 @@
 import type { Gpu } from '../gpu/device.js';
+import { byFours } from '../gpu/paths.js';
 import { OperandTensor, Tensor, type Extent } from '../gpu/tensor.js';
 import { hasCopy } from '../gpu/ops/pack_f16.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
@@ -38,12 +39,17 @@ export function operandTensors(spec: ModelSpec, packs: (weight: string) => boole
   };
 }
 
+/** Whether a norm of this width may write its result as an operand: it sums by fours, and where other norms do not, bits must be theirs. */
+export const normPacks = (gpu: Gpu, D: number): boolean => gpu.uses('norm_operand') && byFours(gpu, D);
+
 /** The same of a model on this device; in f32 unless it runs in mixed precision. */
 export function operandTensorsOf(gpu: Gpu, parameters: Parameters): OperandTensors {
   if (!gpu.mixed) return ALL_IN_F32;
   const layers = parameters.spec.names.layers;
   const copied = new Set(layers.filter((w) => layerWeights(w).every((name) => hasCopy(parameters.piece(name).value))).flatMap((w) => [...layerWeights(w), w.gate]));
-  return operandTensors(parameters.spec, (weight) => copied.has(weight) && !parameters.adapters?.of(weight));
+  const alone = operandTensors(parameters.spec, (weight) => copied.has(weight) && !parameters.adapters?.of(weight));
+  const [norms, mlp] = [normPacks(gpu, parameters.spec.D), gpu.uses('swiglu_operand')];
+  return { h: alone.h && norms, act: alone.act && mlp, dgate: alone.dgate && mlp, dup: alone.dup && mlp };
 }
 
 /** A tensor, or only its name and shape where it stands as a packed operand. */

@@ -10,6 +10,7 @@ import { backEnd } from '../gpu/matrices.js';
 import { TILE_ROWS } from '../gpu/ops/attention_tiles.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
 import { plainForm } from '../gpu/ops/matmul.js';
+import { reordered } from '../gpu/paths.js';
 import { planMicroBatches } from './batch/pack.js';
 import { shardRange, type Shard } from './cache/files.js';
 import { requireSame, type CacheHeader, type KernelFields } from './cache/header.js';
@@ -32,7 +33,7 @@ export const UNASKED_BYTES = 1e9;
 export const kernelFields = (gpu: Gpu): KernelFields => ({
   adapter: gpu.card,
   driver: gpu.info.description,
-  back_end: `${gpu.mixed ? backEnd(gpu.mixed) : plainForm(gpu) === 'tiled' ? 'tiled' : 'plain'}, ${gpu.mixed || plainForm(gpu) === 'tiled' ? `attention in tiles of ${TILE_ROWS}, ` : ''}${gpu.toggles}`,
+  back_end: `${gpu.mixed ? backEnd(gpu.mixed) : plainForm(gpu) === 'tiled' ? 'tiled' : 'plain'}, ${gpu.mixed || plainForm(gpu) === 'tiled' ? `attention in tiles of ${TILE_ROWS}, ` : ''}${reordered(gpu) ? `without ${reordered(gpu)}, ` : ''}${gpu.toggles}`,
   arithmetic: gpu.mixed ? 'mixed_f16' : 'float32',
   head_tile: HEAD_TILE,
   table_split: gpu.limits.tableSplitBytes,

@@ -151,7 +151,7 @@ function mlpBackward(p: Program, parts: TransformerParts, s: BackwardScratch, l:
   if (w.gate) {
     const t = { gate: a.gate!, up: a.up, dh: s.dact, dgate: s.dgate!, dup: s.dup };
     const [gate, up] = [w.gate, w.up].map((name) => operandSlots(p, layer, name)?.gradient);
-    if (gate !== undefined && up !== undefined && !w.upBias && spec.F % 4 === 0) swigluBackwardOperands(p, t, { gate, up }, spec.block.mlp.gate);
+    if (p.gpu.uses('swiglu_operand') && gate !== undefined && up !== undefined && !w.upBias && spec.F % 4 === 0) swigluBackwardOperands(p, t, { gate, up }, spec.block.mlp.gate);
     else swigluBackward(p, t, spec.block.mlp.gate);
   } else activationBackward(p, { x: a.up, dh: s.dact, dx: s.dup }, spec.block.mlp.gate);
   biasBackward(p, parts, s, w.upBias, s.dup, spec.F);

@@ -28,8 +28,9 @@ const padded = (data: Float32Array, length: number): Float32Array => {
 const bitsOf = (data: Float32Array): string => new Uint32Array(data.slice().buffer).join();
 
 t.test('which adapters have it, and tiles by the size of the grid', async (t) => {
-  const gpu = (over: object): Gpu => ({ kind: 'hardware', info: { description: '' }, ...over }) as unknown as Gpu;
+  const gpu = (over: object): Gpu => ({ kind: 'hardware', info: { description: '' }, uses: () => true, ...over }) as unknown as Gpu;
   t.equal(plainForm(gpu({})), 'tiled');
+  t.equal(plainForm(gpu({ uses: (path: string) => path !== 'products_tiled' })), 'patches');
   t.equal(plainForm(gpu({ kind: 'embedded' })), 'patches');
   t.equal(plainForm(gpu({ kind: 'software', info: { description: 'llvmpipe (LLVM 20)' } })), 'lanes');
   t.equal(plainForm(gpu({ kind: 'embedded', products: { form: 'tiled' } })), 'tiled');

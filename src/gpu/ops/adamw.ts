@@ -1,5 +1,6 @@
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
+import { byFours } from '../paths.js';
 import type { ArgValue, Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { masterKernels, masterOf, roundingArgs } from './master.js';
@@ -30,7 +31,7 @@ const vec4 = (copies: boolean): Kernel => defineKernel({
   snippets: copies ? { 'lib/copy_none': 'lib/copy_f16' } : {},
   grid: ({ E, WG }) => perThread(E! / 4, WG!),
 });
-const byFours = { alone: vec4(false), withCopy: vec4(true) };
+const fours = { alone: vec4(false), withCopy: vec4(true) };
 
 /** 1 − β is passed beside β, each rounded by itself: 1 − fround(0.999) would be off by 3e-5 of its value. */
 export interface AdamWArgs {
@@ -56,10 +57,10 @@ export function adamw(
   const { value } = t;
   const format = masterOf(value);
   const tensors = { value: value.flat(), grad: t.grad.flat(), m: t.m.flat(), v: t.v.flat(), step_state: t.stepState };
-  if (format !== 'f32' || value.elements % 4 !== 0) return p.run(kernels[format], tensors, { ...args, ...roundingArgs(value, tensor) });
+  if (format !== 'f32' || !byFours(p.gpu, value.elements)) return p.run(kernels[format], tensors, { ...args, ...roundingArgs(value, tensor) });
   const copy = p.operands?.weight(value);
-  if (!copy || copy.inner % 4 !== 0) return p.run(byFours.alone, tensors, { ...args });
+  if (!copy || copy.inner % 4 !== 0 || !p.gpu.uses('adamw_copy')) return p.run(fours.alone, tensors, { ...args });
   const { packed, inner, slots } = copy;
-  p.run(byFours.withCopy, { ...tensors, scales: p.operands!.scales, packed: packed.flat() }, { ...args, I: inner, W: padded(inner, p.operands!.tile) / 8, slot: slots.weight }, { tune: padding(p.operands!.tile) });
+  p.run(fours.withCopy, { ...tensors, scales: p.operands!.scales, packed: packed.flat() }, { ...args, I: inner, W: padded(inner, p.operands!.tile) / 8, slot: slots.weight }, { tune: padding(p.operands!.tile) });
   holdCopy(p, value, copy);
 }

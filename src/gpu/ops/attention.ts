@@ -1,11 +1,12 @@
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
+import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { attentionMatrix, attentionMatrixBackward, matrixAttention, type MatrixAttention } from './attention_matrix.js';
 import { attentionTiled, tiledTile } from './attention_tiled.js';
 import type { AttentionPass } from './attention_tiles.js';
-import { plainForm } from './matmul.js';
+import { usualForm } from './matmul.js';
 import type { AttentionSlots } from './operand_layout.js';
 
 /** Head counts and options of one layer; `softCap` 0 and `window` 0 are off. */
@@ -74,12 +75,12 @@ function kernels(vector: boolean): { fwd: Kernel; delta: Kernel; dq: Kernel; dkv
 }
 const plain = kernels(false);
 const vec4 = kernels(true);
-const choose = (C: number): typeof plain => (C % 4 === 0 ? vec4 : plain);
+const choose = (p: Program, C: number): typeof plain => (byFours(p.gpu, C) ? vec4 : plain);
 /** Vectors of up to so many elements (vec4s or numbers) have a variable for each: drivers on a processor leave an array in memory, and take seconds to compile more. */
 const MOST_NAMED = 8;
 /** The constants of the plain kernels. */
-function plainTune({ H, G, C }: Pick<AttentionOptions, 'H' | 'G' | 'C'>): Record<string, number> {
-  const E = C % 4 === 0 ? C / 4 : C;
+function plainTune(p: Program, { H, G, C }: Pick<AttentionOptions, 'H' | 'G' | 'C'>): Record<string, number> {
+  const E = byFours(p.gpu, C) ? C / 4 : C;
   return { H, G, C, NAMED: E <= MOST_NAMED ? E : 0, ARRAYS: E <= MOST_NAMED ? 0 : 1 };
 }
 
@@ -92,7 +93,7 @@ const inMatrices = (p: Program, tiles: Tensor | undefined, o: AttentionOptions):
  * and head elsewhere.
  */
 const tiled = (p: Program, pass: AttentionPass, tiles: Tensor | undefined, { C, kernels }: AttentionOptions): boolean =>
-  tiles !== undefined && (kernels ? kernels === 'tiled' : plainForm(p.gpu) === 'tiled') && tiledTile(pass, C, p.gpu.limits) !== undefined;
+  tiles !== undefined && (kernels ? kernels === 'tiled' : usualForm(p.gpu) === 'tiled' && p.gpu.uses('attention_tiled')) && tiledTile(pass, C, p.gpu.limits) !== undefined;
 
 /** q [N, H*C], k and v [M, G*C], span [N, 4] into rows of k, position [N], in training the list `tiles` [T, 8] → o [N, H*C], lse [N, H]. */
 export function attention(
@@ -105,7 +106,7 @@ export function attention(
   if (mixed) return attentionMatrix(p, { q, k, v, tiles: tiles!, o, lse }, mixed);
   if (tiled(p, 'fwd', tiles, options)) return attentionTiled(p, 'fwd', { q, k, v, tiles: tiles!, o, lse }, options);
   const { H, G, C, scale, softCap, window } = options;
-  p.run(choose(C).fwd, { q, k, v, span, position, o, lse }, { H, G, C, scale, softCap, window }, { tune: plainTune(options) });
+  p.run(choose(p, C).fwd, { q, k, v, span, position, o, lse }, { H, G, C, scale, softCap, window }, { tune: plainTune(p, options) });
 }
 
 /** Writes dq, dk, dv from `do`; `delta` [N, H] is scratch. Two passes, no atomics: by query rows, then by key rows. */
@@ -120,13 +121,13 @@ export function attentionBackward(
   const { H, G, C, scale, softCap, window } = attentionOptions;
   const { q, k, v, span, position, o, lse, delta, dq, dk, dv } = t;
   const dout = t.do;
-  const options = { tune: plainTune(attentionOptions) };
+  const options = { tune: plainTune(p, attentionOptions) };
   const given = { H, G, C, scale, softCap, window };
-  p.run(choose(C).delta, { o, dout, delta }, { H, C }, options);
+  p.run(choose(p, C).delta, { o, dout, delta }, { H, C }, options);
   const mixed = inMatrices(p, t.tiles, attentionOptions);
   if (mixed) return attentionMatrixBackward(p, { q, k, v, tiles: t.tiles!, lse, do: dout, delta, dq, dk, dv }, mixed);
   if (tiled(p, 'dq', t.tiles, attentionOptions)) attentionTiled(p, 'dq', { q, k, v, tiles: t.tiles!, lse, dout, delta, dq }, attentionOptions);
-  else p.run(choose(C).dq, { q, k, v, span, position, lse, dout, delta, dq }, given, options);
+  else p.run(choose(p, C).dq, { q, k, v, span, position, lse, dout, delta, dq }, given, options);
   if (tiled(p, 'dkv', t.tiles, attentionOptions)) attentionTiled(p, 'dkv', { q, k, v, tiles: t.tiles!, lse, dout, delta, dk, dv }, attentionOptions);
-  else p.run(choose(C).dkv, { q, k, v, span, position, lse, dout, delta, dk, dv }, given, options);
+  else p.run(choose(p, C).dkv, { q, k, v, span, position, lse, dout, delta, dk, dv }, given, options);
 }

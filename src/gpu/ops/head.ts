@@ -84,7 +84,7 @@ export class Head {
   constructor(readonly options: HeadOptions) {
     const { gpu, S, D, V, pieces, mode } = options;
     const fold = options.tile ?? HEAD_TILE;
-    const width = Math.min(options.width ?? options.tile ?? headWidth(capacityOf(S), gpu.kind === 'hardware'), V);
+    const width = Math.min(options.width ?? options.tile ?? headWidth(capacityOf(S), gpu.kind === 'hardware' && gpu.uses('head_wide')), V);
     this.width = width;
     this.fold = { tune: { FOLD: fold } };
     const make = (label: string, ...shape: Extent[]): Tensor => {
@@ -195,7 +195,7 @@ export class Head {
       if (klGradient) p.run(headGradKl[form], { ...inputs, ref_tile: this.refTile!, criterion: this.criterion! }, { v0, count, soft_cap: cap });
       else {
         // Where only products in f16 read the gradient, they are given it packed.
-        const half = count % 4 === 0 && this.width % 4 === 0 ? p.operands?.weight(pieces[piece]!) : undefined;
+        const half = p.gpu.uses('head_grad_operand') && count % 4 === 0 && this.width % 4 === 0 ? p.operands?.weight(pieces[piece]!) : undefined;
         if (half) writeOperand(p, headGradF16[form], inputs, tile, half.slots.gradient, { columns: count, gradient: true, args: { v0, soft_cap: cap } });
         else p.run(headGrad[form], inputs, { v0, count, soft_cap: cap });
       }

@@ -2,6 +2,7 @@ import type { Gpu, PlainForm } from '../device.js';
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import { formatOf, type WeightFormat } from '../packed.js';
+import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { addBias } from './bias.js';
@@ -89,7 +90,6 @@ const kernels = {
   tn: forms(tn),
 };
 
-const by4 = (...sizes: number[]): boolean => sizes.every((n) => n % 4 === 0);
 const size = (t: Tensor, axis: number): number => t.shape[axis] as number;
 
 /**
@@ -97,6 +97,12 @@ const size = (t: Tensor, axis: number): number => t.shape[axis] as number;
  * lanes in SIMD registers and reads what they share as a scalar. `gpu.products` or EDPO_PRODUCTS choose otherwise.
  */
 export function plainForm(gpu: Gpu): PlainForm {
+  const form = usualForm(gpu);
+  return form === 'tiled' && !gpu.uses('products_tiled') ? 'patches' : form;
+}
+
+/** The same whether or not `products_tiled` is on: what attention in f32 goes by. */
+export function usualForm(gpu: Gpu): PlainForm {
   if (gpu.products) return gpu.products.form;
   if (gpu.kind === 'hardware') return 'tiled';
   return /llvmpipe/i.test(gpu.info.description) ? 'lanes' : 'patches';
@@ -131,7 +137,7 @@ export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
   const half = o.accumulate ? undefined : p.operands?.weight(w);
   if (half) return matrixNT(p, { x, w: half, y, ...args }, o);
   if (plainForm(p.gpu) === 'tiled') return tiledNT(p, t, args, o, p.gpu.products?.tile);
-  const vec4 = by4(size(x, 1));
+  const vec4 = byFours(p.gpu, size(x, 1));
   const kind = o.add ? kernels.ntAdd : o.accumulate ? kernels.ntAcc : kernels.nt;
   run(p, kind[formatOf(w)], { vec4, lanes: vec4 }, { x, ...weightTensors('w', w), y, ...(o.add ? { add: o.add } : {}) }, args);
 }
@@ -143,8 +149,8 @@ export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
   const half = p.operands?.weight(w);
   if (half) return matrixNN(p, { x, w: half, y, ...args }, o);
   if (plainForm(p.gpu) === 'tiled') return tiledNN(p, t, args, o, p.gpu.products?.tile);
-  const vec4 = by4(size(w, 1));
-  run(p, (o.accumulate ? kernels.nnAcc : kernels.nn)[formatOf(w)], { vec4, lanes: vec4 && by4(size(x, 1), args.count) }, { x, ...weightTensors('w', w), y }, args);
+  const vec4 = byFours(p.gpu, size(w, 1));
+  run(p, (o.accumulate ? kernels.nnAcc : kernels.nn)[formatOf(w)], { vec4, lanes: vec4 && byFours(p.gpu, size(x, 1), args.count) }, { x, ...weightTensors('w', w), y }, args);
 }
 
 /** y[first+c,i] += Σ_m a[m,c]·b[m,i] for c < count. a [M,X], b [M,I], y [O,I]; always adds. */
@@ -153,6 +159,6 @@ export function matmulTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor }, o: 
   const half = p.operands?.weight(t.y);
   if (half) return matrixTN(p, { ...t, w: half, ...args });
   if (plainForm(p.gpu) === 'tiled') return tiledTN(p, t, args, p.gpu.products?.tile);
-  const vec4 = by4(size(t.a, 1), size(t.b, 1), args.count);
+  const vec4 = byFours(p.gpu, size(t.a, 1), size(t.b, 1), args.count);
   run(p, kernels.tn, { vec4, lanes: vec4 }, t, args);
 }

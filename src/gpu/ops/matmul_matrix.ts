@@ -152,7 +152,7 @@ export function matrixTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor; w: Ma
   const args = { M: t.a.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: b.stride, slot_a: w.slots.gradient, slot_b: w.slots.input };
   const rows = capacityOf(args.M);
   const chunk = matrixChunk(p.operands!.tile, rows, count, w.inner);
-  if (chunk >= rows) return multiply(p, matrixKernels.tn, { a: a.packed, b: b.packed, y: t.y }, args);
+  if (chunk >= rows || !p.gpu.uses('split_sums')) return multiply(p, matrixKernels.tn, { a: a.packed, b: b.packed, y: t.y }, args);
   const room = splitRoom(p.gpu, Math.ceil(rows / chunk) * count * w.inner);
   multiply(p, matrixKernels.tn_split, { a: a.packed, b: b.packed, y: room }, { ...args, chunk, Y: w.inner });
   splitSum(p, room, t.y, { M: args.M, chunk, first, count });

@@ -1,6 +1,7 @@
 import type { Gpu } from '../device.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import { formatOf, type WeightFormat } from '../packed.js';
+import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import { capacityOf, type Tensor } from '../tensor.js';
 import { rangeRows, splitRoom, splitSum } from './split_sum.js';
@@ -163,7 +164,6 @@ function kernelOf(form: Form): Kernel {
   return known;
 }
 
-const by4 = (...sizes: number[]): boolean => sizes.every((n) => n % 4 === 0);
 const size = (t: Tensor, axis: number): number => t.shape[axis] as number;
 const rowsOf = (t: Tensor): number => capacityOf(t.shape[0]!);
 
@@ -173,8 +173,8 @@ interface Range { first: number; count: number }
 export function tiledNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, range: Range, o: { add?: Tensor | undefined; bias?: Tensor | undefined; accumulate?: boolean | undefined }, forced?: PlainTile): void {
   const { x, w, y } = t;
   const { tile } = tiledPlan('nt', rowsOf(x), range.count, size(x, 1), { forced, large: p.gpu.tuned?.plain });
-  const four = by4(size(x, 1));
-  const kernel = kernelOf({ layout: 'nt', start: o.add ? '_add' : o.accumulate ? '_acc' : '', bias: o.bias !== undefined, split: false, format: formatOf(w), four: { a: four, b: four, y: by4(size(y, 1), range.count) } });
+  const four = byFours(p.gpu, size(x, 1));
+  const kernel = kernelOf({ layout: 'nt', start: o.add ? '_add' : o.accumulate ? '_acc' : '', bias: o.bias !== undefined, split: false, format: formatOf(w), four: { a: four, b: four, y: byFours(p.gpu, size(y, 1), range.count) } });
   p.run(kernel, { x, ...weightTensors('w', w), y, ...(o.add ? { add: o.add } : {}), ...(o.bias ? { bias: o.bias } : {}) }, { ...range }, { tune: plainTune(p.gpu, tile) });
 }
 
@@ -182,8 +182,8 @@ export function tiledNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, rang
 export function tiledNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, range: Range, o: { accumulate?: boolean | undefined }, forced?: PlainTile): void {
   const { x, w, y } = t;
   const { tile } = tiledPlan('nn', rowsOf(x), size(w, 1), range.count, { forced, large: p.gpu.tuned?.plain });
-  const four = by4(size(w, 1));
-  const kernel = kernelOf({ layout: 'nn', start: o.accumulate ? '_acc' : '', bias: false, split: false, format: formatOf(w), four: { a: by4(size(x, 1), range.count), b: four, y: four } });
+  const four = byFours(p.gpu, size(w, 1));
+  const kernel = kernelOf({ layout: 'nn', start: o.accumulate ? '_acc' : '', bias: false, split: false, format: formatOf(w), four: { a: byFours(p.gpu, size(x, 1), range.count), b: four, y: four } });
   p.run(kernel, { x, ...weightTensors('w', w), y }, { ...range }, { tune: plainTune(p.gpu, tile) });
 }
 
@@ -192,10 +192,10 @@ export function tiledTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor }, rang
   const { a, b, y } = t;
   const [rows, I] = [rowsOf(a), size(y, 1)];
   const { tile, chunk } = tiledPlan('tn', range.count, I, rows, { forced, large: p.gpu.tuned?.plain });
-  const split = chunk < rows;
+  const split = chunk < rows && p.gpu.uses('split_sums');
   const room = split ? splitRoom(p.gpu, Math.ceil(rows / chunk) * range.count * I) : undefined;
-  const four = by4(I);
-  const kernel = kernelOf({ layout: 'tn', start: split ? '' : '_acc', bias: false, split, format: 'f32', four: { a: by4(size(a, 1)), b: four, y: four } });
+  const four = byFours(p.gpu, I);
+  const kernel = kernelOf({ layout: 'tn', start: split ? '' : '_acc', bias: false, split, format: 'f32', four: { a: byFours(p.gpu, size(a, 1)), b: four, y: four } });
   p.run(kernel, { a, b, y: room ?? y }, { ...range, ...(split ? { chunk } : {}) }, { tune: plainTune(p.gpu, tile) });
   if (room) splitSum(p, room, y, { M: a.shape[0]!, chunk, ...range });
 }

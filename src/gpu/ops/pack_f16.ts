@@ -2,6 +2,7 @@ import { perThread } from '../grid.js';
 import { defineKernel, type ArgType, type Kernel } from '../kernel.js';
 import type { MatrixTile } from '../matrices.js';
 import { formatOf, type WeightFormat } from '../packed.js';
+import { byFours } from '../paths.js';
 import type { ArgValue, Program } from '../program.js';
 import { capacityOf, Dyn, type Tensor } from '../tensor.js';
 import { packedBytes, padded, padding, type MatrixWeight } from './operand_layout.js';
@@ -60,7 +61,7 @@ const inRows = (forms: Record<1 | 4, Kernel>): Record<1 | 4, Kernel> => {
   return { 1: of(forms[1]), 4: of(forms[4]) };
 };
 const packInto = { blocks: { plain: packFrom.f32, watched: packWatched }, rows: { plain: inRows(packFrom.f32), watched: inRows(packWatched) } };
-const by = (...sizes: number[]): 1 | 4 => (sizes.every((n) => n % 4 === 0) ? 4 : 1);
+const by = (p: Program, ...sizes: number[]): 1 | 4 => (byFours(p.gpu, ...sizes) ? 4 : 1);
 
 const absmax = defineKernel({
   name: 'absmax',
@@ -117,7 +118,7 @@ export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions):
     p.run(absmax, { x, peaks: ops.peaks! }, { ...args, measure: new Dyn('measureScales', 0) });
     scaleMeasured(p, slot);
   }
-  p.run(packInto[o.layout ?? 'blocks'][watched ? 'watched' : 'plain'][by(columns, columnsOf(x))], { x, scales: ops.scales, packed, ...(watched ? { peaks: ops.peaks! } : {}) }, args, { tune: padding(ops.tile) });
+  p.run(packInto[o.layout ?? 'blocks'][watched ? 'watched' : 'plain'][by(p, columns, columnsOf(x))], { x, scales: ops.scales, packed, ...(watched ? { peaks: ops.peaks! } : {}) }, args, { tune: padding(ops.tile) });
   p.holdOperand(x, key, packed);
   return { packed, stride };
 }
@@ -151,5 +152,5 @@ export const holdCopy = (p: Program, value: Tensor, w: MatrixWeight): void => p.
 export function packWeight(p: Program, value: Tensor, w: MatrixWeight, o: { tile: MatrixTile; scales: Tensor }): void {
   if (p.heldOperand(value, COPY) === w.packed) return;
   const format = formatOf(value) as Source;
-  p.run(packFrom[format][by(w.inner)], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: padding(o.tile) });
+  p.run(packFrom[format][by(p, w.inner)], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: padding(o.tile) });
 }

@@ -1,5 +1,6 @@
 import { perRow, perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
+import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { padding } from './operand_layout.js';
@@ -11,7 +12,7 @@ const FORMS = {
   _vec4: { vec: ':vec4f', WIDTH: 4, prelude: 'alias Vec = vec4f;\nfn total(v: Vec) -> f32 { return (v.x + v.y) + (v.z + v.w); }' },
 } as const;
 type Form = keyof typeof FORMS;
-const formOf = (x: Tensor): Form => ((x.shape[1] as number) % 4 === 0 ? '_vec4' : '');
+const formOf = (p: Program, x: Tensor): Form => (byFours(p.gpu, x.shape[1] as number) ? '_vec4' : '');
 
 /** y = x · rstd · (offset + gain), rstd = 1/sqrt(mean(x²) + eps), over the last axis (Zhang & Sennrich 2019, arXiv 1910.07467); Gemma's offset is 1. With `add` joined to a residual. */
 function fwd(form: Form, add: boolean): Kernel {
@@ -82,7 +83,7 @@ export const bwdGain = defineKernel({
 
 /** `add` [N, D] joins the result; `offset` is 1 where checkpoints store the gain less 1. */
 export function rmsNorm(p: Program, t: { x: Tensor; gain: Tensor; y: Tensor; rstd: Tensor; add?: Tensor }, eps: number, offset = 0): void {
-  p.run((t.add ? kernels.fwdAdd : kernels.fwd)[formOf(t.x)], t as Record<string, Tensor>, { eps, offset });
+  p.run((t.add ? kernels.fwdAdd : kernels.fwd)[formOf(p, t.x)], t as Record<string, Tensor>, { eps, offset });
 }
 
 /** `rmsNorm` where nothing but matrix products of `slot` read y: only its packed operand is made. D is a multiple of 4. */
@@ -100,7 +101,7 @@ export function rmsNormBackward(
   offset = 0,
 ): void {
   const { x, gain, rstd, dy, dx, dgain, partial } = t;
-  p.run(kernels.bwd[formOf(x)], { x, gain, rstd, dy, dx }, { offset });
+  p.run(kernels.bwd[formOf(p, x)], { x, gain, rstd, dy, dx }, { offset });
   if (!dgain) return;
   p.run(bwdGainPartial, { x, rstd, dy, partial });
   p.run(bwdGain, { partial, dgain }, { N: x.shape[0]! });

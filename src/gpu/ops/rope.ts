@@ -1,5 +1,6 @@
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
+import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 
@@ -43,7 +44,7 @@ const run = (p: Program, t: { x: Tensor; table: Tensor; position: Tensor; bias?:
   const { x, table, position, bias } = t;
   const R = table.shape[1] as number;
   const C = o.C ?? R;
-  const form = kernels[R % 8 === 0 && C % 4 === 0 ? 1 : 0]!;
+  const form = kernels[R % 8 === 0 && byFours(p.gpu, C) ? 1 : 0]!;
   p.run(bias ? form.biased : form.plain, { x, table, position, ...(bias ? { bias } : {}) }, { sign, first: o.first ?? 0, C });
 };
 

@@ -1,6 +1,7 @@
 import type { Gpu } from '../device.js';
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
+import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import { capacityOf, Tensor, type Extent } from '../tensor.js';
 
@@ -50,6 +51,6 @@ const kernels = { four: sum(true), scalar: sum(false) };
 /** y[first+c, i] += Σ_s partial[s, c, i] for c < count and the ranges s of `chunk` rows in M. y [O, I]. */
 export function splitSum(p: Program, partial: Tensor, y: Tensor, o: { M: Extent; chunk: number; first: number; count: number }): void {
   const I = capacityOf(y.shape[1]!);
-  const four = I % 4 === 0;
+  const four = byFours(p.gpu, I);
   p.run(four ? kernels.four : kernels.scalar, { partial, y }, { M: o.M, chunk: o.chunk, offset: (o.first * I) / (four ? 4 : 1), E: (o.count * I) / (four ? 4 : 1) });
 }

@@ -1,5 +1,6 @@
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
+import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
 import { padding } from './operand_layout.js';
@@ -28,7 +29,7 @@ function kernels(vector: boolean): { fwd: Kernel; bwd: Kernel } {
 }
 const plain = kernels(false);
 const vec4 = kernels(true);
-const choose = (gate: Tensor): typeof plain => ((gate.shape[1] as number) % 4 === 0 ? vec4 : plain);
+const choose = (p: Program, gate: Tensor): typeof plain => (byFours(p.gpu, gate.shape[1] as number) ? vec4 : plain);
 
 /** h as an f16 operand. */
 const fwdF16 = packKernel('swiglu.fwd_f16', { gate: '_ Y :vec4f', up: '_ Y :vec4f' });
@@ -46,7 +47,7 @@ const bwdF16 = defineKernel({
 });
 
 export function swiglu(p: Program, t: { gate: Tensor; up: Tensor; h: Tensor }, gate: Gate = 'silu'): void {
-  p.run(choose(t.gate).fwd, t, {}, { tune: { KIND: KIND[gate] } });
+  p.run(choose(p, t.gate).fwd, t, {}, { tune: { KIND: KIND[gate] } });
 }
 
 /** `swiglu` where nothing but a matrix product of `slot` reads h: only its packed operand is made. F is a multiple of 4. */
@@ -56,7 +57,7 @@ export function swigluOperand(p: Program, t: { gate: Tensor; up: Tensor; h: Tens
 
 /** Writes `dgate` and `dup`. */
 export function swigluBackward(p: Program, t: { gate: Tensor; up: Tensor; dh: Tensor; dgate: Tensor; dup: Tensor }, gate: Gate = 'silu'): void {
-  p.run(choose(t.gate).bwd, t, {}, { tune: { KIND: KIND[gate] } });
+  p.run(choose(p, t.gate).bwd, t, {}, { tune: { KIND: KIND[gate] } });
 }
 
 /** `swigluBackward` where nothing but matrix products of these slots read `dgate` and `dup`: only their packed operands are made. F is a multiple of 4. */

@@ -26,7 +26,7 @@ export function runManifest(o: { config: RunConfig; inputs: Inputs; gpu: Gpu; st
   const { config, inputs, gpu, state } = o;
   return {
     versions: { edpo: VERSION, webgpu: packageVersion('webgpu'), node: process.version },
-    adapter: { ...kernelFields(gpu), kind: gpu.kind, limits: gpu.limits, ...(gpu.tuned ? { tuned: gpu.tuned } : {}) },
+    adapter: { ...kernelFields(gpu), kind: gpu.kind, limits: gpu.limits, ...(gpu.tuned ? { tuned: gpu.tuned } : {}), ...(gpu.without.size > 0 ? { without: [...gpu.without] } : {}) },
     hashes: { policy: inputs.policy.weightsHash(), reference: inputs.reference.weightsHash(), tokenizer: inputs.tokenizer.hash, template: templateHash(inputs.template), data: state.identity['data'] },
     precision: 'float32 throughout: weights, activations, log-softmax, criterion, gradients, moments',
     data: { train: o.train, evaluation: o.evaluation ?? null },

@@ -70,7 +70,8 @@ export class Trainer {
   }
 
   async run(): Promise<Ending> {
-    const { plan, state, config } = this.p;
+    const { plan, state, config, engine } = this.p;
+    const late = engine.options.gpu.uses('late_reading');
     if (state.step === 0 && this.p.evaluation && plan.evalSteps > 0 && config.eval_on_start) {
       await this.evaluate(0);
       if (config.load_best_model_at_end) await this.p.save(state);
@@ -83,7 +84,7 @@ export class Trainer {
       const done = step + 1;
       const evaluates = this.p.evaluation !== undefined && plan.evalSteps > 0 && (done % plan.evalSteps === 0 || done === plan.totalSteps);
       const saves = plan.saveSteps > 0 && (done % plan.saveSteps === 0 || done === plan.totalSteps);
-      if (!evaluates && !saves && !this.interrupted && done < plan.totalSteps) continue;
+      if (late && !evaluates && !saves && !this.interrupted && done < plan.totalSteps) continue;
       await this.finish(pending);
       pending = undefined;
       const stop = evaluates ? await this.evaluate(done) : false;
