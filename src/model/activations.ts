@@ -1,6 +1,6 @@
 import type { Gpu } from '../gpu/device.js';
 import { halfRows, packRows, unpackRows, type HalfFormat, type HalfRows } from '../gpu/ops/pack_rows.js';
-import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
+import { GAIN_ROWS } from '../gpu/ops/column_sums.js';
 import type { Program } from '../gpu/program.js';
 import { capacityOf, Tensor, type Extent } from '../gpu/tensor.js';
 import type { BatchAxes } from './batch/tensors.js';

@@ -1,4 +1,4 @@
-import { GAIN_ROWS } from '../gpu/ops/rms_norm.js';
+import { GAIN_ROWS } from '../gpu/ops/column_sums.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { isCopied } from '../gpu/ops/pack_f16.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { GAIN_ROWS } from '../../src/gpu/ops/column_sums.js';
 import { activation, activationBackward } from '../../src/gpu/ops/activation.js';
 import { addBias, addBiasBackward } from '../../src/gpu/ops/bias.js';
 import { dropout } from '../../src/gpu/ops/dropout.js';
@@ -7,7 +8,7 @@ import { STATS } from '../../src/gpu/ops/head_kernels.js';
 import { embedAdd } from '../../src/gpu/ops/embed.js';
 import { layerNorm, layerNormBackward } from '../../src/gpu/ops/layer_norm.js';
 import { mix } from '../../src/gpu/ops/mix.js';
-import { GAIN_ROWS, rmsNorm, rmsNormBackward } from '../../src/gpu/ops/rms_norm.js';
+import { rmsNorm, rmsNormBackward } from '../../src/gpu/ops/rms_norm.js';
 import { scale } from '../../src/gpu/ops/scale.js';
 import { rope, ropeBackward, ropeTable } from '../../src/gpu/ops/rope.js';
 import { softCap } from '../../src/gpu/ops/soft_cap.js';
@@ -153,7 +154,7 @@ t.test('rms_norm with gains stored less 1, and added to a residual', async (t) =
   const [xs, gains, dys, adds] = [normals(1, N * D), normals(2, D, 0.2), normals(3, N * D), normals(4, N * D)];
   const whole = gains.map((g) => g + 1);
   const [x, gain, dy, add] = [upload(gpu, 'x', [N, D], xs), upload(gpu, 'gain', [D], gains), upload(gpu, 'dy', [N, D], dys), upload(gpu, 'add', [N, D], adds)];
-  const [y, rstd, dx, dgain, partial] = [output(gpu, 'y', [N, D]), output(gpu, 'rstd', [N]), output(gpu, 'dx', [N, D], 1), output(gpu, 'dgain', [D], 2), output(gpu, 'partial', [1, D])];
+  const [y, rstd, dx, dgain, partial] = [output(gpu, 'y', [N, D]), output(gpu, 'rstd', [N]), output(gpu, 'dx', [N, D], 1), output(gpu, 'dgain', [D], 2), output(gpu, 'partial', [Math.ceil(N / GAIN_ROWS), D])];
   await runOnce(gpu, (p) => {
     rmsNorm(p, { x, gain, y, rstd, add }, 1e-6, 1);
     rmsNormBackward(p, { x, gain, rstd, dy, dx, dgain, partial }, 1);

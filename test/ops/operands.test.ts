@@ -6,6 +6,7 @@ import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
 import { Head } from '../../src/gpu/ops/head.js';
 import { headGrad } from '../../src/gpu/ops/head_kernels.js';
 import { packedBytes, padOf } from '../../src/gpu/ops/operand_layout.js';
+import { layerNorm, layerNormOperand } from '../../src/gpu/ops/layer_norm.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
 import { rmsNorm, rmsNormOperand } from '../../src/gpu/ops/rms_norm.js';
 import { softCap } from '../../src/gpu/ops/soft_cap.js';
@@ -123,6 +124,19 @@ if (typeof tile === 'string') {
         operand: (p, y, slot) => rmsNormOperand(p, { x, gain, y, rstd: rstds[1] }, slot, 1e-6, 1),
       });
       t.same(await bitsOf(rstds[1]), await bitsOf(rstds[0]));
+    }
+  });
+
+  t.test('layer_norm into an operand; what it keeps too', async (t) => {
+    for (const [N, D] of [[1, 4], [5, 36], [67, 172]] as const) {
+      const rows = new Dyn('N', N + 3);
+      const [x, gain, bias] = [upload(gpu, 'x', [rows, D], normals(N, (N + 3) * D, 3)), upload(gpu, 'gain', [D], normals(N + 1, D)), upload(gpu, 'bias', [D], normals(N + 2, D))];
+      const [plain, packed] = [0, 1].map(() => ({ mean: output(gpu, 'mean', [rows], 7), rstd: output(gpu, 'rstd', [rows], 7) })) as [Record<'mean' | 'rstd', Tensor>, Record<'mean' | 'rstd', Tensor>];
+      await asInput(t, N, D, {
+        f32: (p, y) => layerNorm(p, { x, gain, bias, y }, 1e-5, plain),
+        operand: (p, y, slot) => layerNormOperand(p, { x, gain, bias, y, ...packed }, slot, 1e-5),
+      });
+      t.same(await bitsOf(packed.mean, packed.rstd), await bitsOf(plain.mean, plain.rstd));
     }
   });
 

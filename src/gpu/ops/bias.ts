@@ -2,7 +2,8 @@ import { perThread } from '../grid.js';
 import { defineKernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
-import { bwdGain, GAIN_ROWS } from './rms_norm.js';
+import { addColumnTotals, columnPartials } from './column_sums.js';
+import { formOf } from './vec.js';
 
 /** y[n,:] += b, in place: the bias of a linear layer. */
 export const fwd = defineKernel({
@@ -15,23 +16,16 @@ export const fwd = defineKernel({
 });
 
 /** partial[k, d] = Σ over the k-th block of rows of dy. */
-export const bwdPartial = defineKernel({
-  name: 'bias.bwd_partial',
-  read: { dy: 'N D' },
-  write: { partial: 'B D' },
-  args: { N: 'u32', D: 'u32' },
-  tune: { WG: 64, ROWS: GAIN_ROWS },
-  grid: ({ N, D, WG, ROWS }) => perThread(Math.ceil(N! / ROWS!) * D!, WG!),
-});
+export const bwdPartial = columnPartials('bias.bwd_partial', { dy: 'N D' }, 'dy[at]');
 
 /** y [N, D], b [D]. */
 export function addBias(p: Program, t: { y: Tensor; b: Tensor }): void {
   p.run(fwd, t);
 }
 
-/** db [D] += Σ_n dy[n,:]; `partial` is scratch of at least ceil(capacity of N / GAIN_ROWS) · D elements. */
+/** db [D] += Σ_n dy[n,:]; `partial` is scratch [ceil(capacity of N / GAIN_ROWS), D]. */
 export function addBiasBackward(p: Program, t: { dy: Tensor; db: Tensor; partial: Tensor }): void {
   const { dy, db, partial } = t;
-  p.run(bwdPartial, { dy, partial });
-  p.run(bwdGain, { partial, dgain: db }, { N: dy.shape[0]! });
+  p.run(bwdPartial[formOf(p, dy)], { dy, partial });
+  addColumnTotals(p, partial, db, dy);
 }

@@ -1,18 +1,11 @@
-import { perRow, perThread } from '../grid.js';
+import { perRow } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
-import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
+import { addColumnTotals, columnPartials } from './column_sums.js';
 import { padding } from './operand_layout.js';
-import { operandRoom, UNWATCHED } from './pack_f16.js';
-
-/** By one element or by four, where rows are whole fours. */
-const FORMS = {
-  '': { vec: '', WIDTH: 1, prelude: 'alias Vec = f32;\nfn total(v: Vec) -> f32 { return v; }' },
-  _vec4: { vec: ':vec4f', WIDTH: 4, prelude: 'alias Vec = vec4f;\nfn total(v: Vec) -> f32 { return (v.x + v.y) + (v.z + v.w); }' },
-} as const;
-type Form = keyof typeof FORMS;
-const formOf = (p: Program, x: Tensor): Form => (byFours(p.gpu, x.shape[1] as number) ? '_vec4' : '');
+import { operandRoom, SEEN, UNWATCHED } from './pack_f16.js';
+import { formOf, FORMS, inForms, sideBySide, type Form } from './vec.js';
 
 /** y = x · rstd · (offset + gain), rstd = 1/sqrt(mean(x²) + eps), over the last axis (Zhang & Sennrich 2019, arXiv 1910.07467); Gemma's offset is 1. With `add` joined to a residual. */
 function fwd(form: Form, add: boolean): Kernel {
@@ -23,29 +16,12 @@ function fwd(form: Form, add: boolean): Kernel {
     read: { x: `N D ${vec}`, gain: `D ${vec}`, ...(add ? { add: `N D ${vec}` } : {}) },
     write: { y: `N D ${vec}`, rstd: 'N' },
     args: { N: 'u32', D: 'u32', eps: 'f32', offset: 'f32' },
-    tune: { WG: 64, WIDTH },
-    prelude: `${prelude}\nfn added(at: u32) -> Vec { return ${add ? 'add[at]' : 'Vec()'}; }`,
+    tune: { WG: 64, WIDTH, SIDE: 1 },
+    prelude: `${prelude}\nfn result(row: u32, d: u32, rstd: f32) -> Vec { return ${add ? 'joined(row, d, rstd, add[row * (args.D / WIDTH) + d])' : 'normed(row, d, rstd)'}; }`,
     grid: ({ N, WG, SG }) => perRow(N!, WG!, SG!),
   });
 }
-
-/** dx += rstd·(g·dy − x·rstd²·mean(g·dy·x)), g = offset + gain: the residual stream's gradient is added to in place. */
-function bwd(form: Form): Kernel {
-  const { vec, WIDTH, prelude } = FORMS[form];
-  return defineKernel({
-    name: `rms_norm.bwd${form}`,
-    shader: 'rms_norm.bwd',
-    read: { x: `N D ${vec}`, gain: `D ${vec}`, rstd: 'N', dy: `N D ${vec}` },
-    update: { dx: `N D ${vec}` },
-    args: { N: 'u32', D: 'u32', offset: 'f32' },
-    tune: { WG: 64, WIDTH },
-    prelude,
-    grid: ({ N, WG, SG }) => perRow(N!, WG!, SG!),
-  });
-}
-
-const both = <T>(make: (form: Form) => T): Record<Form, T> => ({ '': make(''), _vec4: make('_vec4') });
-const kernels = { fwd: both((f) => fwd(f, false)), fwdAdd: both((f) => fwd(f, true)), bwd: both(bwd) };
+const kernels = { fwd: inForms((f) => fwd(f, false)), fwdAdd: inForms((f) => fwd(f, true)) };
 
 /** y as an f16 operand. */
 const fwdF16 = defineKernel({
@@ -53,56 +29,61 @@ const fwdF16 = defineKernel({
   read: { x: 'M D :vec4f', gain: 'D :vec4f', scales: 'K' },
   write: { rstd: 'M', packed: '_ :vec4<u32>' },
   args: { M: 'u32', D: 'u32', W: 'u32', slot: 'u32', eps: 'f32', offset: 'f32' },
-  tune: { WG: 64, WIDTH: 4, TILE: 128, BLOCK: 16 },
-  prelude: `${FORMS._vec4.prelude}\n${UNWATCHED}`,
+  tune: { WG: 64, WIDTH: 4, TILE: 128, BLOCK: 16, SIDE: 1, MEASURE: 0 },
+  prelude: `${FORMS._vec4.prelude}\n${UNWATCHED}\n${SEEN}`,
   grid: ({ M, TILE, WG, SG }) => perRow(Math.ceil(M! / TILE!) * TILE!, WG!, SG!),
 });
 
-/** Rows per partial sum of the gain's gradient. */
-export const GAIN_ROWS = 32;
-
-/** partial[b, d] = Σ over the b-th block of rows of dy·x·rstd. */
-export const bwdGainPartial = defineKernel({
-  name: 'rms_norm.bwd_gain_partial',
-  read: { x: 'N D', rstd: 'N', dy: 'N D' },
-  write: { partial: 'B D' },
-  args: { N: 'u32', D: 'u32' },
-  tune: { WG: 64, ROWS: GAIN_ROWS },
-  grid: ({ N, D, WG, ROWS }) => perThread(Math.ceil(N! / ROWS!) * D!, WG!),
-});
-
-/** dgain += Σ_b partial[b]. */
-export const bwdGain = defineKernel({
-  name: 'rms_norm.bwd_gain',
-  read: { partial: 'B D' },
-  update: { dgain: 'D' },
-  args: { N: 'u32', D: 'u32' },
-  tune: { WG: 64, ROWS: GAIN_ROWS },
-  grid: ({ D, WG }) => perThread(D!, WG!),
-});
+const columnsOf = (x: Tensor): number => x.shape[1] as number;
+const side = (p: Program, x: Tensor): number => sideBySide(p, columnsOf(x) / FORMS[formOf(p, x)].WIDTH);
 
 /** `add` [N, D] joins the result; `offset` is 1 where checkpoints store the gain less 1. */
 export function rmsNorm(p: Program, t: { x: Tensor; gain: Tensor; y: Tensor; rstd: Tensor; add?: Tensor }, eps: number, offset = 0): void {
-  p.run((t.add ? kernels.fwdAdd : kernels.fwd)[formOf(p, t.x)], t as Record<string, Tensor>, { eps, offset });
+  p.run((t.add ? kernels.fwdAdd : kernels.fwd)[formOf(p, t.x)], t as Record<string, Tensor>, { eps, offset }, { tune: { SIDE: side(p, t.x) } });
 }
 
 /** `rmsNorm` where nothing but matrix products of `slot` read y: only its packed operand is made. D is a multiple of 4. */
 export function rmsNormOperand(p: Program, t: { x: Tensor; gain: Tensor; y: Tensor; rstd: Tensor }, slot: number, eps: number, offset = 0): void {
   const { tile, scales } = p.operands!;
-  const { key, packed, stride } = operandRoom(p, t.y, slot, t.y.shape[1] as number, {});
-  p.run(fwdF16, { x: t.x, gain: t.gain, rstd: t.rstd, scales, packed }, { W: stride, slot, eps, offset }, { tune: padding(tile) });
+  const { key, packed, stride } = operandRoom(p, t.y, slot, columnsOf(t.y), {});
+  p.run(fwdF16, { x: t.x, gain: t.gain, rstd: t.rstd, scales, packed }, { W: stride, slot, eps, offset }, { tune: { ...padding(tile), SIDE: sideBySide(p, stride) } });
   p.holdOperand(t.y, key, packed, true);
 }
 
-/** Adds to `dx` and, unless the gain is frozen, to `dgain`; `partial` is scratch [ceil(capacity of N / GAIN_ROWS), D]. */
+/** partial[b, d] = Σ over the b-th block of rows of dy·x·rstd. */
+const gainPartial = columnPartials('rms_norm.bwd_gain_partial', { x: 'N D', rstd: 'N', dy: 'N D' }, 'dy[at] * x[at] * rstd[n]');
+
+/** How dx is given: added to what stands there (the residual stream's gradient), or written. */
+type Onto = 'add' | 'write';
+
+/** dx += (or =) rstd·(g·dy − x·rstd²·mean(g·dy·x)), g = offset + gain. */
+function bwd(form: Form, onto: Onto): Kernel {
+  const { vec, WIDTH, prelude } = FORMS[form];
+  return defineKernel({
+    name: `rms_norm.bwd${form}${onto === 'write' ? '_write' : ''}`,
+    shader: 'rms_norm.bwd',
+    read: { x: `N D ${vec}`, gain: `D ${vec}`, rstd: 'N', dy: `N D ${vec}` },
+    [onto === 'add' ? 'update' : 'write']: { dx: `N D ${vec}` },
+    args: { N: 'u32', D: 'u32', offset: 'f32' },
+    tune: { WG: 64, WIDTH, SIDE: 1, ROWS: 1, SUBGROUPS: 1 },
+    prelude: `${prelude}\nfn put(at: u32, v: Vec) -> Vec { return ${onto === 'add' ? 'dx[at] + v' : 'v'}; }`,
+    grid: ({ N, WG, SG }) => perRow(N!, WG!, SG!),
+  });
+}
+const backward = { add: inForms((f) => bwd(f, 'add')), write: inForms((f) => bwd(f, 'write')) };
+
+/**
+ * Adds to `dx` (or, with `onto` write, makes it) and, unless the gain is frozen, adds to `dgain`; `partial` is scratch [ceil(capacity of N / GAIN_ROWS), D].
+ */
 export function rmsNormBackward(
   p: Program,
   t: { x: Tensor; gain: Tensor; rstd: Tensor; dy: Tensor; dx: Tensor; dgain: Tensor | undefined; partial: Tensor },
   offset = 0,
+  onto: Onto = 'add',
 ): void {
   const { x, gain, rstd, dy, dx, dgain, partial } = t;
-  p.run(kernels.bwd[formOf(p, x)], { x, gain, rstd, dy, dx }, { offset });
+  p.run(backward[onto][formOf(p, x)], { x, gain, rstd, dy, dx }, { offset }, { tune: { SIDE: side(p, x) } });
   if (!dgain) return;
-  p.run(bwdGainPartial, { x, rstd, dy, partial });
-  p.run(bwdGain, { partial, dgain }, { N: x.shape[0]! });
+  p.run(gainPartial[formOf(p, x)], { x, rstd, dy, partial });
+  addColumnTotals(p, partial, dgain, x);
 }

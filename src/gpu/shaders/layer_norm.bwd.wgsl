@@ -1,21 +1,39 @@
-// dx += rstd * (g - mean(g) - z * mean(g*z)), g = gain*dy, z = (x - mean) * rstd.   All [N, D]; adds to dx.
+// dx += rstd * (g - mean(g) - z * mean(g*z)), g = gain*dy, z = (x - mean) * rstd.   All [N, D], as Vec (four elements or one); adds to dx.
 // One subgroup per row, lanes stride over D.
 // #use lib/rows
 fn row_count() -> u32 { return args.N; }
 fn row_main(row: u32, lane: u32, lanes: u32) {
-  let at = row * args.D;
+  let width = args.D / WIDTH;
+  let at = row * width;
   let scale = rstd[row];
   let m = mean[row];
-  var plain = 0.0;
-  var inner = 0.0;
-  for (var d = lane; d < args.D; d += lanes) {
-    let g = gain[d] * dy[at + d];
-    plain += g;
-    inner += g * (x[at + d] - m) * scale;
+  var plain = Vec();
+  var inner = Vec();
+  for (var d = lane; d < width; d += lanes * SIDE) {
+    // #for i SIDE
+    var g$i = Vec();
+    var z$i = Vec();
+    if (d + $iu * lanes < width) {
+      g$i = gain[d + $iu * lanes] * dy[at + d + $iu * lanes];
+      z$i = (x[at + d + $iu * lanes] - m) * scale;
+    }
+    // #end
+    // #for i SIDE
+    plain += g$i;
+    inner = fma(g$i, z$i, inner);
+    // #end
   }
-  let mean_g = lane_sum(plain) / f32(args.D);
-  let mean_gz = lane_sum(inner) / f32(args.D);
-  for (var d = lane; d < args.D; d += lanes) {
-    dx[at + d] += scale * (gain[d] * dy[at + d] - mean_g - (x[at + d] - m) * scale * mean_gz);
+  let mean_g = lane_sum(total(plain)) / f32(args.D);
+  let mean_gz = lane_sum(total(inner)) / f32(args.D);
+  for (var d = lane; d < width; d += lanes * SIDE) {
+    // #for i SIDE
+    var v$i = Vec();
+    if (d + $iu * lanes < width) {
+      v$i = dx[at + d + $iu * lanes] + scale * (gain[d + $iu * lanes] * dy[at + d + $iu * lanes] - mean_g - (x[at + d + $iu * lanes] - m) * scale * mean_gz);
+    }
+    // #end
+    // #for i SIDE
+    if (d + $iu * lanes < width) { dx[at + d + $iu * lanes] = v$i; }
+    // #end
   }
 }
