@@ -1,6 +1,7 @@
 import { EdpoError } from '../../errors.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import { blockOf, stagedPitch, stagedSize, type MatrixTile } from '../matrices.js';
+import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import { capacityOf, type Extent, type Tensor } from '../tensor.js';
 import { padded, padOf, type MatrixWeight } from './operand_layout.js';
@@ -122,7 +123,7 @@ interface Product { x: Tensor; w: MatrixWeight; y: Tensor; first: number; count:
 function multiply(p: Program, forms: Record<1 | 4, Kernel>, t: Record<string, Tensor>, args: { M: Extent; I: number; first: number; count: number; sa: number; sb: number; slot_a: number; slot_b: number; chunk?: number; Y?: number }): void {
   const { tile, scales } = p.operands!;
   const columns = forms[1].name.includes('_nt') ? args.count : args.I;
-  const kernel = forms[[columns, args.Y ?? (t['y']!.shape[1] as number)].every((n) => n % 4 === 0) ? 4 : 1];
+  const kernel = forms[byFours(p.gpu, columns, args.Y ?? (t['y']!.shape[1] as number)) ? 4 : 1];
   if (args.first % padOf(tile) !== 0) throw new EdpoError(`${kernel.name}: a range from row ${args.first} is off the tiles of ${padOf(tile)}`);
   p.run(kernel, { ...t, scales }, args, { tune: matrixTune(kernel, tile, t['y']!.bytes) });
 }
