@@ -1,4 +1,6 @@
 import type { Gpu } from '../gpu/device.js';
+import { headBytes } from '../gpu/ops/attention_matrix.js';
+import type { HeadOperands } from '../gpu/ops/operand_layout.js';
 import { halfRows, packRows, unpackRows, type HalfFormat, type HalfRows } from '../gpu/ops/pack_rows.js';
 import { GAIN_ROWS } from '../gpu/ops/column_sums.js';
 import type { Program } from '../gpu/program.js';
@@ -29,6 +31,8 @@ export const keepsMlp = (keep: KeepMode): boolean => keep === 'train';
 /** Kept by one layer. q, o [N, H*C]; k, v [N, G*C]; lse [N, H]; xmid [N, D]; gate, up [N, F]. */
 export interface LayerActivations {
   norm1: NormTensors;
+  /** In mixed precision what attention multiplies of q, k and v, and all that is kept of them: they themselves are then scratch. */
+  operands: HeadOperands | undefined;
   q: Tensor;
   k: Tensor;
   v: Tensor;
@@ -102,24 +106,28 @@ export class Activations {
     this.layers = Array.from({ length: keepsAttention(keep) ? L : 1 }, (_, l) => {
       const packed: Array<{ at: Tensor; rows: HalfRows }> = [];
       this.packed.push(packed);
-      // `own` is the layer's where its half is kept; `wide` is what may be packed between the passes.
-      const part = (keeps: boolean) => ({
-        own: (name: string, ...shape: Extent[]): Tensor => (keeps ? make(`L${l}.${name}`, ...shape) : once(name, shape)),
-        wide: (name: string, I: number): Tensor => {
+      // `own` is the layer's where its half is kept; `wide` is what may be packed between the passes; `heads` what may be kept as an operand alone, `operand` that.
+      const part = (keeps: boolean) => {
+        const own = (name: string, ...shape: Extent[]): Tensor => (keeps ? make(`L${l}.${name}`, ...shape) : once(name, shape));
+        const wide = (name: string, I: number): Tensor => {
           if (!keeps || !half) return keeps ? make(`L${l}.${name}`, N, I) : once(name, [N, I]);
           const at = once(name, [N, I]);
           const rows = halfRows(gpu, `${label}.L${l}.${name}`, N, I, half);
           this.all.push(rows.y, ...(rows.back ? [rows.back] : []));
           packed.push({ at, rows });
           return at;
-        },
-      });
+        };
+        const heads = (name: string, n: number): Tensor => (alone.heads ? once(name, [N, n * C]) : wide(name, n * C));
+        const operand = (name: string, n: number): Tensor => own(`${name}_f16`, headBytes(N.capacity, n, C, gpu.mixed!) / 4);
+        return { own, wide, heads, operand };
+      };
       const [attention, mlp] = [part(keepsAttention(keep)), part(keepsMlp(keep))];
       return {
         norm1: { rstd: attention.own('rstd1', N), mean: names.norm1Bias ? attention.own('mean1', N) : undefined },
-        q: attention.wide('q', H * C),
-        k: attention.wide('k', G * C),
-        v: attention.wide('v', G * C),
+        operands: alone.heads ? { q: attention.operand('q', H), k: attention.operand('k', G), v: attention.operand('v', G) } : undefined,
+        q: attention.heads('q', H),
+        k: attention.heads('k', G),
+        v: attention.heads('v', G),
         o: attention.wide('o', H * C),
         lse: attention.own('lse', N, H),
         xmid: attention.own('xmid', N, D),

@@ -3,6 +3,7 @@ import type { MatrixTile } from '../gpu/matrices.js';
 import { isCopied } from '../gpu/ops/pack_f16.js';
 import { HEAD_TILE } from '../gpu/ops/head.js';
 import { tileCapacity, TILE_WORDS } from '../gpu/ops/attention_tiles.js';
+import { headBytes } from '../gpu/ops/attention_matrix.js';
 import { matrixChunk } from '../gpu/ops/matmul_matrix.js';
 import { packedBytes } from '../gpu/ops/operand_layout.js';
 import { halfWords } from '../gpu/ops/pack_rows.js';
@@ -67,11 +68,14 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   // Each norm keeps rstd, a LayerNorm the mean too; an MLP has one or two projections.
   const [kept, wide] = [names.norm1Bias ? 2 : 1, names.gate ? 2 : 1];
   // Per row and layer, by halves: numbers that stay f32, and widths of what may be packed.
-  const attention = { plain: kept + H + D + (headNorm ? H + G : 0) + (postNorm ? 1 : 0), wide: [H * C, G * C, G * C, H * C, ...(headNorm ? [H * C, G * C] : []), ...(postNorm ? [D] : [])] };
-  const mlp = { plain: kept + (postNorm ? 1 : 0), wide: [...new Array<number>(wide).fill(F), ...(postNorm ? [D] : [])] };
-  const half = (mode: KeepMode): { plain: number; wide: number[]; kept: boolean }[] => [{ ...attention, kept: keepsAttention(mode) }, { ...mlp, kept: keepsMlp(mode) }];
+  const attention = { plain: kept + H + D + (headNorm ? H + G : 0) + (postNorm ? 1 : 0), heads: [H * C, G * C, G * C], wide: [H * C, ...(headNorm ? [H * C, G * C] : []), ...(postNorm ? [D] : [])] };
+  const mlp = { plain: kept + (postNorm ? 1 : 0), heads: [], wide: [...new Array<number>(wide).fill(F), ...(postNorm ? [D] : [])] };
+  // Queries, keys and values are packed between the passes like the rest, or kept as operands beside one set in f32.
+  const half = (mode: KeepMode, heads: boolean): { plain: number; wide: number[]; kept: boolean }[] =>
+    [{ ...attention, kept: keepsAttention(mode) }, { ...mlp, kept: keepsMlp(mode) }].map((x) => ({ ...x, wide: heads ? x.wide : [...x.heads, ...x.wide] }));
   const sum = (list: number[]): number => list.reduce((a, b) => a + b, 0);
-  const layers = (mode: KeepMode): number => N * sum(half(mode).map((x) => {
+  const headOperands = (mode: KeepMode): number => N * sum(attention.heads) + ((keepsAttention(mode) ? L : 1) * (headBytes(N, H, C, mixed!) + 2 * headBytes(N, G, C, mixed!))) / 4;
+  const layers = (mode: KeepMode, heads: boolean): number => (heads ? headOperands(mode) : 0) + N * sum(half(mode, heads).map((x) => {
     const times = x.kept ? L : 1;
     if (format === 'float32' || !x.kept) return times * (x.plain + sum(x.wide));
     return times * (x.plain + sum(x.wide.map((I) => halfWords(I, format)))) + sum(x.wide);
@@ -81,10 +85,11 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   // In mixed precision some scratch is a packed operand alone.
   const alone = (of: Storage | undefined, targets: string[] = []): OperandTensors => {
     const formats = new Map(specs.map((p) => [p.name, of?.(p) ?? 'f32']));
-    return mixed ? operandTensors(spec, (weight) => isCopied(formats.get(weight)!) && !isTarget(spec, targets, weight)) : ALL_IN_F32;
+    return mixed ? operandTensors(spec, mixed, (weight) => isCopied(formats.get(weight)!), (weight) => isTarget(spec, targets, weight)) : ALL_IN_F32;
   };
   const policyAlone = alone(storage?.policy, lora?.targets);
-  const activations = (mode: KeepMode, { h, act }: OperandTensors): number => N * ((h ? 0 : D) + (act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode);
+  const referenceAlone = alone(sharedReference ? storage?.policy : storage?.reference);
+  const activations = (mode: KeepMode, { h, act, heads }: OperandTensors): number => N * ((h ? 0 : D) + (act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, heads);
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   const parts: Record<string, number> = {
@@ -97,13 +102,13 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)) + 2 * 4 * TILE_WORDS * tileCapacity(N, sequenceCapacity(N)),
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
     ...(reference === 'head' && !sharedReference ? { 'reference head': storageBytes([{ name: spec.tied ? spec.names.embed : spec.names.head, shape: [V, D], table: true }], storage?.reference ?? IN_F32) } : {}),
-    ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward', alone(sharedReference ? storage?.policy : storage?.reference)) + N * (12 + width + 4)) * 4 } : {}),
+    ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward', referenceAlone) + N * (12 + width + 4)) * 4 } : {}),
     ...(mask ? { 'token mask': (N * mask.perRow + 2 * mask.parameters + (optimiser === undefined ? 2 * mask.parameters : 0)) * 4 } : {}),
     ...(mixed ? { 'f16 operands': mixedBytes() } : {}),
   };
   function mixedBytes(): number {
     const models = copies(spec, mixed!, true) + (hidden && !sharedReference ? copies(spec, mixed!, reference === 'live') : 0) + (reference === 'live' && !hidden ? copies(spec, mixed!, true) : 0);
-    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward').reduce((n, s) => n + s.bytes * s.count, 0);
+    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward', policyAlone.heads && (reference !== 'live' || referenceAlone.heads)).reduce((n, s) => n + s.bytes * s.count, 0);
     // Sums of ranges of rows (ops/split_sum.ts): room for the largest dW that is made so.
     const ranges = ([count, I]: [number, number]): number => {
       const chunk = matrixChunk(mixed!, N, count, I);

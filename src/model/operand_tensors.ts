@@ -1,11 +1,13 @@
 import type { Gpu } from '../gpu/device.js';
+import type { MatrixTile } from '../gpu/matrices.js';
+import { matrixAttention } from '../gpu/ops/attention_matrix.js';
 import { byFours } from '../gpu/paths.js';
 import { OperandTensor, Tensor, type Extent } from '../gpu/tensor.js';
 import { hasCopy } from '../gpu/ops/pack_f16.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
 import type { Parameters } from './parameters.js';
 
-/** Which scratch tensors of a model no layer needs in f32, because all that reads them multiplies their packed operand. */
+/** Which tensors of a model no layer needs in f32, because all that reads them multiplies their packed operand. */
 export interface OperandTensors {
   /** Norms' outputs [N, D]; the MLP's product [N, F]. */
   h: boolean;
@@ -13,20 +15,24 @@ export interface OperandTensors {
   /** Gradients of gate and up [N, F]. */
   dgate: boolean;
   dup: boolean;
+  /** Queries, keys and values: what is kept of them for the backward pass is what attention multiplies. */
+  heads: boolean;
 }
 
 /** In f32 throughout. */
-export const ALL_IN_F32: OperandTensors = { h: false, act: false, dgate: false, dup: false };
+export const ALL_IN_F32: OperandTensors = { h: false, act: false, dgate: false, dup: false, heads: false };
 
 /** The matrices of a layer that must all have f16 copies for any of its products to run in f16. */
 export const layerWeights = (w: LayerNames): string[] => [w.q, w.k, w.v, w.o, w.up, w.down];
 
 /**
- * What `norm`, `mlpProduct` (layer.ts) and the MLP's backward pass make as operands alone in every layer; the same questions as they ask of one.
- * @param packs is this weight multiplied in f16, without an adapter that reads its input too?
+ * What `norm`, `mlpProduct` (layer.ts), attention and the MLP's backward pass make as operands alone in every layer; the same questions as they ask of one.
+ * @param copied is this weight multiplied in f16?
+ * @param adapted has it an adapter, which reads its input too?
  */
-export function operandTensors(spec: ModelSpec, packs: (weight: string) => boolean): OperandTensors {
+export function operandTensors(spec: ModelSpec, tile: MatrixTile, copied: (weight: string) => boolean, adapted: (weight: string) => boolean): OperandTensors {
   const { layers } = spec.names;
+  const packs = (weight: string): boolean => copied(weight) && !adapted(weight);
   const all = (of: (w: LayerNames) => Array<string | undefined>): boolean => layers.every((w) => of(w).every((name) => name === undefined || packs(name)));
   const [first] = layers;
   const gated = first!.gate !== undefined && spec.F % 4 === 0;
@@ -36,6 +42,7 @@ export function operandTensors(spec: ModelSpec, packs: (weight: string) => boole
     act: gated && all((w) => [w.down]),
     dgate: inputs,
     dup: inputs,
+    heads: matrixAttention(spec.C, tile) && layers.every((w) => layerWeights(w).every(copied)),
   };
 }
 
@@ -47,9 +54,9 @@ export function operandTensorsOf(gpu: Gpu, parameters: Parameters): OperandTenso
   if (!gpu.mixed) return ALL_IN_F32;
   const layers = parameters.spec.names.layers;
   const copied = new Set(layers.filter((w) => layerWeights(w).every((name) => hasCopy(parameters.piece(name).value))).flatMap((w) => [...layerWeights(w), w.gate]));
-  const alone = operandTensors(parameters.spec, (weight) => copied.has(weight) && !parameters.adapters?.of(weight));
+  const alone = operandTensors(parameters.spec, gpu.mixed, (weight) => copied.has(weight), (weight) => parameters.adapters?.of(weight) !== undefined);
   const [norms, mlp] = [normPacks(gpu, parameters.spec.D), gpu.uses('swiglu_operand')];
-  return { h: alone.h && norms, act: alone.act && mlp, dgate: alone.dgate && mlp, dup: alone.dup && mlp };
+  return { h: alone.h && norms, act: alone.act && mlp, dgate: alone.dgate && mlp, dup: alone.dup && mlp, heads: alone.heads && gpu.uses('attention_matrix') };
 }
 
 /** A tensor, or only its name and shape where it stands as a packed operand. */

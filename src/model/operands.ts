@@ -2,8 +2,7 @@ import { EdpoError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { OperandStore, type ScratchSize } from '../gpu/operand_store.js';
-import { matrixAttention } from '../gpu/ops/attention_matrix.js';
-import { TILE_ROWS } from '../gpu/ops/attention_tiles.js';
+import { headBytes, matrixAttention } from '../gpu/ops/attention_matrix.js';
 import { packedBytes } from '../gpu/ops/operand_layout.js';
 import { hasCopy } from '../gpu/ops/pack_f16.js';
 import { LOSS_SCALE, updateOperandScales, weightBounds } from '../gpu/ops/operand_scales.js';
@@ -12,6 +11,7 @@ import { debugRead, debugReadU32 } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
 import type { ModelSpec } from './families/spec.js';
 import { layerWeights } from './operand_tensors.js';
+import { operandTensorsOf } from './operand_tensors.js';
 import type { Parameters } from './parameters.js';
 
 /** A weight [O, I] whose products run in f16, and what its input is made of. */
@@ -70,15 +70,14 @@ export interface OperandState {
 
 /**
  * Packed operands that stand at once: one as wide as the MLP (or a tile of the vocabulary), in training two where the MLP has a gate; of width D one for each side of a product, the reference's and the rounded
- * states; attention's own, queries and in training the gradient of its output, keys and values.
+ * states; attention's own, queries and in training the gradient of its output, keys and values, unless those are kept elsewhere (`OperandTensors.heads`).
  */
-export function scratchSizes({ D, H, G, C, F, names }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile, training: boolean): ScratchSize[] {
+export function scratchSizes({ D, H, G, C, F, names }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile, training: boolean, headsKept: boolean): ScratchSize[] {
   const wide = packedBytes(rows, Math.max(H * C, F, headTile), tile);
   const narrow = packedBytes(rows, D, tile);
-  const heads = (n: number): number => packedBytes(rows + TILE_ROWS, n * C, tile);
   return [
     { bytes: narrow, count: 2 + states }, { bytes: wide, count: training && names.layers[0]!.gate ? 2 : 1 },
-    ...(matrixAttention(C, tile) ? [{ bytes: heads(H), count: training ? 2 : 1 }, { bytes: heads(G), count: 2 }] : []),
+    ...(matrixAttention(C, tile) ? [{ bytes: headBytes(rows, H, C, tile), count: (training ? 1 : 0) + (headsKept ? 0 : 1) }, { bytes: headBytes(rows, G, C, tile), count: headsKept ? 0 : 2 }] : []),
   ];
 }
 
@@ -105,11 +104,12 @@ export class Operands {
   constructor(readonly gpu: Gpu, readonly tile: MatrixTile, models: Parameters[], o: { rows: number; headTile: number; states: number; training: boolean }) {
     let slots = 0;
     const distinct = [...new Set(models)];
+    const whole = distinct.filter((m) => m.has(m.spec.names.layers[0]!.q));
     for (const parameters of distinct) slots = this.describe(parameters, slots);
     this.firstGradient = slots;
     for (const site of this.sites) site.gradient = o.training && site.parameters === distinct[0] ? slots++ : site.input;
     if (o.training) for (const a of this.attentions.filter((x) => x.parameters === distinct[0])) [a.dout, a.ds] = [slots++, slots++];
-    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile, o.training), o.training);
+    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile, o.training, whole.every((m) => operandTensorsOf(gpu, m).heads)), o.training);
     for (const { parameters, name, weight, input, gradient } of this.sites) {
       for (const { value, moments } of parameters.get(name).pieces) this.store.add(value, moments?.grad, { weight, input, gradient });
     }

@@ -7,6 +7,7 @@ import { layerNormBackward } from '../gpu/ops/layer_norm.js';
 import { rmsNormBackward } from '../gpu/ops/rms_norm.js';
 import { ropeBackward } from '../gpu/ops/rope.js';
 import { swigluBackward, swigluBackwardOperands } from '../gpu/ops/swiglu.js';
+import type { HeadOperands } from '../gpu/ops/operand_layout.js';
 import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { Activations, BackwardScratch, LayerActivations } from './activations.js';
@@ -58,8 +59,8 @@ const mlpInput = ({ spec, acts }: TransformerParts, l: number): Tensor => (spec.
 /** What attention knows of the rows. */
 const rowsOf = ({ span, position, tiles }: BatchTensors): { span: Tensor; position: Tensor; tiles: Tensor } => ({ span, position, tiles });
 
-/** Attention's options of a layer, with the scales of its operands in mixed precision. */
-const scaledAttention = (p: Program, { spec, w, l, value }: Layer): AttentionOptions => ({ ...attentionOptions(spec, l), slots: p.operands?.attention(value(w.q)) });
+/** Attention's options of a layer, in mixed precision with its operands and their scales. */
+const scaledAttention = (p: Program, { spec, w, l, value }: Layer, kept: HeadOperands | undefined): AttentionOptions => ({ ...attentionOptions(spec, l), slots: p.operands?.attention(value(w.q)), kept });
 
 /** xmid = xin + attention(norm(xin)), the sum's second part normed once more where the family does that. */
 function attentionHalf(p: Program, parts: TransformerParts, l: number): void {
@@ -68,7 +69,7 @@ function attentionHalf(p: Program, parts: TransformerParts, l: number): void {
   const a = acts.layer(l);
   norm(p, layer, layer.w.norm1, layer.w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 }, attentionReaders(layer));
   projections(p, layer, { h: acts.h, q: a.q, k: a.k, v: a.v, qHead: a.qHead, kHead: a.kHead, rope: acts.rope, rotary: batch.rotary });
-  attention(p, { q: a.q, k: a.k, v: a.v, ...rowsOf(batch), o: a.o, lse: a.lse }, scaledAttention(p, layer));
+  attention(p, { q: a.q, k: a.k, v: a.v, ...rowsOf(batch), o: a.o, lse: a.lse }, scaledAttention(p, layer, a.operands));
   addToResidual(p, layer, layer.w.o, layer.w.postNorm1, { o: a.o, x: acts.x(l), y: a.xmid, post: a.post1 }, layer.w.oBias);
 }
 
@@ -175,7 +176,7 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
   attentionBackward(
     p,
     { q: a.q, k: a.k, v: a.v, ...rowsOf(batch), o: a.o, lse: a.lse, do: s.do, delta: s.delta, dq: s.dq, dk: s.dk, dv: s.dv },
-    scaledAttention(p, layer),
+    scaledAttention(p, layer, a.operands),
   );
   if (acts.rope) for (const x of [s.dq, s.dk]) ropeBackward(p, { x, table: acts.rope, position: batch.rotary }, layerRotary(spec, l, acts.rope));
   norm(p, layer, w.norm1, w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 }, attentionReaders(layer));

@@ -1,3 +1,4 @@
+import { EdpoError } from '../../errors.js';
 import { perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import { byFours } from '../paths.js';
@@ -7,7 +8,7 @@ import { attentionMatrix, attentionMatrixBackward, matrixAttention, type MatrixA
 import { attentionTiled, tiledTile } from './attention_tiled.js';
 import type { AttentionPass } from './attention_tiles.js';
 import { usualForm } from './matmul.js';
-import type { AttentionSlots } from './operand_layout.js';
+import type { AttentionSlots, HeadOperands } from './operand_layout.js';
 
 /** Head counts and options of one layer; `softCap` 0 and `window` 0 are off. */
 export interface AttentionOptions {
@@ -20,6 +21,8 @@ export interface AttentionOptions {
   window: number;
   /** Mixed precision: the scales of this layer's operands. */
   slots?: AttentionSlots | undefined;
+  /** Where queries, keys and values stand as operands from the forward pass to the backward pass, whose q, k, v may then be others: in matrices alone. */
+  kept?: HeadOperands | undefined;
   /** f32 kernels other than the rule's (tests, benchmarks). */
   kernels?: 'plain' | 'tiled' | undefined;
   /** Other tiles than the chosen ones (benchmarks). */
@@ -85,8 +88,11 @@ function plainTune(p: Program, { H, G, C }: Pick<AttentionOptions, 'H' | 'G' | '
 }
 
 /** The options with scales where attention runs in f16 matrices: there are scales, a list of tiles, and heads of a width that fits (`matrixAttention`). */
-const inMatrices = (p: Program, tiles: Tensor | undefined, o: AttentionOptions): MatrixAttention | undefined =>
-  tiles && o.slots && p.operands && p.gpu.uses('attention_matrix') && matrixAttention(o.C, p.operands.tile) ? { ...o, slots: o.slots } : undefined;
+function inMatrices(p: Program, tiles: Tensor | undefined, o: AttentionOptions): MatrixAttention | undefined {
+  if (tiles && o.slots && p.operands && p.gpu.uses('attention_matrix') && matrixAttention(o.C, p.operands.tile)) return { ...o, slots: o.slots };
+  if (o.kept) throw new EdpoError(`attention of heads ${o.C} wide does not run in matrices here, but its operands alone are kept (${o.kept.q.describe()})`);
+  return undefined;
+}
 
 /**
  * The rule for f32, pass by pass: tiled where plain products are (`plainForm`: on a GPU), there is a list of tiles and room for heads of this width; a thread for every row

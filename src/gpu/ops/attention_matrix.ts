@@ -4,7 +4,7 @@ import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
 import type { AttentionOptions } from './attention.js';
 import { TILE_ROWS, type AttentionPass } from './attention_tiles.js';
-import type { AttentionSlots } from './operand_layout.js';
+import { packedBytes, padded, type AttentionSlots } from './operand_layout.js';
 import { operand, scaleMeasured, WATCHED, type Operand } from './pack_f16.js';
 
 /*
@@ -97,7 +97,7 @@ export function attentionTune(C: number, m: MatrixTile, t: AttentionTile): Recor
   };
 }
 
-/** What both directions are given; `slots` are the scales of this layer's operands, `choice` the tiles of a benchmark. */
+/** What both directions are given; `slots` are the scales of this layer's operands, `kept` where they stand from the forward pass on, `choice` the tiles of a benchmark. */
 export interface MatrixAttention extends AttentionOptions { slots: AttentionSlots; choice?: Partial<Record<AttentionPass, AttentionTile>> | undefined }
 
 function record(p: Program, pass: AttentionPass, o: MatrixAttention, of: { q: Operand; k: Operand; v: Operand; dout?: Operand }, t: Record<string, Tensor>, more: { run?: number | Dyn } = {}): void {
@@ -110,22 +110,32 @@ function record(p: Program, pass: AttentionPass, o: MatrixAttention, of: { q: Op
 }
 
 /** Packs queries, keys and values; a tile's last rows are read past the batch. */
-function operandsOf(p: Program, t: { q: Tensor; k: Tensor; v: Tensor }, slots: AttentionSlots): { q: Operand; k: Operand; v: Operand } {
-  const q = operand(p, t.q, slots.q, { layout: 'rows', extraRows: TILE_ROWS });
-  const k = operand(p, t.k, slots.k, { layout: 'rows', extraRows: TILE_ROWS, busy: [q] });
-  return { q, k, v: operand(p, t.v, slots.v, { layout: 'rows', extraRows: TILE_ROWS, busy: [q, k] }) };
+function operandsOf(p: Program, t: { q: Tensor; k: Tensor; v: Tensor }, { slots, kept }: MatrixAttention): { q: Operand; k: Operand; v: Operand } {
+  const rows = { layout: 'rows', extraRows: TILE_ROWS } as const;
+  const q = operand(p, t.q, slots.q, { ...rows, into: kept?.q });
+  const k = operand(p, t.k, slots.k, { ...rows, into: kept?.k, busy: [q] });
+  return { q, k, v: operand(p, t.v, slots.v, { ...rows, into: kept?.v, busy: [q, k] }) };
 }
+
+/** What the forward pass has kept. */
+function keptOperands(p: Program, { H, G, C, kept }: MatrixAttention): { q: Operand; k: Operand; v: Operand } | undefined {
+  const of = (packed: Tensor, heads: number): Operand => ({ packed, stride: padded(heads * C, p.operands!.tile) / 8 });
+  return kept && { q: of(kept.q, H), k: of(kept.k, G), v: of(kept.v, G) };
+}
+
+/** Bytes of `heads` heads of C columns as one such operand. */
+export const headBytes = (rows: number, heads: number, C: number, tile: MatrixTile): number => packedBytes(rows + TILE_ROWS, heads * C, tile);
 
 /** See `attention`. */
 export function attentionMatrix(p: Program, t: { q: Tensor; k: Tensor; v: Tensor; tiles: Tensor; o: Tensor; lse: Tensor }, options: MatrixAttention): void {
-  record(p, 'fwd', options, operandsOf(p, t, options.slots), { tiles: t.tiles, o: t.o, lse: t.lse });
+  record(p, 'fwd', options, operandsOf(p, t, options), { tiles: t.tiles, o: t.o, lse: t.lse });
 }
 
 /** See `attentionBackward`; `delta` is there already. Where scales are measured, dq runs once more before for the magnitude of ds. */
 export function attentionMatrixBackward(p: Program, t: { q: Tensor; k: Tensor; v: Tensor; tiles: Tensor; lse: Tensor; do: Tensor; delta: Tensor; dq: Tensor; dk: Tensor; dv: Tensor }, options: MatrixAttention): void {
   const { slots } = options;
   const { tiles, lse, delta, dq, dk, dv } = t;
-  const { q, k, v } = operandsOf(p, t, slots);
+  const { q, k, v } = keptOperands(p, options) ?? operandsOf(p, t, options);
   const dout = operand(p, t.do, slots.dout, { layout: 'rows', extraRows: TILE_ROWS, busy: [q, k, v], gradient: true });
   const all = { q, k, v, dout };
   const peaks = p.operands!.peaks!;

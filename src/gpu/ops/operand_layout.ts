@@ -16,6 +16,9 @@ export interface MatrixWeight {
 /** The slots of the scales of one layer's attention: what it multiplies, and the gradients of its output and of its scores. */
 export interface AttentionSlots { q: number; k: number; v: number; dout: number; ds: number }
 
+/** A layer's queries, keys and values as attention multiplies them: packed row by row, with TILE_ROWS more (lib/operand_rows.wgsl). */
+export interface HeadOperands { q: Tensor; k: Tensor; v: Tensor }
+
 /** Where a program's matrix products find their operands; made by model/operands.ts. */
 export interface MatrixOperands {
   tile: MatrixTile;

@@ -93,14 +93,14 @@ export function scaleMeasured(p: Program, slot: number): void {
   p.run(scaleNow, { peaks: peaks!, loss_scale: lossScale!, scales }, { slot, measure: new Dyn('measureScales', 0) });
 }
 
-/** What an operand is made for: columns that count, operands still wanted, whether its magnitudes are watched, rows that may be read behind the last one, the layout its kernel reads (`blocks` unless it says). */
-export interface OperandOptions { columns?: number; busy?: Operand[]; gradient?: boolean; extraRows?: number; layout?: keyof typeof packInto }
+/** What an operand is made for: columns that count, operands still wanted, whether its magnitudes are watched, rows that may be read behind the last one, the layout its kernel reads (`blocks` unless it says), a tensor of its own where it is to be kept. */
+export interface OperandOptions { columns?: number; busy?: Operand[]; gradient?: boolean; extraRows?: number; layout?: keyof typeof packInto; into?: Tensor | undefined }
 
 /** Room for x packed for `slot`: the tensor, its name among what the program holds, and the arguments of the kernel that fills it. */
 export function operandRoom(p: Program, x: Tensor, slot: number, columns: number, o: OperandOptions): { key: string; packed: Tensor; args: Record<string, ArgValue>; stride: number } {
   const { tile } = p.operands!;
   const stride = padded(columns, tile) / 8;
-  const packed = p.operands!.scratch(packedBytes(capacityOf(x.shape[0]!) + (o.extraRows ?? 0), columns, tile), (o.busy ?? []).map((b) => b.packed.buffer));
+  const packed = o.into ?? p.operands!.scratch(packedBytes(capacityOf(x.shape[0]!) + (o.extraRows ?? 0), columns, tile), (o.busy ?? []).map((b) => b.packed.buffer));
   return { key: keyOf(x, slot, columns, o), packed, stride, args: { M: x.shape[0]!, I: columns, Y: columnsOf(x), W: stride, slot } };
 }
 const keyOf = (x: Tensor, slot: number, columns: number, { layout = 'blocks' }: OperandOptions): string => `${layout} ${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
