@@ -12,6 +12,8 @@ import type { Gpu } from './device.js';
 export const FUSED_PATHS = {
   attention_matrix: 'attention in f16 matrices; without: in f32',
   product_bias: 'the bias of a linear layer added where a tiled product or one in matrices is made; without: in a pass of its own',
+  heads_kept: 'queries, keys and values stand from the forward to the backward pass as the operands attention multiplies; without: in f32 (or `activations`), packed in both',
+  product_heads: 'queries, keys and values leave their products as the operands attention multiplies, with their bias and turned by RoPE; without: in f32, turned and packed in passes of their own',
   attention_tiled: 'attention in f32 by tiles of rows in workgroup memory; without: a thread for every row and head',
   products_tiled: 'plain products by tiles in workgroup memory; without: a thread makes a patch straight from storage',
   split_sums: 'dW over many rows in ranges of rows, their sums added in order; without: in one sum',

@@ -73,18 +73,14 @@ export class Activations {
     const { D, H, G, C, F, L } = spec;
     const { N, S } = axes;
     const names = spec.names.layers[0]!;
-    const make = (name: string, ...shape: Extent[]): Tensor => {
-      const tensor = new Tensor(gpu, `${label}.${name}`, shape);
+    const allot = (name: string, shape: Extent[], operandAlone: boolean): Tensor => {
+      const tensor = scratchTensor(gpu, `${label}.${name}`, shape, operandAlone);
       this.all.push(tensor);
       return tensor;
     };
-    const scratch = (name: 'h' | 'act', width: number): Tensor => {
-      const tensor = scratchTensor(gpu, `${label}.${name}`, [N, width], alone[name]);
-      this.all.push(tensor);
-      return tensor;
-    };
-    this.h = scratch('h', D);
-    this.act = scratch('act', F);
+    const make = (name: string, ...shape: Extent[]): Tensor => allot(name, shape, false);
+    this.h = allot('h', [N, D], alone.h);
+    this.act = allot('act', [N, F], alone.act);
     this.gathered = make('gathered', S, D);
     this.hidden = make('hidden', S, D);
     const norm = (name: string, rows: Extent, bias: string | undefined): NormTensors => ({ rstd: make(`rstd${name}`, rows), mean: bias ? make(`mean${name}`, rows) : undefined });
@@ -102,7 +98,7 @@ export class Activations {
     this.residual = Array.from({ length: keep === 'forward' ? 2 : L + 1 }, (_, l) => make(`x${l}`, N, D));
     const half = format === 'float32' ? undefined : format;
     const shared = new Map<string, Tensor>();
-    const once = (name: string, shape: Extent[]): Tensor => shared.get(name) ?? shared.set(name, make(name, ...shape)).get(name)!;
+    const once = (name: string, shape: Extent[], operandAlone = false): Tensor => shared.get(name) ?? shared.set(name, allot(name, shape, operandAlone)).get(name)!;
     this.layers = Array.from({ length: keepsAttention(keep) ? L : 1 }, (_, l) => {
       const packed: Array<{ at: Tensor; rows: HalfRows }> = [];
       this.packed.push(packed);
@@ -117,7 +113,7 @@ export class Activations {
           packed.push({ at, rows });
           return at;
         };
-        const heads = (name: string, n: number): Tensor => (alone.heads ? once(name, [N, n * C]) : wide(name, n * C));
+        const heads = (name: 'q' | 'k' | 'v', n: number): Tensor => (alone.heads ? once(name, [N, n * C], alone[name]) : wide(name, n * C));
         const operand = (name: string, n: number): Tensor => own(`${name}_f16`, headBytes(N.capacity, n, C, gpu.mixed!) / 4);
         return { own, wide, heads, operand };
       };

@@ -2,7 +2,8 @@ import { activation } from '../gpu/ops/activation.js';
 import type { AttentionOptions } from '../gpu/ops/attention.js';
 import { layerNorm } from '../gpu/ops/layer_norm.js';
 import { rmsNorm, rmsNormOperand } from '../gpu/ops/rms_norm.js';
-import type { MatrixWeight } from '../gpu/ops/operand_layout.js';
+import type { HeadOperands, MatrixWeight } from '../gpu/ops/operand_layout.js';
+import { matrixRows } from '../gpu/ops/result_rows.js';
 import { rope } from '../gpu/ops/rope.js';
 import { swiglu, swigluOperand } from '../gpu/ops/swiglu.js';
 import type { Program } from '../gpu/program.js';
@@ -10,7 +11,7 @@ import type { Tensor } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
 import { linear } from './linear.js';
 import type { Adapter, LoraScratch } from './lora.js';
-import { normPacks } from './operand_tensors.js';
+import { normPacks, turnsWhereMade } from './operand_tensors.js';
 import { layerRotary } from './rotary.js';
 
 /** One layer of a model: its sizes and options, its tensors' names, and where their values are. */
@@ -64,15 +65,21 @@ export function norm(p: Program, layer: Pick<Layer, 'spec' | 'value'> & Partial<
   else rmsNorm(p, { x, y, rstd, gain: value(gain) }, eps, offset);
 }
 
-/** h [N, D] → q [N, H*C], k, v [N, G*C], turned by their positions. */
-export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor; k: Tensor; v: Tensor; qHead?: HeadNormTensors | undefined; kHead?: HeadNormTensors | undefined; rope: Tensor | undefined; rotary: Tensor }): void {
+/** h [N, D] → q [N, H*C], k, v [N, G*C], turned by their positions; as attention's operands alone, in `kept`, where nothing comes between product and attention but that. */
+export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor; k: Tensor; v: Tensor; kept?: HeadOperands | undefined; qHead?: HeadNormTensors | undefined; kHead?: HeadNormTensors | undefined; rope: Tensor | undefined; rotary: Tensor }): void {
   const { spec, w, l, value } = layer;
   const sides = [
-    { weight: w.q, bias: w.qBias, gain: w.qNorm, head: t.qHead, heads: spec.H, y: t.q, turns: t.rope },
-    { weight: w.k, bias: w.kBias, gain: w.kNorm, head: t.kHead, heads: spec.G, y: t.k, turns: t.rope },
-    { weight: w.v, bias: w.vBias, gain: undefined, head: undefined, heads: spec.G, y: t.v, turns: undefined },
-  ];
-  for (const { weight, bias, gain, head, heads, y, turns } of sides) {
+    { side: 'q', weight: w.q, bias: w.qBias, gain: w.qNorm, head: t.qHead, heads: spec.H, y: t.q, turns: t.rope },
+    { side: 'k', weight: w.k, bias: w.kBias, gain: w.kNorm, head: t.kHead, heads: spec.G, y: t.k, turns: t.rope },
+    { side: 'v', weight: w.v, bias: w.vBias, gain: undefined, head: undefined, heads: spec.G, y: t.v, turns: undefined },
+  ] as const;
+  const slots = t.kept && p.gpu.uses('product_heads') ? p.operands?.attention(value(w.q)) : undefined;
+  for (const { side, weight, bias, gain, head, heads, y, turns } of sides) {
+    if (slots && !gain && operandSlots(p, layer, weight) && (!turns || turnsWhereMade(spec, p.operands!.tile))) {
+      const turn = turns && { table: turns, position: t.rotary, ...layerRotary(spec, l, turns), C: spec.C };
+      matrixRows(p, { x: t.h, w: p.operands!.weight(value(weight))!, y, into: t.kept![side] }, slots[side], { bias: bias === undefined ? undefined : value(bias), turn });
+      continue;
+    }
     const out = gain ? head!.raw : y;
     // Heads that are turned whole take their bias as they turn.
     const later = p.gpu.uses('rope_bias') && bias !== undefined && !gain && turns?.shape[1] === spec.C;

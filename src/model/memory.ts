@@ -74,8 +74,8 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const half = (mode: KeepMode, heads: boolean): { plain: number; wide: number[]; kept: boolean }[] =>
     [{ ...attention, kept: keepsAttention(mode) }, { ...mlp, kept: keepsMlp(mode) }].map((x) => ({ ...x, wide: heads ? x.wide : [...x.heads, ...x.wide] }));
   const sum = (list: number[]): number => list.reduce((a, b) => a + b, 0);
-  const headOperands = (mode: KeepMode): number => N * sum(attention.heads) + ((keepsAttention(mode) ? L : 1) * (headBytes(N, H, C, mixed!) + 2 * headBytes(N, G, C, mixed!))) / 4;
-  const layers = (mode: KeepMode, heads: boolean): number => (heads ? headOperands(mode) : 0) + N * sum(half(mode, heads).map((x) => {
+  const headOperands = (mode: KeepMode, { q, k, v }: OperandTensors): number => N * C * ((q ? 0 : H) + (k ? 0 : G) + (v ? 0 : G)) + ((keepsAttention(mode) ? L : 1) * (headBytes(N, H, C, mixed!) + 2 * headBytes(N, G, C, mixed!))) / 4;
+  const layers = (mode: KeepMode, made: OperandTensors): number => (made.heads ? headOperands(mode, made) : 0) + N * sum(half(mode, made.heads).map((x) => {
     const times = x.kept ? L : 1;
     if (format === 'float32' || !x.kept) return times * (x.plain + sum(x.wide));
     return times * (x.plain + sum(x.wide.map((I) => halfWords(I, format)))) + sum(x.wide);
@@ -89,7 +89,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   };
   const policyAlone = alone(storage?.policy, lora?.targets);
   const referenceAlone = alone(sharedReference ? storage?.policy : storage?.reference);
-  const activations = (mode: KeepMode, { h, act, heads }: OperandTensors): number => N * ((h ? 0 : D) + (act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, heads);
+  const activations = (mode: KeepMode, made: OperandTensors): number => N * ((made.h ? 0 : D) + (made.act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, made);
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   const parts: Record<string, number> = {

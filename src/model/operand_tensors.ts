@@ -1,11 +1,13 @@
 import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { matrixAttention } from '../gpu/ops/attention_matrix.js';
+import { turnsInProduct } from '../gpu/ops/result_rows.js';
 import { byFours } from '../gpu/paths.js';
 import { OperandTensor, Tensor, type Extent } from '../gpu/tensor.js';
 import { hasCopy } from '../gpu/ops/pack_f16.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
 import type { Parameters } from './parameters.js';
+import { rotaryWidth } from './rotary.js';
 
 /** Which tensors of a model no layer needs in f32, because all that reads them multiplies their packed operand. */
 export interface OperandTensors {
@@ -17,13 +19,20 @@ export interface OperandTensors {
   dup: boolean;
   /** Queries, keys and values: what is kept of them for the backward pass is what attention multiplies. */
   heads: boolean;
+  /** Of these, what leaves its product so. */
+  q: boolean;
+  k: boolean;
+  v: boolean;
 }
 
 /** In f32 throughout. */
-export const ALL_IN_F32: OperandTensors = { h: false, act: false, dgate: false, dup: false, heads: false };
+export const ALL_IN_F32: OperandTensors = { h: false, act: false, dgate: false, dup: false, heads: false, q: false, k: false, v: false };
 
 /** The matrices of a layer that must all have f16 copies for any of its products to run in f16. */
 export const layerWeights = (w: LayerNames): string[] => [w.q, w.k, w.v, w.o, w.up, w.down];
+
+/** Can the products of queries and keys turn their heads? */
+export const turnsWhereMade = (spec: ModelSpec, tile: MatrixTile): boolean => rotaryWidth(spec) === 0 || turnsInProduct(tile, spec.C, rotaryWidth(spec));
 
 /**
  * What `norm`, `mlpProduct` (layer.ts), attention and the MLP's backward pass make as operands alone in every layer; the same questions as they ask of one.
@@ -37,12 +46,17 @@ export function operandTensors(spec: ModelSpec, tile: MatrixTile, copied: (weigh
   const [first] = layers;
   const gated = first!.gate !== undefined && spec.F % 4 === 0;
   const inputs = gated && first!.upBias === undefined && all((w) => [w.gate, w.up]);
+  const heads = matrixAttention(spec.C, tile) && layers.every((w) => layerWeights(w).every(copied));
+  const turned = heads && turnsWhereMade(spec, tile);
   return {
     h: first!.norm1Bias === undefined && spec.D % 4 === 0 && all((w) => [w.q, w.k, w.v, w.gate, w.up]),
     act: gated && all((w) => [w.down]),
     dgate: inputs,
     dup: inputs,
-    heads: matrixAttention(spec.C, tile) && layers.every((w) => layerWeights(w).every(copied)),
+    heads,
+    q: turned && first!.qNorm === undefined && all((w) => [w.q]),
+    k: turned && first!.kNorm === undefined && all((w) => [w.k]),
+    v: heads && all((w) => [w.v]),
   };
 }
 
@@ -56,7 +70,9 @@ export function operandTensorsOf(gpu: Gpu, parameters: Parameters): OperandTenso
   const copied = new Set(layers.filter((w) => layerWeights(w).every((name) => hasCopy(parameters.piece(name).value))).flatMap((w) => [...layerWeights(w), w.gate]));
   const alone = operandTensors(parameters.spec, gpu.mixed, (weight) => copied.has(weight), (weight) => parameters.adapters?.of(weight) !== undefined);
   const [norms, mlp] = [normPacks(gpu, parameters.spec.D), gpu.uses('swiglu_operand')];
-  return { h: alone.h && norms, act: alone.act && mlp, dgate: alone.dgate && mlp, dup: alone.dup && mlp, heads: alone.heads && gpu.uses('attention_matrix') };
+  const heads = alone.heads && gpu.uses('attention_matrix') && gpu.uses('heads_kept');
+  const made = heads && gpu.uses('product_heads');
+  return { h: alone.h && norms, act: alone.act && mlp, dgate: alone.dgate && mlp, dup: alone.dup && mlp, heads, q: made && alone.q, k: made && alone.k, v: made && alone.v };
 }
 
 /** A tensor, or only its name and shape where it stands as a packed operand. */

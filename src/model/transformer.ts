@@ -68,7 +68,7 @@ function attentionHalf(p: Program, parts: TransformerParts, l: number): void {
   const layer = layerOf(parts, l);
   const a = acts.layer(l);
   norm(p, layer, layer.w.norm1, layer.w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 }, attentionReaders(layer));
-  projections(p, layer, { h: acts.h, q: a.q, k: a.k, v: a.v, qHead: a.qHead, kHead: a.kHead, rope: acts.rope, rotary: batch.rotary });
+  projections(p, layer, { h: acts.h, q: a.q, k: a.k, v: a.v, kept: a.operands, qHead: a.qHead, kHead: a.kHead, rope: acts.rope, rotary: batch.rotary });
   attention(p, { q: a.q, k: a.k, v: a.v, ...rowsOf(batch), o: a.o, lse: a.lse }, scaledAttention(p, layer, a.operands));
   addToResidual(p, layer, layer.w.o, layer.w.postNorm1, { o: a.o, x: acts.x(l), y: a.xmid, post: a.post1 }, layer.w.oBias);
 }

@@ -86,8 +86,11 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   // Values turn by no position, so their bias is the product's.
   product_bias: [
     { device: { products: { form: 'tiled' } }, documents: pairs(2, 6), model: { model_type: 'qwen2', num_hidden_layers: 1 }, taken: labelled(/matmul\.tiled_nt.*_bias/), apart: 'bits' },
-    { mixed: true, model: { model_type: 'qwen2' }, taken: labelled(/matmul\.matrix_nt.*_bias/), apart: 'bits' },
+    { mixed: true, without: ['product_heads'], model: { model_type: 'qwen2' }, taken: labelled(/matmul\.matrix_nt_bias/), apart: 'bits' },
   ],
+  // Three operands for each of two layers of two models, in the forward pass alone.
+  heads_kept: { mixed: true, without: ['product_heads'], taken: (recorded) => times(/pack_f16(_vec4)?\.rows/, recorded) === 12, apart: 'bits' },
+  product_heads: { mixed: true, model: { model_type: 'qwen2' }, taken: (recorded) => times(/matrix_nt_rows_turned_bias/, recorded) === 8 && times(/matrix_nt_rows_bias/, recorded) === 4 && !labelled(/rope(_vec4)?_bias|\.rows/)(recorded.filter((l) => !/watched/.test(l))), apart: 'bits' },
   rope_bias: { model: { model_type: 'qwen2' }, taken: labelled(/rope(_vec4)?_bias/), apart: 'bits' },
   head_wide: { device: { kind: 'hardware', products: { form: 'patches' } }, model: { vocab_size: 1100 }, taken: (recorded) => times(/head_stats/, recorded) === 2, apart: ORDER },
   replay: { taken: (_, made) => made === 0, apart: 'bits' },

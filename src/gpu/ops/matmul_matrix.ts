@@ -27,29 +27,22 @@ const FORM: Record<Layout, { rows: string; cols: string; depth: string; aByK: bo
 const START: Partial<Record<Start, string>> = { _add: 'add[i]', _acc: 'y[i]', _add_bias: 'add[i]' };
 const hasBias = (start: Start): boolean => start.endsWith('_bias');
 
-/**
- * What a result of four columns starts from, and its way to y: in fours, or where rows of y or the columns that count are no whole fours one by one.
- */
-function edges(start: Start, row: string, width: 1 | 4): string {
+/** What is added to four columns of a result, and their way to y: in fours, or where rows of y or the columns that count are no whole fours one by one. */
+function edges(start: Start, width: 1 | 4): string {
   const from = START[start];
-  // In the order of a pass of its own over the product: the same bits.
-  const sum = `${from === undefined ? '' : 'start + '}sum`;
-  const each = (f: (j: number) => string): string => [0, 1, 2, 3].map(f).join(' ');
-  return `fn y_row(row: u32, part: u32) -> u32 { return ${row}row; }
-fn y_at(row: u32, col: u32, part: u32) -> u32 { return (y_row(row, part) * args.Y + col) / WIDTH; }
-fn start(row: u32, col: u32) -> vec4f {
+  const each = (f: (j: number) => string): string => [0, 1, 2, 3].map((j) => `if (col + ${j}u < cols()) { ${f(j)} }`).join(' ');
+  return `fn start(row: u32, col: u32) -> vec4f {
   ${from === undefined ? '' : `if (row < rows() && col < cols()) {
     let i = y_at(row, col, 0u);
     ${width === 4 ? `return ${from};` : `var s = vec4f();
-    ${each((j) => `if (col + ${j}u < cols()) { s[${j}] = ${from.replaceAll(']', ` + ${j}u]`)}; }`)}
+    ${each((j) => `s[${j}] = ${from.replace(']', ` + ${j}u]`)};`)}
     return s;`}
   }
   `}return vec4f();
 }
-fn put(row: u32, col: u32, part: u32, start: vec4f, sum: vec4f) {
-  if (row >= rows() || col >= cols()) { return; }
-  let i = y_at(row, col, part);
-  ${width === 4 ? `y[i] = ${sum}${hasBias(start) ? ' + bias[col / 4u]' : ''};` : `let v = ${sum};\n  ${each((j) => `if (col + ${j}u < cols()) { y[i + ${j}u] = v[${j}]${hasBias(start) ? ` + bias[col + ${j}u]` : ''}; }`)}`}
+fn joined(start: vec4f, sum: vec4f) -> vec4f { return ${from === undefined ? '' : 'start + '}sum; }
+fn store(i: u32, col: u32, v: vec4f) {
+  ${width === 4 ? `y[i] = v${hasBias(start) ? ' + bias[col / 4u]' : ''};` : each((j) => `y[i + ${j}u] = v[${j}]${hasBias(start) ? ` + bias[col + ${j}u]` : ''};`)}
 }`;
 }
 
@@ -70,24 +63,36 @@ fn ${name}_slot(i: u32) -> u32 {
 fn ${name}_in(m: u32, k: u32) -> u32 { return ${byK ? 'k' : 'm'} * PITCH_${width} + ${byK ? 'm' : 'k'} / 8u; }`;
 };
 
-function product(form: Layout, start: Start, width: 1 | 4): Kernel {
+export const ARGS = { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32', sa: 'u32', sb: 'u32', slot_a: 'u32', slot_b: 'u32' } as const;
+export const OPERANDS = { a: '_ :vec4<u32>', b: '_ :vec4<u32>', scales: 'K' };
+
+/** What the kernels of a form have in common: how they find their operands and rows. */
+export function common(form: Layout, row = FORM[form].yRow, chunk = 'depth()'): { prelude: string; words: Record<string, string>; tiles: (g: Record<string, number>) => number } {
   const f = FORM[form];
+  return {
+    prelude: [
+      `fn rows() -> u32 { return args.${f.rows}; }`, `fn cols() -> u32 { return args.${f.cols}; }`, `fn depth() -> u32 { return args.${f.depth}; }`, `fn chunk() -> u32 { return ${chunk}; }`,
+      side('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), side('b', f.bByK, f.bRow, 'B'), `fn y_row(row: u32, part: u32) -> u32 { return ${row}row; }`,
+    ].join('\n'),
+    words: { LAYOUT_A: f.aByK ? 'col_major' : 'row_major', LAYOUT_B: f.bByK ? 'row_major' : 'col_major' },
+    tiles: (g) => Math.ceil(g[f.rows]! / g['BM']!) * Math.ceil(g[f.cols]! / g['BN']!),
+  };
+}
+
+function product(form: Layout, start: Start, width: 1 | 4): Kernel {
+  const split = start === '_split';
+  const { prelude, words, tiles } = common(form, ...(split ? ['part * args.count + ', 'args.chunk'] : []));
   const type = width === 4 ? ':vec4f' : '';
   return defineKernel({
     name: `matmul.matrix_${form}${start}${width === 4 ? '' : '_scalar'}`,
     shader: 'matmul.matrix',
     matrices: true,
-    read: { a: '_ :vec4<u32>', b: '_ :vec4<u32>', scales: 'K', ...(start.startsWith('_add') ? { add: `_ Y${type}` } : {}), ...(hasBias(start) ? { bias: `_ ${type}` } : {}) },
-    ...(start === '_acc' ? { update: { y: `_ Y${type}` } } : { write: { y: `_ ${start === '_split' ? '' : 'Y'}${type}` } }),
-    args: { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32', sa: 'u32', sb: 'u32', slot_a: 'u32', slot_b: 'u32', ...(start === '_split' ? { chunk: 'u32' } : {}) },
-    prelude: [
-      `fn rows() -> u32 { return args.${f.rows}; }`, `fn cols() -> u32 { return args.${f.cols}; }`, `fn depth() -> u32 { return args.${f.depth}; }`,
-      `fn chunk() -> u32 { return ${start === '_split' ? 'args.chunk' : 'depth()'}; }`,
-      side('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), side('b', f.bByK, f.bRow, 'B'),
-      edges(start, start === '_split' ? 'part * args.count + ' : f.yRow, width),
-    ].join('\n'),
-    words: { LAYOUT_A: f.aByK ? 'col_major' : 'row_major', LAYOUT_B: f.bByK ? 'row_major' : 'col_major' },
-    grid: (g) => Math.ceil(g[f.rows]! / g['BM']!) * Math.ceil(g[f.cols]! / g['BN']!) * (start === '_split' ? Math.ceil(g['M']! / g['chunk']!) : 1),
+    read: { ...OPERANDS, ...(start.startsWith('_add') ? { add: `_ Y${type}` } : {}), ...(hasBias(start) ? { bias: `_ ${type}` } : {}) },
+    ...(start === '_acc' ? { update: { y: `_ Y${type}` } } : { write: { y: `_ ${split ? '' : 'Y'}${type}` } }),
+    args: { ...ARGS, ...(split ? { chunk: 'u32' } : {}) },
+    prelude: `${prelude}\n${edges(start, width)}`,
+    words,
+    grid: (g) => tiles(g) * (split ? Math.ceil(g['M']! / g['chunk']!) : 1),
   });
 }
 
@@ -96,7 +101,6 @@ export const matrixKernels = {
   nt: widths('nt', ''), nt_add: widths('nt', '_add'), nt_bias: widths('nt', '_bias'), nt_add_bias: widths('nt', '_add_bias'),
   nn: widths('nn', ''), nn_acc: widths('nn', '_acc'), tn: widths('tn', '_acc'), tn_split: widths('tn', '_split'),
 };
-
 /** The constants of a product's shader. */
 export function matrixTune(kernel: Kernel, t: MatrixTile, resultBytes = Infinity): Record<string, number> {
   // A result smaller than one matrix cannot be bound where matrices are stored whole.

@@ -5,6 +5,7 @@
 // #use lib/grid
 // #use lib/operand_layout
 // #use lib/inverse
+// #use lib/result_f32
 // A's tile, then B's; after the loop results in f32, as bits.
 var<workgroup> tiles: array<vec4<u32>, TILES>;
 
@@ -131,7 +132,7 @@ fn ENTRY(
   // #for i PUTS
   if (EVEN == 1u || $iu * WG + local < STAGED) {
     let e = staged($iu * WG + local);
-    put(row$m_$g_$i, col$m_$g_$i, part, start$m_$g_$i, alpha * bitcast<vec4f>(tiles[e / (BN / 4u) * PITCH_Y + e % (BN / 4u)]));
+    put(row$m_$g_$i, col$m_$g_$i, part, start$m_$g_$i, alpha, e / (BN / 4u) * PITCH_Y + e % (BN / 4u));
   }
   // #end
   // #end

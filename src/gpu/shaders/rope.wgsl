@@ -18,6 +18,7 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   let si = table[angle + half] * args.sign;
   let a = biased(x[at], column);
   let b = biased(x[at + half], column + half);
-  x[at] = a * co - b * si;
-  x[at + half] = b * co + a * si;
+  // fma, so that no compiler chooses how it rounds: a product that turns its result itself (lib/result_rows) gives the same bits.
+  x[at] = fma(a, co, -(b * si));
+  x[at + half] = fma(b, co, a * si);
 }
