@@ -27,8 +27,10 @@ export const UNWATCHED = 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(p
 /** What lib/packed_lines tells of a row, where nothing is watched. */
 export const SEEN = 'fn seen(peak: u32) {}';
 
-/** One thread per vec4 of an operand; a kernel that only measures runs where scales are measured. */
-export const packGrid = ({ M, W, TILE, WG, MEASURE, measure }: Record<string, number>): number => (MEASURE && !measure ? 0 : perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG!));
+/** One thread per RUN vec4s of an operand; a kernel that only measures runs where scales are measured. */
+export const packGrid = ({ M, W, TILE, WG, RUN, MEASURE, measure }: Record<string, number>): number => (MEASURE && !measure ? 0 : perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG! * RUN!));
+/** RUN of a watched kernel: every subgroup's largest magnitude goes to one address of the device, and such updates queue: for wide operands each thread looks at several vec4s first. */
+export const watchedRun = (columns: number): number => (columns < 512 ? 1 : 8);
 
 /** A kernel over lib/pack_f16, which writes an operand; its shader gives `four`. */
 export const packKernel = (name: string, read: Record<string, string>, o: { shader?: string; prelude?: string; watched?: boolean; args?: Record<string, ArgType> } = {}): Kernel => defineKernel({
@@ -38,7 +40,7 @@ export const packKernel = (name: string, read: Record<string, string>, o: { shad
   write: { packed: '_ :vec4<u32>' },
   ...(o.watched ? { update: { peaks: 'K :atomic<u32>' } } : {}),
   args: { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32', ...o.args },
-  tune: { WG: 256, TILE: 128, BLOCK: 16, MEASURE: 0 },
+  tune: { WG: 256, TILE: 128, BLOCK: 16, RUN: 1, MEASURE: 0 },
   prelude: `${o.watched ? WATCHED : UNWATCHED}\n${o.prelude ?? ''}`,
   grid: packGrid,
 });
@@ -120,7 +122,7 @@ export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions):
     p.run(absmax, { x, peaks: ops.peaks! }, { ...args, measure: new Dyn('measureScales', 0) });
     scaleMeasured(p, slot);
   }
-  p.run(packInto[o.layout ?? 'blocks'][watched ? 'watched' : 'plain'][by(p, columns, columnsOf(x))], { x, scales: ops.scales, packed, ...(watched ? { peaks: ops.peaks! } : {}) }, args, { tune: padding(ops.tile) });
+  p.run(packInto[o.layout ?? 'blocks'][watched ? 'watched' : 'plain'][by(p, columns, columnsOf(x))], { x, scales: ops.scales, packed, ...(watched ? { peaks: ops.peaks! } : {}) }, args, { tune: { ...padding(ops.tile), ...(watched ? { RUN: watchedRun(columns) } : {}) } });
   p.holdOperand(x, key, packed);
   return { packed, stride };
 }
@@ -132,7 +134,7 @@ export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions):
 export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Tensor>, x: Tensor, slot: number, o: OperandOptions & { tune?: Record<string, number>; args?: Record<string, ArgValue> } = {}): void {
   const { tile, scales, peaks } = p.operands!;
   const { key, packed, args } = operandRoom(p, x, slot, o.columns ?? columnsOf(x), o);
-  const tune = { ...o.tune, ...padding(tile) };
+  const tune = { ...o.tune, ...padding(tile), ...(o.gradient ? { RUN: watchedRun(o.columns ?? columnsOf(x)) } : {}) };
   const tensors = { ...from, scales, packed, ...(o.gradient ? { peaks: peaks! } : {}) };
   if (o.gradient) {
     p.run(kernel, tensors, { ...args, ...o.args, measure: new Dyn('measureScales', 0) }, { tune: { ...tune, MEASURE: 1 } });

@@ -4,7 +4,7 @@ import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
 import { padding } from './operand_layout.js';
-import { operandRoom, packGrid, packKernel, scaleMeasured, WATCHED, writeOperand } from './pack_f16.js';
+import { operandRoom, packGrid, packKernel, scaleMeasured, WATCHED, watchedRun, writeOperand } from './pack_f16.js';
 
 /** What a gate or an MLP applies: SiLU (SwiGLU), GELU in its tanh form (GeGLU, as Gemma has it; GPT-2's gelu_new) or in its erf form. */
 export type Gate = 'silu' | 'gelu_tanh' | 'gelu';
@@ -41,7 +41,7 @@ const bwdF16 = defineKernel({
   write: { packed_gate: '_ :vec4<u32>', packed_up: '_ :vec4<u32>' },
   update: { peaks: 'K :atomic<u32>' },
   args: { M: 'u32', I: 'u32', W: 'u32', slot: 'u32', slot_up: 'u32' },
-  tune: { WG: 256, TILE: 128, MEASURE: 0, KIND: 0 },
+  tune: { WG: 256, TILE: 128, RUN: 1, MEASURE: 0, KIND: 0 },
   prelude: WATCHED,
   grid: packGrid,
 });
@@ -68,7 +68,7 @@ export function swigluBackwardOperands(p: Program, t: { gate: Tensor; up: Tensor
   const b = operandRoom(p, t.dup, slots.up, F, { busy: [a] });
   const run = (MEASURE: 0 | 1): void => p.run(
     bwdF16, { gate: t.gate, up: t.up, dh: t.dh, scales, peaks: peaks!, packed_gate: a.packed, packed_up: b.packed },
-    { W: a.stride, slot: slots.gate, slot_up: slots.up, measure: new Dyn('measureScales', 0) }, { tune: { KIND: KIND[gate], ...padding(tile), MEASURE } },
+    { W: a.stride, slot: slots.gate, slot_up: slots.up, measure: new Dyn('measureScales', 0) }, { tune: { KIND: KIND[gate], ...padding(tile), RUN: watchedRun(F), MEASURE } },
   );
   run(1);
   for (const slot of [slots.gate, slots.up]) scaleMeasured(p, slot);
