@@ -90,7 +90,7 @@ for (const name of [...OPTIMISER_NAMES, 'sgd_momentum'] as const) {
       if (s === 8) {
         const broken = grads.map((g) => g.slice());
         broken[1]![3] = Infinity;
-        const kept = async (): Promise<number[]> => (await Promise.all(run.tensors.flatMap((x) => x.pieces.flatMap((p) => [p.value, ...Object.values(p.state)].map(debugReadU32))))).flatMap((x) => [...x]);
+        const kept = async (): Promise<number[]> => (await Promise.all(run.tensors.flatMap((x) => x.pieces.flatMap((p) => [p.value, ...Object.values(p.state)].map((y) => debugReadU32(y)))))).flatMap((x) => [...x]);
         const before = await kept();
         await run.step(broken);
         t.same(await kept(), before, 'skipped: values and state as they were');
