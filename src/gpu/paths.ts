@@ -23,6 +23,8 @@ export const FUSED_PATHS = {
   swiglu_operand: 'SwiGLU and its gradients likewise',
   head_grad_operand: 'the gradient of the logits likewise',
   adamw_copy: 'AdamW writes the f16 copy of a matrix with its values; without: a kernel of its own packs it',
+  grad_norm_grouped: 'the gradient norm takes eight gradients a dispatch, and all that lie in one buffer; without: a dispatch for each',
+  parameter_arena: 'small trained tensors, their gradients and moments lie behind one another and are cleared and moved as one; without: each in a buffer of its own',
   rope_bias: 'RoPE adds the bias of queries and keys; without: it is added as other biases are',
   head_wide: 'tiles of logits as wide as memory allows, on a GPU; without: as wide as what is folded at once',
   replay: 'a recorded dispatch keeps its bind group, its arguments and its workgroups; without: they are made again for every step',

@@ -6,7 +6,9 @@ import { gradNorm, gradNormSlots, PARTIAL_BLOCK, stepState } from '../../src/gpu
 import { rope, ropeBackward, ropeTable } from '../../src/gpu/ops/rope.js';
 import { scatterRows } from '../../src/gpu/ops/scatter_rows.js';
 import { swiglu, swigluBackward } from '../../src/gpu/ops/swiglu.js';
-import { Dyn } from '../../src/gpu/tensor.js';
+import { Program } from '../../src/gpu/program.js';
+import { debugReadU32 } from '../../src/gpu/readback.js';
+import { Dyn, partBytes, type Tensor } from '../../src/gpu/tensor.js';
 import { pack } from '../../src/model/batch/pack.js';
 import { close, elementwise, exact, reduce, transcendental } from '../helpers/close.js';
 import { dot, finiteDifference } from '../helpers/finite_diff.js';
@@ -126,32 +128,49 @@ for (const shape of [[7, 11], [6, 16]]) t.test(`AdamW of ${shape.join(' x ')}, c
   t.equal((await read(state))[3], 9);
 });
 
-t.test('gradient norm of several tensors, some of several blocks, some ending within four elements; the same bits again', async (t) => {
+t.test('gradient norm of several tensors, some of several blocks, some ending within four elements: eight a dispatch, one a dispatch, and parts of one buffer give the same bits', async (t) => {
   const gpu = await testGpu();
-  const sizes = [2 * PARTIAL_BLOCK + 17, 3, PARTIAL_BLOCK, 1, 64, PARTIAL_BLOCK + 4, 7, 12, 2, PARTIAL_BLOCK - 1, 5];
+  const sizes = [2 * PARTIAL_BLOCK + 17, 3, PARTIAL_BLOCK, 1, 64, PARTIAL_BLOCK + 4, 7, 12, 2, PARTIAL_BLOCK - 1, 5, 6 * PARTIAL_BLOCK];
   const data = sizes.map((n, i) => normals(9 + i, n, 2));
   // A tensor ends where its buffer may not: what stands behind it is not part of it.
-  const grads = data.map((g, i) => {
+  const alone = data.map((g, i) => {
     const grad = output(gpu, `g${i}`, [g.length]);
     gpu.device.queue.writeBuffer(grad.buffer, 0, new Float32Array(Math.ceil(g.length / 4) * 4).fill(NaN));
     grad.write(g);
     return grad;
   });
-  const partials = output(gpu, 'partials', [gradNormSlots(grads)], NaN);
+  const whole = output(gpu, 'all', [sizes.reduce((n, size) => n + partBytes(4 * size), 0) / 4], NaN);
+  let offset = 0;
+  const parts = data.map((g, i) => {
+    const part = whole.part(`part ${i}`, [g.length], offset);
+    offset += partBytes(part.bytes);
+    part.write(g);
+    return part;
+  });
   const state = output(gpu, 'state', [16]);
-  const norms: number[] = [];
-  for (let again = 0; again < 2; again++) {
-    await runOnce(gpu, (p) => {
-      gradNorm(p, { grads, partials });
-      stepState(p, { partials, stepState: state }, { maxNorm: 0, beta1: 0.9, beta2: 0.999, oneMinusBeta1: 0.1, oneMinusBeta2: 0.001 });
-    });
+  const square = data.map((g) => g.reduce((a, x) => a + x * x, 0)).reduce((a, b) => a + b);
+  const run = async (what: string, grads: Tensor[], dispatches: number, grouped = true): Promise<number[]> => {
+    gpu.without = new Set(grouped ? [] : ['grad_norm_grouped']);
+    const partials = output(gpu, 'partials', [gradNormSlots(grads)], NaN);
+    const p = new Program(gpu, what);
+    gradNorm(p, { grads, partials });
+    gpu.without = new Set();
+    t.equal(p.length, dispatches, `${what}: dispatches`);
+    stepState(p, { partials, stepState: state }, { maxNorm: 0, beta1: 0.9, beta2: 0.999, oneMinusBeta1: 0.1, oneMinusBeta2: 0.001 });
+    await p.submit();
     const s = await read(state);
-    norms.push(s[0]!);
-    close(t, 'norm, no clipping at 0', [s[0]!, s[1]!], [Math.sqrt(data.reduce((n, g) => g.reduce((a, x) => a + x * x, n), 0)), 1], reduce(sizes.reduce((a, b) => a + b)));
-  }
-  t.equal(norms[0], norms[1]);
+    close(t, `${what}: norm, no clipping at 0`, [s[0]!, s[1]!], [Math.sqrt(square), 1], reduce(sizes.reduce((a, b) => a + b)));
+    return [...(await debugReadU32(partials)), s[0]!];
+  };
+  const want = await run('one a dispatch', alone, sizes.length, false);
+  t.same(await run('eight a dispatch', alone, 2), want, 'eight a dispatch');
+  t.same(await run('again', alone, 2), want, 'again');
+  t.same(await run('parts', parts, 1), want, 'parts of one buffer');
+  t.same(await run('parts, one a dispatch', parts, sizes.length, false), want, 'parts, one a dispatch');
+  const both = alone.map((grad, i) => (i % 2 === 0 ? grad : parts[i]!));
+  t.same(await run('some parts', both, 2), want, 'some are parts');
   // Each tensor's own slots, so that a wrong block shows beside the large ones.
-  const got = await read(partials);
+  const got = new Float32Array(Uint32Array.from(want.slice(0, -1)).buffer);
   let slot = 0;
   data.forEach((g, i) => {
     for (let at = 0; at < g.length; at += PARTIAL_BLOCK) close(t, `tensor ${i} from ${at}`, [got[slot++]!], [g.subarray(at, at + PARTIAL_BLOCK).reduce((a, x) => a + x * x, 0)], reduce(PARTIAL_BLOCK));

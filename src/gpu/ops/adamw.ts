@@ -27,9 +27,9 @@ const vec4 = (copies: boolean): Kernel => defineKernel({
   ...(copies ? { write: { packed: '_ :vec2<u32>' } } : {}),
   update: { value: 'E :vec4f', m: 'E :vec4f', v: 'E :vec4f' },
   args: { ...args, ...(copies ? { I: 'u32', W: 'u32', slot: 'u32' } : {}) },
-  tune: { WG: 256 },
+  tune: { WG: 256, PER: 2 },
   snippets: copies ? { 'lib/copy_none': 'lib/copy_f16' } : {},
-  grid: ({ E, WG }) => perThread(E! / 4, WG!),
+  grid: ({ E, WG, PER }) => perThread(E! / 4, WG! * PER!),
 });
 const fours = { alone: vec4(false), withCopy: vec4(true) };
 
