@@ -92,7 +92,7 @@ function block(gpu: Gpu, c: BlockCase, inputs: Named): Job {
   const parts = { spec, parameters, batch, acts };
   const p = new Program(gpu, 'block');
   const scratch = c.backward ? new BackwardScratch(gpu, spec, axes) : undefined;
-  if (scratch) for (const piece of parameters.pieces) p.clear(piece.moments!.grad);
+  if (scratch) for (const grad of parameters.gradients) p.clear(grad);
   forward(p, parts);
   if (scratch) {
     scratch.dHidden.write(inputs['dy']!);

@@ -168,6 +168,9 @@ export class Program {
   get length(): number {
     return this.steps.length;
   }
+  get clears(): number {
+    return this.steps.filter(({ kind }) => kind === 'clear').length;
+  }
 
   /** Waits for every pipeline. Call once, before the first `encode`. */
   async ready(): Promise<this> {

@@ -78,7 +78,7 @@ export async function dryRun(engine: Engine, source: DocumentSource, reference: 
     throw new EdpoError(`the dry step on the ${taken.length} longest documents failed: ${(error as Error).message}`, { cause: error, hint: `--token_budget ${Math.max(longestRows(source, order[0]!), Math.floor(capacity.rows / 2))}, or a smaller --gpu_memory` });
   }
   const clear = new Program(gpu, 'after the dry step');
-  for (const { moments } of engine.trainedPieces) clear.clear(moments!.grad);
+  engine.clearGradients(clear);
   clear.clear(engine.stepCounts);
   await clear.submit();
   return taken.length;

@@ -117,6 +117,12 @@ export class Engine extends RecordedRun {
     return [this.forwardProgram, this.gatherProgram, this.statsProgram, this.lossProgram, this.backwardProgram].flatMap((p) => p?.dispatches(all) ?? []);
   }
 
+  /** What an optimiser step dispatches, and how many buffers it clears; nothing runs (tests). */
+  optimiserDispatches(): { list: DispatchSizes[]; clears: number } {
+    const values = optimiserScalars({ lr: 0, beta1: 0, beta2: 0, epsilon: 0, maxGradNorm: 0, weightDecay: 0 }, 0);
+    return { list: this.optimiserProgram!.dispatches(values), clears: this.optimiserProgram!.clears };
+  }
+
   /** Submits clipping, the optimiser's update and that of β; the returned function waits for the record. */
   optimise(o: OptimiserValues & { weightDecay: number }): () => Promise<StepRecord> {
     const { gpu } = this.options;

@@ -7,9 +7,10 @@ import { headBytes } from '../gpu/ops/attention_matrix.js';
 import { matrixChunk } from '../gpu/ops/matmul_matrix.js';
 import { packedBytes } from '../gpu/ops/operand_layout.js';
 import { halfWords } from '../gpu/ops/pack_rows.js';
+import { arenaExtra } from './arena.js';
 import { keepsAttention, keepsMlp, type KeepFormat, type KeepMode } from './activations.js';
 import { sequenceCapacity } from './batch/pack.js';
-import { parameterCount, parameterSpecs, type ModelSpec } from './families/spec.js';
+import { parameterCount, parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import { isTarget } from './lora.js';
 import { ALL_IN_F32, operandTensors, type OperandTensors } from './operand_tensors.js';
 import { layerMatrices, scratchSizes } from './operands.js';
@@ -33,16 +34,16 @@ export interface MemoryOptions {
   rounded: boolean;
   /** Floats per scored row for a loss's terms and token weights. */
   terms?: number | undefined;
-  /** Floats per row that a learned mask of tokens keeps, and numbers of its tensors. */
-  mask?: { perRow: number; parameters: number } | undefined;
+  /** Floats per row that a learned mask of tokens keeps, numbers of its tensors, and these. */
+  mask?: { perRow: number; parameters: number; list: ParameterSpec[] } | undefined;
   /** Columns of a tile of the head's logits; those of a software adapter where absent. */
   tile?: number;
   /** How the policy’s weights are kept (a LoRA run’s base), and those of a reference (and its head); f32 where absent. */
   storage?: { policy: Storage; reference: Storage } | undefined;
   /** Bytes the optimiser keeps, a mask's among them; those of AdamW in f32 where absent. */
   optimiser?: number | undefined;
-  /** Only adapters are trained: their rank, how many numbers they hold, whether elements of their inputs fall, and the matrices they are on. */
-  lora?: { rank: number; parameters: number; dropout?: boolean; targets?: string[] } | undefined;
+  /** Only adapters are trained: their rank, how many numbers they hold, whether elements of their inputs fall, the matrices they are on, and their tensors. */
+  lora?: { rank: number; parameters: number; dropout?: boolean; targets?: string[]; list: ParameterSpec[] } | undefined;
   /** The reference's weights are the policy's frozen ones. */
   sharedReference?: boolean | undefined;
   /** Mixed precision, and the tile its operands are padded to. */
@@ -92,10 +93,14 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const activations = (mode: KeepMode, made: OperandTensors): number => N * ((made.h ? 0 : D) + (made.act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, made);
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
+  // Small trained tensors lie in arenas.
+  const nothing = { values: 0, gradients: 0 };
+  const extra = keep === 'forward' ? nothing : lora ? arenaExtra(lora.list, IN_F32) : arenaExtra(specs, storage?.policy ?? IN_F32);
+  const masked = mask ? arenaExtra(mask.list, IN_F32) : nothing;
   const parts: Record<string, number> = {
-    'weights': storage ? storageBytes(specs, storage.policy) : P * 4,
-    ...(lora ? { 'adapters': lora.parameters * 4 } : {}),
-    ...(keep === 'forward' ? {} : { 'gradients': trained * 4, 'optimiser state': optimiser ?? trained * 8 }),
+    'weights': (storage ? storageBytes(specs, storage.policy) : P * 4) + (lora ? 0 : extra.values),
+    ...(lora ? { 'adapters': lora.parameters * 4 + extra.values } : {}),
+    ...(keep === 'forward' ? {} : { 'gradients': trained * 4 + extra.gradients, 'optimiser state': optimiser ?? trained * 8 + 2 * extra.values }),
     'activations': (activations(keep, policyAlone) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
     ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (1 + (names.gate && !policyAlone.dgate ? 1 : 0) + (policyAlone.dup ? 0 : 1)) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
     'head': head * 4,
@@ -103,7 +108,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
     ...(reference === 'head' && !sharedReference ? { 'reference head': storageBytes([{ name: spec.tied ? spec.names.embed : spec.names.head, shape: [V, D], table: true }], storage?.reference ?? IN_F32) } : {}),
     ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward', referenceAlone) + N * (12 + width + 4)) * 4 } : {}),
-    ...(mask ? { 'token mask': (N * mask.perRow + 2 * mask.parameters + (optimiser === undefined ? 2 * mask.parameters : 0)) * 4 } : {}),
+    ...(mask ? { 'token mask': (N * mask.perRow + 2 * mask.parameters + (optimiser === undefined ? 2 * mask.parameters : 0)) * 4 + masked.values + masked.gradients + (optimiser === undefined ? 2 * masked.values : 0) } : {}),
     ...(mixed ? { 'f16 operands': mixedBytes() } : {}),
   };
   function mixedBytes(): number {

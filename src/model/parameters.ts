@@ -3,6 +3,7 @@ import { clearTensor } from '../gpu/program.js';
 import { debugRead } from '../gpu/readback.js';
 import { bytesOf, PackedTensor } from '../gpu/packed.js';
 import { Tensor } from '../gpu/tensor.js';
+import { layArenas, type ArenaGroup } from './arena.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import type { Adapters } from './lora.js';
 import { fillTensor, readTensor } from './packing/packed.js';
@@ -24,6 +25,15 @@ export interface Parameter extends ParameterSpec {
   pieces: Piece[];
 }
 
+/** Small trained parameters whose values are parts of one tensor, and their gradients of another. Flat, in f32. */
+export interface Arena {
+  group: ArenaGroup;
+  value: Tensor;
+  grad: Tensor;
+  /** In the order they lie. */
+  members: Parameter[];
+}
+
 /** Rows of each piece of a table [V, D] so that a piece stays below `limit` bytes. */
 export function splitRows(V: number, D: number, limit: number): Array<{ first: number; rows: number }> {
   const most = Math.max(1, Math.floor(limit / (D * 4)));
@@ -33,6 +43,7 @@ export function splitRows(V: number, D: number, limit: number): Array<{ first: n
 /** All weights of one model on the GPU, and for a trained model gradients, in f32. */
 export class Parameters {
   readonly list: Parameter[];
+  readonly arenas: Arena[];
   private readonly byName: Map<string, Parameter>;
   /** Low-rank adapters on these weights, which are frozen then. */
   adapters: Adapters | undefined;
@@ -46,7 +57,17 @@ export class Parameters {
     /** How weights are kept; trained ones in f32 or bf16, which their updates round to. */
     storage: Storage = IN_F32,
   ) {
+    const layouts = trainable && gpu.uses('parameter_arena') ? layArenas(specs, storage, gpu.limits.tableSplitBytes) : [];
+    const wholes = layouts.map(({ group, bytes }): Omit<Arena, 'members'> => ({ group, value: new Tensor(gpu, `${label} ${group}`, [bytes / 4]), grad: new Tensor(gpu, `d ${label} ${group}`, [bytes / 4]) }));
+    for (const { value, grad } of wholes) for (const whole of [value, grad]) clearNow(whole);
+    const places = new Map(layouts.flatMap(({ members }, i) => members.map(({ spec, offset }) => [spec, { ...wholes[i]!, offset }] as const)));
     this.list = specs.map((p) => {
+      const inArena = places.get(p);
+      if (inArena) {
+        const name = `${label}.${p.name}`;
+        const { value, grad, offset } = inArena;
+        return { ...p, pieces: [{ first: 0, value: value.part(name, p.shape, offset), moments: { grad: grad.part(`d ${name}`, p.shape, offset) } }] };
+      }
       const width = p.shape.length === 2 ? p.shape[1]! : 1;
       const split = p.table ? splitRows(p.shape[0]!, width, gpu.limits.tableSplitBytes) : [{ first: 0, rows: p.shape[0]! }];
       const pieces = split.map(({ first, rows }, i) => {
@@ -63,6 +84,7 @@ export class Parameters {
       return { ...p, pieces };
     });
     this.byName = new Map(this.list.map((p) => [p.name, p]));
+    this.arenas = layouts.map(({ members }, i) => ({ ...wholes[i]!, members: members.map(({ spec: { name } }) => this.byName.get(name)!) }));
   }
 
   /** A parameter; the one that adapters train in full in its place, where there is that. */
@@ -97,6 +119,11 @@ export class Parameters {
     return this.list.flatMap((parameter) => parameter.pieces.map((p) => ({ ...p, parameter })));
   }
 
+  /** Everything that holds gradients: arenas, then those that are in none. */
+  get gradients(): Tensor[] {
+    return [...this.arenas.map(({ grad }) => grad), ...this.pieces.flatMap(({ moments }) => (moments && !moments.grad.whole ? [moments.grad] : []))];
+  }
+
   /** Fills every parameter; `read` gives rows [first, first + rows) of a tensor as f32. */
   async load(read: (p: ParameterSpec, first: number, rows: number) => Float32Array | Promise<Float32Array>): Promise<void> {
     for (const parameter of this.list) {
@@ -118,7 +145,8 @@ export class Parameters {
   }
 
   get bytes(): number {
-    return this.pieces.reduce((n, p) => n + bytesOf(p.value) * (p.moments ? 2 : 1), 0);
+    const apart = this.pieces.filter((p) => !p.value.whole);
+    return apart.reduce((n, p) => n + bytesOf(p.value) * (p.moments ? 2 : 1), 0) + this.arenas.reduce((n, a) => n + a.value.bytes + a.grad.bytes, 0);
   }
 
   destroy(): void {
@@ -126,6 +154,7 @@ export class Parameters {
       piece.value.destroy();
       if (piece.moments) for (const t of Object.values(piece.moments)) t.destroy();
     }
+    for (const { value, grad } of this.arenas) for (const whole of [value, grad]) whole.destroy();
   }
 }
 

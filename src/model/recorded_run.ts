@@ -20,7 +20,7 @@ import { Operands } from './operands.js';
 import { operandTensorsOf } from './operand_tensors.js';
 import { optimisers } from './optim/index.js';
 import { OptimiserState } from './optim/state.js';
-import { type Parameters, type Piece, clearNow } from './parameters.js';
+import { type Parameters, clearNow } from './parameters.js';
 import { longFrom } from './rotary.js';
 import { mapoMask } from './token_mask.js';
 import { type TransformerParts, backward, forward } from './transformer.js';
@@ -196,15 +196,19 @@ export class RecordedRun {
     if (this.refHidden) p.copy(acts.hidden, this.refHidden);
   }
 
-  /** Every trained tensor: the policy's, and a method's own. */
-  get trainedPieces(): Piece[] {
-    return [...this.options.policy.trained.pieces, ...(this.learnedMask?.parameters.pieces ?? [])];
+  /** What is trained: the policy, and a method's own. */
+  private get trained(): Parameters[] {
+    return [this.options.policy.trained, ...(this.learnedMask ? [this.learnedMask.parameters] : [])];
+  }
+
+  /** Records zeroing all gradients. */
+  clearGradients(p: Program): void {
+    for (const grad of this.trained.flatMap((parameters) => parameters.gradients)) p.clear(grad);
   }
 
   private recordOptimiser(p: Program, state: OptimiserState): Program {
     const { gpu, policy, settings } = this.options;
-    const pieces = this.trainedPieces;
-    const grads = pieces.map((piece) => piece.moments!.grad);
+    const grads = this.trained.flatMap((parameters) => parameters.pieces.map((piece) => piece.moments!.grad));
     const partials = new Tensor(gpu, 'grad_norm partials', [gradNormSlots(grads)]);
     clearNow(partials);
     gradNorm(p, { grads, partials });
@@ -214,7 +218,7 @@ export class RecordedRun {
       state.record(p, this.stepState);
       this.operands?.recordStep(p, this.stepState, policy);
     });
-    for (const piece of pieces) p.clear(piece.moments!.grad);
+    this.clearGradients(p);
     betaUpdate(p, { betaState: this.betaState, stepCounts: this.stepCounts, stepState: this.stepState }, settings);
     if (this.group && this.options.loss.group) methodCommit(p, { stepState: this.stepState, group: this.group });
     return p;

@@ -8,6 +8,7 @@ import { joinStored, readStored, withoutPrefix } from '../../src/model/files/sto
 import type { Document } from '../../src/model/batch/pack.js';
 import { stepKey } from '../../src/model/batch/row_keys.js';
 import { Generator } from '../../src/model/generate/generator.js';
+import { arenaExtra } from '../../src/model/arena.js';
 import { adaptable, adapterCount, adapterName, adapterParameters, adapterSpecs, Adapters, initialAdapter, loraScale, loraTargets, savedTensors, type LoraSettings } from '../../src/model/lora.js';
 import { memoryPlan } from '../../src/model/memory.js';
 import type { Parameters } from '../../src/model/parameters.js';
@@ -348,14 +349,16 @@ t.test('the memory plan is what is allocated, to 3 %: no gradients nor moments o
   const plain = { r: 8, alpha: 16, rslora: false, targets: loraTargets(spec, ['all-linear']) };
   for (const [mode, dropout, saved] of [['head', 0, ['model.norm.weight', 'lm_head.weight']], ['live', 0], ['live', 0.1]] as const) {
     const settings = { ...plain, ...(saved ? { saved: [...saved] } : {}) };
-    const lora = { rank: 8, parameters: adapterCount(spec, settings), dropout: dropout > 0 };
+    const lora = { rank: 8, parameters: adapterCount(spec, settings), dropout: dropout > 0, list: adapterParameters(spec, settings).list };
     const before = gpu.bytesNow;
     const { base, policy } = await adapted(gpu, spec, weights, settings, randomAdapters(spec, settings, 1), dropout);
     await makeEngine(gpu, policy, 'epsilon_dpo', mode === 'live' ? { kind: 'live', parameters: base } : { kind: 'cache', head: base, rounded: false }, { rows: 512, capacity: { rows: 512, sequences: 128 } });
     const got = gpu.bytesNow - before;
     const plan = memoryPlan({ spec, rows: 512, keep: 'train', reference: mode, rounded: false, lora, sharedReference: true });
     t.ok(Math.abs(got / plan.total - 1) < 0.03, `${mode}: planned ${plan.total}, allocated ${got}`);
-    t.equal(plan.parts['gradients']! + plan.parts['optimiser state']!, lora.parameters * 12);
+    const extra = arenaExtra(lora.list, () => 'f32');
+    t.equal(plan.parts['gradients']! + plan.parts['optimiser state']!, lora.parameters * 12 + extra.gradients + 2 * extra.values);
+    t.equal(policy.trained.bytes, 8 * lora.parameters + 2 * extra.values);
     if (!saved) t.ok(plan.total < memoryPlan({ spec, rows: 512, keep: 'train', reference: mode, rounded: false }).total * 0.75);
   }
 });

@@ -13,7 +13,7 @@ import { modelSpec } from '../../src/model/families/index.js';
 import { parameterSpecs } from '../../src/model/families/spec.js';
 import { ModelFolder } from '../../src/model/files/hf_folder.js';
 import { memoryPlan } from '../../src/model/memory.js';
-import { adapterCount, Adapters, loraTargets } from '../../src/model/lora.js';
+import { adapterCount, adapterParameters, Adapters, loraTargets } from '../../src/model/lora.js';
 import type { Parameters } from '../../src/model/parameters.js';
 import { loadFrozen } from '../../src/model/frozen.js';
 import { loadWeights, useDtype } from '../../src/model/session.js';
@@ -207,7 +207,7 @@ if (typeof tile === 'string') {
         return makeEngine(gpu, lora ? policy.with(new Adapters(gpu, of, lora, true)) : policy, 'sft', { kind: 'none' }, { rows, capacity: { rows, sequences: 256 }, gradientCheckpointing: checkpointing });
       });
       const got = gpu.bytesNow - before;
-      const plan = memoryPlan({ spec: of, rows, keep: checkpointing === 'mlp' ? 'mlp' : checkpointing ? 'checkpoint' : 'train', reference: 'none', rounded: false, mixed: tile, ...(lora ? { lora: { rank: 4, parameters: adapterCount(of, lora), targets: lora.targets } } : {}) });
+      const plan = memoryPlan({ spec: of, rows, keep: checkpointing === 'mlp' ? 'mlp' : checkpointing ? 'checkpoint' : 'train', reference: 'none', rounded: false, mixed: tile, ...(lora ? { lora: { rank: 4, parameters: adapterCount(of, lora), targets: lora.targets, list: adapterParameters(of, lora).list } } : {}) });
       t.ok(Math.abs(got / plan.total - 1) < 0.03, `${name}, adapters on ${modules?.join() ?? 'none'}: planned ${plan.total}, allocated ${got}`);
       const { h, act } = engine.acts;
       const { dgate, dup } = engine['scratch']!;

@@ -91,6 +91,9 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   // Three operands for each of two layers of two models, in the forward pass alone.
   heads_kept: { mixed: true, without: ['product_heads'], taken: (recorded) => times(/pack_f16(_vec4)?\.rows/, recorded) === 12, apart: 'bits' },
   product_heads: { mixed: true, model: { model_type: 'qwen2' }, taken: (recorded) => times(/matrix_nt_rows_turned_bias/, recorded) === 8 && times(/matrix_nt_rows_bias/, recorded) === 4 && !labelled(/rope(_vec4)?_bias|\.rows/)(recorded.filter((l) => !/watched/.test(l))), apart: 'bits' },
+  grad_norm_grouped: { taken: labelled(/grad_norm\.partial_\d/), apart: 'bits', without: ['parameter_arena'] },
+  // Widths that leave tensors ending within four elements; a tied embedding is in no arena.
+  parameter_arena: { model: { hidden_size: 21, intermediate_size: 27, tie_word_embeddings: true }, taken: labelled(/grad_norm\.arena/), apart: 'bits' },
   rope_bias: { model: { model_type: 'qwen2' }, taken: labelled(/rope(_vec4)?_bias/), apart: 'bits' },
   head_wide: { device: { kind: 'hardware', products: { form: 'patches' } }, model: { vocab_size: 1100 }, taken: (recorded) => times(/head_stats/, recorded) === 2, apart: ORDER },
   replay: { taken: (_, made) => made === 0, apart: 'bits' },

@@ -6,7 +6,7 @@ import type { Document } from '../../src/model/batch/pack.js';
 import { modelSpec, type ModelSpec } from '../../src/model/families/index.js';
 import { parameterSpecs } from '../../src/model/families/spec.js';
 import { decode16, encode16 } from '../../src/model/files/float_formats.js';
-import { adapterCount, adapterName, adapterOf, Adapters, adapterSpecs, loraScale, loraTargets, type LoraSettings } from '../../src/model/lora.js';
+import { adapterCount, adapterName, adapterOf, adapterParameters, Adapters, adapterSpecs, loraScale, loraTargets, type LoraSettings } from '../../src/model/lora.js';
 import { memoryPlan } from '../../src/model/memory.js';
 import type { Parameters } from '../../src/model/parameters.js';
 import { Scorer } from '../../src/model/scorer.js';
@@ -120,7 +120,7 @@ t.test('the plan is what is allocated, to 3 %, in every format', async (t) => {
   const gpu = await testGpu();
   const spec = tinySpec({ vocab_size: 1500, hidden_size: 96, intermediate_size: 200, head_dim: 16 });
   const settings = { r: 8, alpha: 16, rslora: false, targets: loraTargets(spec, ['all-linear']) };
-  const lora = { rank: 8, parameters: adapterCount(spec, settings), dropout: false };
+  const lora = { rank: 8, parameters: adapterCount(spec, settings), dropout: false, list: adapterParameters(spec, settings).list };
   const weights = Object.fromEntries(parameterSpecs(spec).map((p) => [p.name, new Float32Array(p.shape.reduce((a, b) => a * b, 1))]));
   for (const format of PACKED) {
     const storage = storageOf(spec, format);

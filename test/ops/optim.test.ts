@@ -42,7 +42,7 @@ async function setUp(name: OptimiserName, kinds: string[], { momentum = 0, packe
       }));
       return { ...piece, value: new Tensor(gpu, kind, packed ? [elements / list.length / 2] : shape, packed ? 'u32' : 'f32'), grad: output(gpu, `d ${kind}`, shape), state };
     });
-    return { name: kind, shape: list[0]!, pieces };
+    return { name: kind, shape: list[0]!, number: kinds.indexOf(kind), pieces };
   });
   const all = tensors.flatMap((x) => x.pieces);
   const grads = all.map(({ grad }) => grad);

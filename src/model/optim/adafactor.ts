@@ -1,7 +1,7 @@
 import { adafactor, adafactorScratch } from '../../gpu/ops/adafactor.js';
 import { scalar } from '../../gpu/program.js';
 import { Tensor } from '../../gpu/tensor.js';
-import { decayOf } from './args.js';
+import { decayOf, roundingKey } from './args.js';
 import type { Optimiser, PieceShape } from './types.js';
 
 /** The largest scratch any tensor needs: all tensors use the same. */
@@ -26,8 +26,8 @@ export const adafactorOptimiser: Optimiser = {
   record(p, tensors, stepState) {
     const { partial, slots } = scratchSize(tensors.map((t) => t.pieces));
     const scratch = { partial: new Tensor(p.gpu, 'adafactor column sums', [partial]), slots: new Tensor(p.gpu, 'adafactor sums', [slots]), total: new Tensor(p.gpu, 'adafactor totals', [4]) };
-    tensors.forEach(({ shape, pieces }, n) => {
-      adafactor(p, pieces.map(({ value, grad, state }) => ({ value, grad, row: state['row'], v: state['v'] })), pieces[0]!.state['column'], scratch, stepState, { lr: scalar('lr'), weightDecay: decayOf(shape) }, n * 4096);
-    });
+    for (const { shape, pieces, number } of tensors) {
+      adafactor(p, pieces.map(({ value, grad, state }) => ({ value, grad, row: state['row'], v: state['v'] })), pieces[0]!.state['column'], scratch, stepState, { lr: scalar('lr'), weightDecay: decayOf(shape) }, roundingKey(number, 0));
+    }
   },
 };

@@ -3,7 +3,7 @@ import { adamw8bit, blocks8bit, words8bit } from '../../gpu/ops/adamw_8bit.js';
 import { Tensor } from '../../gpu/tensor.js';
 import { dynamicMaps } from '../packing/dynamic_map.js';
 import { moments } from './adamw_torch.js';
-import { adamwArgs } from './args.js';
+import { adamwArgs, roundingKey } from './args.js';
 import type { Optimiser, PieceShape } from './types.js';
 
 /** bitsandbytes' min_8bit_size: smaller tensors keep f32 moments. */
@@ -24,17 +24,17 @@ export const adamw8bitOptimiser: Optimiser = {
       { name: 'v8', shape: [words8bit(E)], type: 'u32' }, { name: 'v_max', shape: [blocks8bit(E)], type: 'f32' },
     ];
   },
+  elementwise: (piece) => !in8bit(piece),
   scratch: () => 512 * 4,
   record(p, tensors, stepState) {
     const maps = new Tensor(p.gpu, '8-bit maps', [512]);
     maps.write(dynamicMaps());
-    tensors.forEach(({ shape, pieces }, n) => {
-      for (const piece of pieces) {
-        const { value, grad, state, index } = piece;
-        const number = n * 4096 + index;
-        if (in8bit(piece)) adamw8bit(p, { value, grad, m: state['m8']!, v: state['v8']!, mMax: state['m_max']!, vMax: state['v_max']!, maps, stepState }, adamwArgs(shape), number);
-        else adamw(p, { value, grad, m: state['m']!, v: state['v']!, stepState }, adamwArgs(shape), number);
+    for (const { shape, pieces, number } of tensors) {
+      for (const { value, grad, state, index } of pieces) {
+        const key = roundingKey(number, index);
+        if (state['m8']) adamw8bit(p, { value, grad, m: state['m8'], v: state['v8']!, mMax: state['m_max']!, vMax: state['v_max']!, maps, stepState }, adamwArgs(shape), key);
+        else adamw(p, { value, grad, m: state['m']!, v: state['v']!, stepState }, adamwArgs(shape), key);
       }
-    });
+    }
   },
 };

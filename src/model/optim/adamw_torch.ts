@@ -1,5 +1,5 @@
 import { adamw } from '../../gpu/ops/adamw.js';
-import { adamwArgs } from './args.js';
+import { adamwArgs, roundingKey } from './args.js';
 import type { Optimiser, PieceShape, StateSpec } from './types.js';
 
 /** m and v in f32. */
@@ -10,9 +10,10 @@ export const adamwTorch: Optimiser = {
   about: 'AdamW with moments in f32: 8 bytes a parameter',
   source: 'Loshchilov & Hutter 2019, arXiv 1711.05101; torch.optim.AdamW',
   state: moments,
+  elementwise: () => true,
   record(p, tensors, stepState) {
-    tensors.forEach(({ shape, pieces }, n) => {
-      for (const { value, grad, state, index } of pieces) adamw(p, { value, grad, m: state['m']!, v: state['v']!, stepState }, adamwArgs(shape), n * 4096 + index);
-    });
+    for (const { shape, pieces, number } of tensors) {
+      for (const { value, grad, state, index } of pieces) adamw(p, { value, grad, m: state['m']!, v: state['v']!, stepState }, adamwArgs(shape), roundingKey(number, index));
+    }
   },
 };

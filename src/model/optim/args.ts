@@ -8,3 +8,6 @@ export const decayOf = (shape: number[]): ArgValue => (shape.length > 1 ? scalar
 export const adamwArgs = (shape: number[]): AdamWArgs => ({
   lr: scalar('lr'), beta1: scalar('beta1'), beta2: scalar('beta2'), oneMinusBeta1: scalar('oneMinusBeta1'), oneMinusBeta2: scalar('oneMinusBeta2'), epsilon: scalar('adamEpsilon'), weightDecay: decayOf(shape),
 });
+
+/** The number of a piece in the rounding of packed values. */
+export const roundingKey = (tensor: number, piece: number): number => tensor * 4096 + piece;

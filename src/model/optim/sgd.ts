@@ -1,6 +1,6 @@
 import { sgd } from '../../gpu/ops/sgd.js';
 import { scalar } from '../../gpu/program.js';
-import { decayOf } from './args.js';
+import { decayOf, roundingKey } from './args.js';
 import type { Optimiser } from './types.js';
 
 export const sgdOptimiser: Optimiser = {
@@ -8,9 +8,10 @@ export const sgdOptimiser: Optimiser = {
   about: 'SGD, with momentum by sgd_momentum: 4 bytes a parameter, none without',
   source: 'torch.optim.SGD without dampening; weight decay is part of the gradient',
   state: ({ shape }, { momentum }) => (momentum > 0 ? [{ name: 'buf', shape, type: 'f32' }] : []),
+  elementwise: () => true,
   record(p, tensors, stepState, { momentum }) {
-    tensors.forEach(({ shape, pieces }, n) => {
-      for (const { value, grad, state, index } of pieces) sgd(p, { value, grad, buf: state['buf'], stepState }, { lr: scalar('lr'), weightDecay: decayOf(shape), momentum }, n * 4096 + index);
-    });
+    for (const { shape, pieces, number } of tensors) {
+      for (const { value, grad, state, index } of pieces) sgd(p, { value, grad, buf: state['buf'], stepState }, { lr: scalar('lr'), weightDecay: decayOf(shape), momentum }, roundingKey(number, index));
+    }
   },
 };

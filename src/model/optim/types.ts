@@ -30,6 +30,8 @@ export interface TrainedPiece extends PieceShape {
 export interface TrainedTensor {
   name: string;
   shape: number[];
+  /** Its place among all that is trained, for the rounding of packed values. */
+  number: number;
   pieces: TrainedPiece[];
 }
 
@@ -49,8 +51,10 @@ export interface Optimiser {
   /** Where it comes from. */
   source: string;
   state(piece: PieceShape, o: OptimiserSettings): StateSpec[];
+  /** Whether an element of this piece moves by its own numbers alone, so that tensors behind one another may be updated as one. No piece does where absent. */
+  elementwise?(piece: PieceShape): boolean;
   /** Bytes of scratch for tensors of these pieces, each list one tensor's. */
   scratch?(tensors: PieceShape[][]): number;
-  /** Records the update of all tensors. */
+  /** Records the update of all tensors; several that lie in an arena may come as one. */
   record(p: Program, tensors: TrainedTensor[], stepState: Tensor, o: OptimiserSettings): void;
 }
