@@ -4,6 +4,6 @@ fn soft_capped(z: f32, cap: f32) -> f32 {
   return z;
 }
 fn soft_cap_slope(f: f32, cap: f32) -> f32 {
-  if (cap > 0.0) { let r = f / cap; return 1.0 - r * r; }
+  if (cap > 0.0) { let r = f / cap; return fma(-r, r, 1.0); }
   return 1.0;
 }
