@@ -75,7 +75,7 @@ t.test('step: a line for the step, one per kernel; the shares are a whole', asyn
     t.ok(step['busy_ms']! > 0 && Math.abs(step['idle_share']! - (1 - step['busy_ms']! / step['span_ms']!)) < 1e-12 && step['idle_share']! >= 0);
     t.ok(Math.abs(kernels.reduce((n, k) => n + k['share']!, 0) - 1) < 1e-9);
     const rated = (name: RegExp): boolean => kernels.some((k) => name.test(String(k['kernel'])) && k['gflops']! > 0);
-    t.ok(rated(/^matmul\.(tiled_)?nt/) && rated(/^attention\.fwd/) && rated(/^attention\.bwd_dkv/));
+    t.ok(rated(/^matmul\.(tiled_)?nt/) && rated(/^attention\.(tiled_)?fwd/) && rated(/^attention\.(bwd|tiled)_dkv/));
     t.ok(kernels.some((k) => /^adamw/.test(String(k['kernel'])) && k['gbps']! > 0));
   }
 });
