@@ -150,7 +150,7 @@ export function stepCases(N: number, D: number, F: number, H: number, G: number,
     },
     {
       kernel: 'head gradient', shape: rows(S, V), flops: 3 * S * V, bytes: 8 * S * V,
-      record: (p, make) => p.run(headGrad.plain, {
+      record: (p, make) => p.run(headGrad({ weighted: false }), {
         state: make([S, 4]), labels: make([S], labels), seq_of: make([S], seqOf), coef: make([batch.values.Q, 2]), tile: make([S, V]),
       }, { v0: 0, count: V, soft_cap: 0 }),
     },

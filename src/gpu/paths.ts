@@ -22,6 +22,7 @@ export const FUSED_PATHS = {
   norm_operand: 'an RMSNorm whose result products alone read writes it as their f16 operand; without: in f32, packed by a kernel of its own',
   swiglu_operand: 'SwiGLU and its gradients likewise',
   head_grad_operand: 'the gradient of the logits likewise',
+  head_tiles_kept: 'tiles of logits kept in f16 for the backward pass where the plan has room (head_tiles); without: made again by their product',
   adamw_copy: 'AdamW writes the f16 copy of a matrix with its values; without: a kernel of its own packs it',
   grad_norm_grouped: 'the gradient norm takes eight gradients a dispatch, and all that lie in one buffer; without: a dispatch for each',
   parameter_arena: 'small trained tensors, their gradients and moments lie behind one another and are cleared and moved as one; without: each in a buffer of its own',

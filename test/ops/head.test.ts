@@ -1,5 +1,6 @@
-import t from 'tap';
-import { Head, HEAD_TILE, headWidth, type HeadOptions } from '../../src/gpu/ops/head.js';
+import t, { type Test } from 'tap';
+import { Head, HEAD_TILE, headWidth, keptBytes, type HeadOptions } from '../../src/gpu/ops/head.js';
+import type { HeadTiles } from '../../src/gpu/ops/kept_tiles.js';
 import { roundF16, STATS, TERMS } from '../../src/gpu/ops/head_kernels.js';
 import { defineKernel } from '../../src/gpu/kernel.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
@@ -94,6 +95,82 @@ t.test('the width of a tile moves no bit of a statistic, nor more than rounding 
     close(t, 'dhidden', wide.dHidden, narrow.dHidden, reduce(137));
     close(t, 'dw', wide.dw, narrow.dw, reduce(7));
   }
+});
+
+/** Each value within what its operands' rounding allows, f32 sums beside it; and so near to it that the allowance says something. */
+function within(t: Test, name: string, got: ArrayLike<number>, want: ArrayLike<number>, allowed: ArrayLike<number>): void {
+  const scale = Array.from(want).reduce((m, x) => Math.max(m, Math.abs(x)), 0);
+  const worst = Array.from(want).reduce((m, x, i) => Math.max(m, Math.abs(got[i]! - x) / (allowed[i]! + 2e-6 * scale)), 0);
+  t.ok(worst < 1 && worst > 0.01, `${name}: ${(100 * worst).toFixed(1)} % of what f16 of f - top allows`);
+}
+
+for (const [V, cuts, tile, width, cap] of [[37, [0, 10, 37], 8, 8, 0], [137, [0, 37, 137], 8, 40, 3], [1100, [0, 300, 1000, 1100], 512, 512, 0], [1030, [0, 1030], 512, 1024, 30]] as const) {
+  t.test(`kept tiles, V=${V} in pieces ${cuts.join(',')}, folds of ${tile}, tiles of ${width}, soft cap ${cap}: no bit of the forward pass, gradients in f16’s class, no logits made again`, async (t) => {
+    for (const klGradient of [false, true]) for (const weighted of [false, true]) {
+      const run = async (tiles: HeadTiles, without = false) => {
+        const gpu = await testGpu();
+        if (without) gpu.without.add('head_tiles_kept');
+        const x = await setup(V, [...cuts], { tile, width, softCap: cap, tiles, klGradient, bf16: true, terms: { weighted, square: true, refEntropy: true } });
+        gpu.without.delete('head_tiles_kept');
+        const { S, head } = x;
+        const dHidden = output(gpu, 'dh', [S, D], 5);
+        const weights = Float32Array.from({ length: 2 * S }, (_, i) => (i === 4 ? 0 : 0.3 + 0.2 * i));
+        const tokenWeights = weighted ? upload(gpu, 'weights', [S, 2], weights) : undefined;
+        const inputs = { hidden: x.hidden, labels: x.labelTensor, refHidden: x.refHidden, tokenWeights };
+        let products = 0;
+        await runOnce(gpu, (p) => {
+          head.forward(p, { ...inputs, refLogps: output(gpu, 'ref_logps', [S], -3) });
+          const before = p.dispatches({}).length;
+          head.backward(p, { ...inputs, coef: upload(gpu, 'coef', [2, 2], Float32Array.of(-0.7, 0.2, 0.4, -0.3)), seqOf: upload(gpu, 'seq', [S], Uint32Array.from({ length: S }, (_, s) => s % 2)), dHidden });
+          products = p.dispatches({}).slice(before).filter((d) => /matmul\.(nt|tiled_nt)/.test(d.label)).length;
+        });
+        const bits = (await Promise.all([head.stats, head.terms!].map(read))).flatMap((a) => [...new Uint32Array(a.buffer)]);
+        const kept = head.tensors.filter((k) => /kept/.test(k.label)).reduce((n, k) => n + k.bytes, 0);
+        return { x, weights, bits, kept, products, ranges: head['ranges'].length, dHidden: await read(dHidden), dw: (await Promise.all(x.dPieces.map(read))).flatMap((a) => [...a]) };
+      };
+      const again = await run('recomputed');
+      const { f, r, labels, S, w, h } = again.x;
+      const capped = (z: number): number => (cap > 0 ? cap * Math.tanh(z / cap) : z);
+      const row = (s: number): [number[], number[], number, number, number] =>
+        [f[s]!.map(capped), r[s]!.map(capped), labels[s]!, [-0.7, 0.4][s % 2]! * (weighted ? again.weights[2 * s]! : 1), klGradient ? [0.2, -0.3][s % 2]! * (weighted ? again.weights[2 * s + 1]! : 1) : 0];
+      const df = f.flatMap((_, s) => twin.logitGradient(...row(s)).map((g, v) => (cap > 0 ? g * (1 - (capped(f[s]![v]!) / cap) ** 2) : g)));
+      const [dHidden, dw] = [matmul.nn(df, w, S, V, D), matmul.tn(df, h, S, V, D)];
+      const magnitudes = (x: ArrayLike<number>): number[] => Array.from(x, Math.abs);
+      close(t, 'made again: dhidden', again.dHidden, dHidden, reduce(V));
+      t.equal(again.products, (klGradient ? 2 : 1) * again.ranges, 'logits are made again');
+      t.equal(again.kept, 0);
+      for (const tiles of ['kept', 'kept_both'] as const) {
+        const name = `${tiles}${klGradient ? ', KL' : ''}${weighted ? ', weighted' : ''}`;
+        const got = await run(tiles);
+        t.same(got.bits, again.bits, `${name}: statistics and terms to the bit`);
+        t.equal(got.products, klGradient && tiles === 'kept' ? got.ranges : 0, `${name}: products of the backward pass that make logits`);
+        const off = f.flatMap((_, s) => twin.keptError(...row(s), { cap, refKept: tiles === 'kept_both' }));
+        within(t, `${name}: dhidden`, got.dHidden, dHidden, matmul.nn(off, magnitudes(w), S, V, D));
+        within(t, `${name}: dw`, got.dw, dw, matmul.tn(off, magnitudes(h), S, V, D));
+        t.notSame([...got.dHidden], [...again.dHidden], 'what was rounded was read');
+        if (cuts.length === 2) t.equal(got.kept, keptBytes(S, V, width, klGradient ? tiles : 'kept', tile), 'bytes as planned');
+        const plain = await run(tiles, true);
+        t.same([plain.bits, [...plain.dHidden], plain.dw, plain.kept], [again.bits, [...again.dHidden], again.dw, 0], 'without the path all is made again');
+      }
+    }
+  });
+}
+
+t.test('a vocabulary of one tile keeps nothing: it stands', async (t) => {
+  const bits: number[][] = [];
+  for (const tiles of ['recomputed', 'kept_both'] as const) {
+    const x = await setup(100, [0, 100], { tile: 8, width: 104, tiles, klGradient: true });
+    const { gpu, S, head } = x;
+    const dHidden = output(gpu, 'dh', [S, D]);
+    await runOnce(gpu, (p) => {
+      const t = { hidden: x.hidden, labels: x.labelTensor, refHidden: x.refHidden };
+      head.forward(p, { ...t, refLogps: output(gpu, 'ref_logps', [S], -3) });
+      head.backward(p, { ...t, coef: upload(gpu, 'coef', [2, 2], Float32Array.of(-0.7, 0.2, 0.4, -0.3)), seqOf: upload(gpu, 'seq', [S], new Uint32Array(S)), dHidden });
+    });
+    t.notOk(head.tensors.some((k) => /kept/.test(k.label)));
+    bits.push([...new Uint32Array((await read(dHidden)).buffer)]);
+  }
+  t.same(bits[1], bits[0]);
 });
 
 t.test('a tile on a hardware adapter takes 64 MiB at most, or one HEAD_TILE; a software adapter’s is one', async (t) => {

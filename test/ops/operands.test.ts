@@ -206,7 +206,7 @@ if (typeof tile === 'string') {
                   matmulNT(p, { x: hidden, w, y: tileT }, { first, count });
                   softCap(p, tileT, 3);
                 }
-                p.run(headGrad[weighted ? 'weighted' : 'plain'], { state, labels, seq_of: seqOf, coef, tile: tileT, ...(tokenWeights ? { token_weights: tokenWeights } : {}) }, { v0, count, soft_cap: 3 });
+                p.run(headGrad({ weighted }), { state, labels, seq_of: seqOf, coef, tile: tileT, ...(tokenWeights ? { token_weights: tokenWeights } : {}) }, { v0, count, soft_cap: 3 });
                 matmulNN(p, { x: tileT, w, y: dHidden }, { first, count, accumulate: v0 > 0 });
                 matmulTN(p, { a: tileT, b: hidden, y: dw }, { first, count });
               }

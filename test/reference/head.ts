@@ -26,3 +26,19 @@ export function logitGradient(f: number[], r: number[], y: number, c: number, k:
   const [lf, lr] = [logSumExp(f), logSumExp(r)];
   return f.map((x, j) => c * ((j === y ? 1 : 0) - Math.exp(x - lf)) + k * (Math.exp(x - lf) - Math.exp(r[j]! - lr)));
 }
+
+/**
+ * How far each entry of `logitGradient` may be off where the backward pass reads f - top as f16: |f - top| <= |f - LSE| is off by 2^-11 of itself, and so is e^(f - LSE) of
+ * itself; with a soft cap its slope moves too. `refKept`: the reference's logits likewise.
+ */
+export function keptError(f: number[], r: number[], y: number, c: number, k: number, o: { cap: number; refKept: boolean }): number[] {
+  const [lf, lr] = [logSumExp(f), logSumExp(r)];
+  const off = (d: number): number => Math.abs(d) * 2 ** -11 + 2 ** -24;
+  const gradient = logitGradient(f, r, y, c, k);
+  return f.map((x, j) => {
+    const [p, q] = [Math.exp(x - lf), Math.exp(r[j]! - lr)];
+    const slope = o.cap > 0 ? 1 - (x / o.cap) ** 2 : 1;
+    const moved = o.cap > 0 ? (2 * Math.abs(x) * off(x - lf)) / o.cap ** 2 : 0;
+    return slope * (Math.abs(k - c) * p * off(x - lf) + (o.refKept ? Math.abs(k) * q * off(r[j]! - lr) : 0)) + moved * Math.abs(gradient[j]!);
+  });
+}

@@ -2,7 +2,8 @@ import type { Gpu } from '../device.js';
 import { formatOf } from '../packed.js';
 import type { Program } from '../program.js';
 import { capacityOf, Tensor, type Extent } from '../tensor.js';
-import { HEAD_TILE, headBf16, headCriterion, headGrad, headGradF16, headGradKl, headSquare, headStats, labelOffset, roundF16, STATS, TERMS, tokenStats, tokenTerms } from './head_kernels.js';
+import { HEAD_TILE, headBf16, headCriterion, headCriterionKept, headGrad, headGradF16, headGradKl, headSquare, headStats, headStatsKept, labelOffset, roundF16, STATS, TERMS, tokenStats, tokenTerms, type GradientForm } from './head_kernels.js';
+import { keptArgs, keptTile, keptWords, type HeadTiles } from './kept_tiles.js';
 import { matmulNN, matmulNT, matmulTN } from './matmul.js';
 import { mix } from './mix.js';
 import { writeOperand } from './pack_f16.js';
@@ -22,6 +23,15 @@ const TILE_BYTES = 2 ** 26;
  * HEAD_TILE columns whatever the width. Software adapters keep to one HEAD_TILE, which stays in a processor's cache.
  */
 export const headWidth = (rows: number, hardware: boolean): number => (hardware ? Math.max(1, Math.floor(TILE_BYTES / (4 * rows * HEAD_TILE))) * HEAD_TILE : HEAD_TILE);
+
+/** Bytes of the tiles that are kept of so many rows and columns; `width` columns a tile. None of a vocabulary of one tile, which stands anyway. */
+export function keptBytes(rows: number, V: number, width: number, tiles: HeadTiles, fold = HEAD_TILE): number {
+  if (tiles === 'recomputed' || V <= width) return 0;
+  const words = Math.floor(V / width) * keptWords(width, fold) + keptWords(V % width, fold);
+  return (tiles === 'kept_both' ? 2 : 1) * 4 * rows * words;
+}
+
+const fours = (n: number): number => 4 * Math.ceil(n / 4);
 
 export interface HeadOptions {
   gpu: Gpu;
@@ -44,7 +54,9 @@ export interface HeadOptions {
   klGradient?: boolean;
   /** Fill `terms` too, with weights per token if `weighted`, Σ π² (`square`), the reference's entropy (`refEntropy`, mode `hidden`). */
   terms?: { weighted: boolean; square: boolean; refEntropy: boolean } | undefined;
-  /** Columns folded at once (HEAD_TILE), and of logits that exist at a time, a multiple of those (`headWidth`, or `tile` where that is given). */
+  /** Tiles that are kept for the backward pass (kept_tiles.ts); none where absent. */
+  tiles?: HeadTiles | undefined;
+  /** Columns folded at once (HEAD_TILE), a multiple of four, and of logits that exist at a time, a multiple of those (`headWidth`, or `tile` where that is given). */
   tile?: number;
   width?: number;
   epsilon?: number;
@@ -54,11 +66,12 @@ export interface HeadOptions {
   realign?: number | undefined;
 }
 
-interface Range { piece: number; first: number; v0: number; count: number }
+/** A tile: `count` columns of the vocabulary from v0 on, rows `first` on of a piece; and what is kept of the policy's logits and of the reference's. */
+interface Range { piece: number; first: number; v0: number; count: number; kept?: Tensor; refKept?: Tensor }
 
 /**
  * The output head, streamed over tiles of the vocabulary: logits exist for one tile [S, width] at a time, whatever V is.
- * Forward folds tiles into running softmax statistics; backward makes each tile again and turns it into its gradient.
+ * Forward folds tiles into running softmax statistics; backward makes each tile again, or takes what the forward pass kept of it, and turns it into its gradient.
  */
 export class Head {
   /** [S, 12], columns STATS. */
@@ -83,7 +96,7 @@ export class Head {
 
   constructor(readonly options: HeadOptions) {
     const { gpu, S, D, V, pieces, mode } = options;
-    const fold = options.tile ?? HEAD_TILE;
+    const fold = fours(options.tile ?? HEAD_TILE);
     const width = Math.min(options.width ?? options.tile ?? headWidth(capacityOf(S), gpu.kind === 'hardware' && gpu.uses('head_wide')), V);
     this.width = width;
     this.fold = { tune: { FOLD: fold } };
@@ -93,19 +106,20 @@ export class Head {
       return tensor;
     };
     this.stats = make('stats', S, STATS.length);
-    this.tile = make('tile', S, width);
+    // Rows begin at whole vec4s.
+    this.tile = make('tile', S, fours(width));
     this.state = make('state', S, 4);
     if (options.terms) this.terms = make('terms', S, TERMS.length);
     if (options.terms?.square) this.square = make('square', S, 2);
     if (options.terms?.refEntropy) this.refState = make('ref_state', S, 4);
     if (mode === 'hidden') {
-      this.refTile = make('ref_tile', S, width);
+      this.refTile = make('ref_tile', S, fours(width));
       this.criterion = make('criterion', S, 8);
       this.offset = make('offset', S);
       if (options.bf16) this.mixed = make('mixed', S, 9);
       if (options.rounded) {
         this.roundedHidden = make('rounded_hidden', S, D);
-        this.roundedTile = make('rounded_tile', S, width);
+        this.roundedTile = make('rounded_tile', S, fours(width));
       }
     }
     this.ranges = [];
@@ -118,6 +132,18 @@ export class Head {
         v0 += count;
       }
     });
+    const { tiles = 'recomputed' } = options;
+    // A vocabulary of one tile stands from the forward pass as it is.
+    if (tiles === 'recomputed' || this.ranges.length === 1 || !gpu.uses('head_tiles_kept')) return;
+    for (const range of this.ranges) {
+      const keep = (label: string): Tensor => {
+        const tensor = keptTile(gpu, `head.${label} ${range.v0}`, S, range.count, fold);
+        this.tensors.push(tensor);
+        return tensor;
+      };
+      range.kept = keep('kept');
+      if (tiles === 'kept_both' && options.klGradient) range.refKept = keep('ref_kept');
+    }
   }
 
   /**
@@ -138,7 +164,7 @@ export class Head {
         first += w.shape[0] as number;
       });
     }
-    for (const { piece, first, v0, count } of this.ranges) {
+    for (const { piece, first, v0, count, kept, refKept } of this.ranges) {
       matmulNT(p, { x: t.hidden, w: pieces[piece]!, y: tile }, { first, count });
       softCap(p, tile, cap);
       if (mode === 'hidden') {
@@ -146,7 +172,8 @@ export class Head {
         softCap(p, refTile!, cap);
       }
       if (realign !== undefined) mix(p, { x: refTile!, y: tile }, 1 - realign);
-      p.run(headStats, { tile, labels: t.labels, state }, { v0, count }, this.fold);
+      if (kept) p.run(headStatsKept, { tile, labels: t.labels, state, kept }, { v0, count, ...keptArgs(count) }, this.fold);
+      else p.run(headStats, { tile, labels: t.labels, state }, { v0, count }, this.fold);
       if (this.square) p.run(headSquare, { tile, square: this.square }, { v0, count }, this.fold);
       if (this.refState) p.run(headStats, { tile: refTile!, labels: t.labels, state: this.refState }, { v0, count }, this.fold);
       if (mode !== 'hidden') continue;
@@ -155,7 +182,9 @@ export class Head {
         softCap(p, criterionTile!, cap);
         if (realign !== undefined) mix(p, { x: refTile!, y: criterionTile! }, 1 - realign);
       }
-      p.run(headCriterion, { tile: criterionTile!, ref_tile: refTile!, offset: offset!, criterion: criterion! }, { v0, count, epsilon }, this.fold);
+      const compared = { tile: criterionTile!, ref_tile: refTile!, offset: offset!, criterion: criterion! };
+      if (refKept) p.run(headCriterionKept, { ...compared, kept: refKept }, { v0, count, epsilon, ...keptArgs(count) }, this.fold);
+      else p.run(headCriterion, compared, { v0, count, epsilon }, this.fold);
       if (mixed) p.run(headBf16, { tile: criterionTile!, ref_tile: refTile!, labels: t.labels, mixed }, { v0, count, epsilon }, this.fold);
     }
     const { stats } = this;
@@ -180,24 +209,26 @@ export class Head {
   backward(p: Program, t: { hidden: Tensor; labels: Tensor; coef: Tensor; seqOf: Tensor; dHidden: Tensor; refHidden?: Tensor; tokenWeights?: Tensor | undefined }): void {
     const { pieces, dPieces, refPieces, klGradient, softCap: cap = 0 } = this.options;
     const { tile, state } = this;
-    this.ranges.forEach(({ piece, first, v0, count }, i) => {
+    this.ranges.forEach(({ piece, first, v0, count, kept, refKept }, i) => {
       // A vocabulary of one tile still stands from the forward pass.
-      if (this.ranges.length > 1) {
+      const again = this.ranges.length > 1;
+      if (again && !kept) {
         matmulNT(p, { x: t.hidden, w: pieces[piece]!, y: tile }, { first, count });
         softCap(p, tile, cap);
-        if (klGradient) {
-          matmulNT(p, { x: t.refHidden!, w: refPieces![piece]!, y: this.refTile! }, { first, count });
-          softCap(p, this.refTile!, cap);
-        }
       }
-      const inputs = { state, labels: t.labels, seq_of: t.seqOf, coef: t.coef, tile, ...(t.tokenWeights ? { token_weights: t.tokenWeights } : {}) };
-      const form = t.tokenWeights ? 'weighted' : 'plain';
-      if (klGradient) p.run(headGradKl[form], { ...inputs, ref_tile: this.refTile!, criterion: this.criterion! }, { v0, count, soft_cap: cap });
+      if (again && klGradient && !refKept) {
+        matmulNT(p, { x: t.refHidden!, w: refPieces![piece]!, y: this.refTile! }, { first, count });
+        softCap(p, this.refTile!, cap);
+      }
+      const inputs = { state, labels: t.labels, seq_of: t.seqOf, coef: t.coef, ...(kept ? { logit_kept: kept } : {}), ...(t.tokenWeights ? { token_weights: t.tokenWeights } : {}) };
+      const form: GradientForm = { weighted: t.tokenWeights !== undefined, kept: kept !== undefined, refKept: refKept !== undefined };
+      const args = { v0, soft_cap: cap, ...keptArgs(count) };
+      if (klGradient) p.run(headGradKl(form), { ...inputs, tile, ...(refKept ? { ref_logit_kept: refKept } : { ref_tile: this.refTile! }), criterion: this.criterion! }, { ...args, count }, this.fold);
       else {
         // Where only products in f16 read the gradient, they are given it packed.
-        const half = p.gpu.uses('head_grad_operand') && count % 4 === 0 && this.width % 4 === 0 ? p.operands?.weight(pieces[piece]!) : undefined;
-        if (half) writeOperand(p, headGradF16[form], inputs, tile, half.slots.gradient, { columns: count, gradient: true, args: { v0, soft_cap: cap } });
-        else p.run(headGrad[form], inputs, { v0, count, soft_cap: cap });
+        const half = p.gpu.uses('head_grad_operand') && count % 4 === 0 ? p.operands?.weight(pieces[piece]!) : undefined;
+        if (half) writeOperand(p, headGradF16(form), { ...inputs, ...(kept ? {} : { tile }) }, tile, half.slots.gradient, { columns: count, gradient: true, args, ...this.fold });
+        else p.run(headGrad(form), { ...inputs, tile }, { ...args, count }, this.fold);
       }
       matmulNN(p, { x: tile, w: pieces[piece]!, y: t.dHidden }, { first, count, accumulate: i > 0 });
       if (dPieces) matmulTN(p, { a: tile, b: t.hidden, y: dPieces[piece]! }, { first, count });

@@ -1,6 +1,7 @@
 import { perRow, perThread } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { WeightFormat } from '../packed.js';
+import { KEPT, keptCode } from './kept_tiles.js';
 import { packKernel } from './pack_f16.js';
 import { weightBindings, weightCode } from './weights.js';
 
@@ -45,23 +46,35 @@ export function labelOffset(format: WeightFormat, refFormat: WeightFormat): Kern
   return kernel;
 }
 
-export const headStats = defineKernel({
-  name: 'head_stats.fwd',
-  read: { tile: 'S Y', labels: 'S :u32' },
-  update: { state: 'S 4' },
-  args: tileArgs,
-  tune: { WG: 64, FOLD: HEAD_TILE },
-  grid: rowGrid,
-});
+/** Folds of rows of whole vec4s: Y is a multiple of four. AHEAD vec4s of each lane are loaded at once: with one load of four bytes a lane an H100 reached 0.9 of 3.1 TB/s. */
+const folds = (AHEAD: number): Record<string, number> => ({ WG: 64, FOLD: HEAD_TILE, AHEAD });
+const KEEPING = { write: { kept: KEPT }, args: { KW: 'u32', fours: 'u32' }, snippets: { 'lib/keep_none': 'lib/keep_f16' } } as const;
 
-export const headCriterion = defineKernel({
-  name: 'head_criterion.fwd',
-  read: { tile: 'S Y', ref_tile: 'S Y', offset: 'S' },
-  update: { criterion: 'S 8' },
-  args: { ...tileArgs, epsilon: 'f32' },
-  tune: { WG: 64, FOLD: HEAD_TILE },
+const stats = (keeps: boolean): Kernel => defineKernel({
+  name: `head_stats.fwd${keeps ? '_kept' : ''}`,
+  shader: 'head_stats.fwd',
+  ...(keeps ? KEEPING : {}),
+  read: { tile: 'S Y :vec4f', labels: 'S :u32' },
+  update: { state: 'S 4' },
+  args: { ...tileArgs, ...(keeps ? KEEPING.args : {}) },
+  tune: folds(4),
   grid: rowGrid,
 });
+/** headStatsKept also keeps the tile (kept_tiles.ts); the state has the same bits. */
+export const [headStats, headStatsKept] = [stats(false), stats(true)];
+
+const criterion = (keeps: boolean): Kernel => defineKernel({
+  name: `head_criterion.fwd${keeps ? '_kept' : ''}`,
+  shader: 'head_criterion.fwd',
+  ...(keeps ? KEEPING : {}),
+  read: { tile: 'S Y :vec4f', ref_tile: 'S Y :vec4f', offset: 'S' },
+  update: { criterion: 'S 8' },
+  args: { ...tileArgs, epsilon: 'f32', ...(keeps ? KEEPING.args : {}) },
+  tune: folds(2),
+  grid: rowGrid,
+});
+/** headCriterionKept also keeps the reference's tile. */
+export const [headCriterion, headCriterionKept] = [criterion(false), criterion(true)];
 
 export const headBf16 = defineKernel({
   name: 'head_bf16.fwd',
@@ -112,39 +125,48 @@ export const tokenStats = {
 
 const tokenWeightCode = (weighted: boolean): string => ['c', 'k'].map((x, i) => `fn weight_${x}(s: u32) -> f32 { return ${weighted ? `token_weights[s * 2u + ${i}u]` : '1.0'}; }`).join('\n');
 
-const gradient = (name: string, shader: string, read: Record<string, string>, weighted: boolean) =>
-  defineKernel({
-    name: weighted ? `${name}_weighted` : name,
-    shader,
-    read: { ...read, state: 'S 4', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2', ...(weighted ? { token_weights: 'S 2' } : {}) },
-    update: { tile: 'S Y' },
-    args: { ...tileArgs, soft_cap: 'f32' },
-    tune: { WG: 64 },
-    prelude: tokenWeightCode(weighted),
-    grid: ({ S, count, WG }) => perThread(S! * count!, WG!),
-  });
+/** What a gradient's kernel is made for: weights of tokens; logits that stand kept, of the policy and of the reference. */
+export interface GradientForm { weighted: boolean; kept?: boolean; refKept?: boolean }
 
-/** By whether tokens have weights: c and k of their sequence alone, or times the token's own. */
-export const headGrad = { plain: gradient('head_grad.bwd', 'head_grad.bwd', {}, false), weighted: gradient('head_grad.bwd', 'head_grad.bwd', {}, true) };
+/** Where the logits come from: `logit(s, v)` of the tile or of what was kept of it. */
+const logitCode = (fn: string, tile: string, kept: boolean): string =>
+  kept ? `${keptCode(fn)}\nfn ${fn}(s: u32, v: u32) -> f32 { return ${fn}4(s, v)[v % 4u]; }` : `fn ${fn}(s: u32, v: u32) -> f32 { return ${tile}[s * args.Y + v]; }`;
+const nameOf = (name: string, { weighted, kept, refKept }: GradientForm): string => `${name}${weighted ? '_weighted' : ''}${kept ? '_kept' : ''}${refKept ? '_refkept' : ''}`;
+const scored = ({ weighted }: GradientForm): Record<string, string> => ({ state: 'S 4', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2', ...(weighted ? { token_weights: 'S 2' } : {}) });
 
-const gradientF16 = (weighted: boolean): Kernel => packKernel(
-  `head_grad.bwd_f16${weighted ? '_weighted' : ''}`, { tile: '_ Y :vec4f', state: 'S 4', labels: 'S :u32', seq_of: 'S :u32', coef: 'Q 2', ...(weighted ? { token_weights: 'S 2' } : {}) },
-  { shader: 'head_grad.bwd_f16', watched: true, args: { v0: 'u32', soft_cap: 'f32' }, prelude: tokenWeightCode(weighted) },
-);
-/** The same as an f16 operand. */
-export const headGradF16 = { plain: gradientF16(false), weighted: gradientF16(true) };
+const gradient = (name: string, form: GradientForm, kl: boolean): Kernel => defineKernel({
+  name: nameOf(name, form),
+  shader: name,
+  read: { ...scored(form), ...(form.kept ? { logit_kept: KEPT } : {}), ...(kl ? { criterion: 'S 8', ...(form.refKept ? { ref_logit_kept: KEPT } : { ref_tile: 'S Y' }) } : {}) },
+  // Of what is kept the tile is made anew, whatever it was.
+  ...(form.kept ? { write: { tile: 'S Y' } } : { update: { tile: 'S Y' } }),
+  args: { ...tileArgs, soft_cap: 'f32', ...(form.kept || form.refKept ? KEEPING.args : {}) },
+  tune: { WG: 64, ...(form.kept || form.refKept ? { FOLD: HEAD_TILE } : {}) },
+  prelude: [tokenWeightCode(form.weighted), logitCode('logit', 'tile', form.kept === true), ...(kl ? [logitCode('ref_logit', 'ref_tile', form.refKept === true)] : [])].join('\n'),
+  grid: ({ S, count, WG }) => perThread(S! * count!, WG!),
+});
 
+/** f → df in the tile. */
+export const headGrad = (form: GradientForm): Kernel => gradient('head_grad.bwd', form, false);
 /** With the gradient of KL(ref‖policy) per token (TDPO and its kin). */
-const KL = { ref_tile: 'S Y', criterion: 'S 8' };
-export const headGradKl = { plain: gradient('head_grad_kl.bwd', 'head_grad_kl.bwd', KL, false), weighted: gradient('head_grad_kl.bwd', 'head_grad_kl.bwd', KL, true) };
+export const headGradKl = (form: GradientForm): Kernel => gradient('head_grad_kl.bwd', form, true);
+
+/** The same as headGrad as an f16 operand. */
+export const headGradF16 = (form: GradientForm): Kernel => packKernel(
+  nameOf('head_grad.bwd_f16', form), { ...scored(form), ...(form.kept ? { logit_kept: KEPT } : { tile: '_ Y :vec4f' }) },
+  {
+    shader: 'head_grad.bwd_f16', watched: true, args: { v0: 'u32', soft_cap: 'f32', ...(form.kept ? KEEPING.args : {}) }, ...(form.kept ? { tune: { FOLD: HEAD_TILE } } : {}),
+    prelude: `${tokenWeightCode(form.weighted)}\n${form.kept ? keptCode('logit') : 'fn logit4(s: u32, v: u32) -> vec4f { return tile[(s * args.Y + v) / 4u]; }'}`,
+  },
+);
 
 /** Σ e^(2(f-m)) of each row: what Σ π² is made of. */
 export const headSquare = defineKernel({
   name: 'head_square.fwd',
-  read: { tile: 'S Y' },
+  read: { tile: 'S Y :vec4f' },
   update: { square: 'S 2' },
   args: tileArgs,
-  tune: { WG: 64, FOLD: HEAD_TILE },
+  tune: folds(4),
   grid: rowGrid,
 });
 

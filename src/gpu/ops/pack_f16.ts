@@ -33,14 +33,14 @@ export const packGrid = ({ M, W, TILE, WG, RUN, MEASURE, measure }: Record<strin
 export const watchedRun = (columns: number): number => (columns < 512 ? 1 : 8);
 
 /** A kernel over lib/pack_f16, which writes an operand; its shader gives `four`. */
-export const packKernel = (name: string, read: Record<string, string>, o: { shader?: string; prelude?: string; watched?: boolean; args?: Record<string, ArgType> } = {}): Kernel => defineKernel({
+export const packKernel = (name: string, read: Record<string, string>, o: { shader?: string; prelude?: string; watched?: boolean; args?: Record<string, ArgType>; tune?: Record<string, number> } = {}): Kernel => defineKernel({
   name,
   shader: o.shader ?? name,
   read: { ...read, scales: 'K' },
   write: { packed: '_ :vec4<u32>' },
   ...(o.watched ? { update: { peaks: 'K :atomic<u32>' } } : {}),
   args: { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32', ...o.args },
-  tune: { WG: 256, TILE: 128, BLOCK: 16, RUN: 1, MEASURE: 0 },
+  tune: { WG: 256, TILE: 128, BLOCK: 16, RUN: 1, MEASURE: 0, ...o.tune },
   prelude: `${o.watched ? WATCHED : UNWATCHED}\n${o.prelude ?? ''}`,
   grid: packGrid,
 });

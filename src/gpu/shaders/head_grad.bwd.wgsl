@@ -1,4 +1,4 @@
-// f -> df in place (lib/head_grad).   tile [S,Y], state [S,4], labels [S], seq_of [S], coef [Q,2] (c, k).   One thread per element of the tile.
+// The tile [S,Y] becomes df of its logits (lib/head_grad).   state [S,4], labels [S], seq_of [S], coef [Q,2] (c, k).   One thread per element of the tile.
 // #use lib/grid
 // #use lib/head_grad
 @compute @workgroup_size(WG)
@@ -7,6 +7,5 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   if (t >= args.S * args.count) { return; }
   let s = t / args.count;
   let v = t % args.count;
-  let at = s * args.Y + v;
-  tile[at] = logit_gradient(s, v, tile[at]);
+  tile[s * args.Y + v] = logit_gradient(s, v, logit(s, v));
 }
