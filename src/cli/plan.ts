@@ -6,6 +6,7 @@ import { parameterCount } from '../model/families/spec.js';
 import type { LossDefinition } from '../model/losses/types.js';
 import { paddedRows } from '../model/data/audit.js';
 import { loraMemory, loraOf } from '../model/lora_run.js';
+import { describeHeadTiles } from '../model/memory.js';
 import { trainingMemory } from '../model/memory_advice.js';
 import { requireMemory } from '../model/memory_changes.js';
 import { openConfig } from '../model/models.js';
@@ -64,8 +65,9 @@ export async function run(config: RunConfig, io: CliIo): Promise<number> {
   say(`longest document: ${longest} rows; token_budget ${config.token_budget}${longest > config.token_budget ? ' is too small: raise it to that' : ''}`);
   for (const [part, bytes] of Object.entries(memory.parts)) say(`  ${part.padEnd(30)} ${bytesText(bytes)}`);
   say(`  ${'GPU memory in all'.padEnd(30)} ${bytesText(memory.total)}`);
+  say(`the head’s logits: ${describeHeadTiles(memory)}`);
   if (cache > 0) say(`reference cache on disk: about ${bytesText(cache)}`);
-  if (io.json) io.out(JSON.stringify({ steps: plan.totalSteps, documents: source.count, rows, scored_rows: scored, ...(loss.group && micro ? { log_prob_passes: micro.scores } : {}), padded_rows: padded, longest, memory: memory.parts, memory_bytes: memory.total, cache_bytes: cache }));
+  if (io.json) io.out(JSON.stringify({ steps: plan.totalSteps, documents: source.count, rows, scored_rows: scored, ...(loss.group && micro ? { log_prob_passes: micro.scores } : {}), padded_rows: padded, longest, memory: memory.parts, memory_bytes: memory.total, head_tiles: memory.headTiles, cache_bytes: cache }));
   store.close();
   requireMemory({ spec: inputs.policy.spec, loss, config, lora, longest, files: (p) => inputs.policy.formatOf(p) }, memory);
   return 0;

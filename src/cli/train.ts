@@ -12,14 +12,14 @@ import { lockFolder } from '../model/files/lock.js';
 import { modelCard, runManifest } from '../model/files/run_files.js';
 import { dropoutOf, loadPolicy, loraMemory, loraOf, sharesBase, writeTrained } from '../model/lora_run.js';
 import { frozenName, loadFrozen, referenceStorage } from '../model/frozen.js';
-import { describeMemory } from '../model/memory.js';
+import { describeHeadTiles, describeMemory } from '../model/memory.js';
 import { trainingMemory } from '../model/memory_advice.js';
 import { requireMemory } from '../model/memory_changes.js';
 import { bcoWeights, requireLabels } from '../model/density_ratio/index.js';
 import { bytesText, ensureCache } from '../model/reference.js';
 import { documentsOf, groupSizeOf, hasEvalData, headName, longestRows, lossFor, lossOf, mismatchRoom, openDevice, openInputs, openSplit, requireBothKinds, requireBudget, sequenceCapacity, settingsOf, sidesOf, useDtype } from '../model/session.js';
 import { AppendLog } from '../model/train/append_log.js';
-import { checkpointBudget, findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
+import { checkpointBudget, checkpointHeadTiles, findCheckpoint, hasRun, listCheckpoints, readState, removePartials, restoreWeights, rotate, trainerState, writeCheckpoint, type TrainState } from '../model/train/checkpoint.js';
 import type { Parameters } from '../model/parameters.js';
 import { optimisers } from '../model/optim/index.js';
 import { optimiserSettings } from '../model/optim/settings.js';
@@ -59,12 +59,13 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
   const auto = config.token_budget === AUTO_BUDGET;
   const opened = auto ? await openDevice(config, io) : undefined;
   if (auto) config = { ...config, token_budget: from ? checkpointBudget(from) : chooseBudget(opened!, config, inputs, loss, loraMemory(config, inputs, lora), [source, ...(evalSource ? [evalSource] : [])], plan.batch, io) };
+  if (from && config.head_tiles === 'auto') config = { ...config, head_tiles: checkpointHeadTiles(from) };
   requireBudget(source, config.token_budget);
   if (evalSource) requireBudget(evalSource, config.token_budget);
 
   const needs = loss.needs.reference;
   const memory = trainingMemory(inputs.policy.spec, loss, config, loraMemory(config, inputs, lora), config.token_budget, (p) => inputs.policy.formatOf(p));
-  io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}`);
+  io.say(`plan: ${plan.totalSteps} optimiser steps of ${plan.batch} documents (${plan.stepsPerEpoch} an epoch, ${plan.schedule.warmupSteps} of warm-up); ${describeMemory(memory, bytesText)}; the head’s logits ${describeHeadTiles(memory)}`);
   let longest = 0;
   for (let i = 0; i < source.count; i++) longest = Math.max(longest, longestRows(source, i));
   requireMemory({ spec: inputs.policy.spec, loss, config, lora: loraMemory(config, inputs, lora), longest, files: (p) => inputs.policy.formatOf(p) }, memory);
@@ -116,7 +117,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
     const ratios = await bcoWeights(config, { gpu, io, reference: async () => (reference.kind === 'live' ? reference.parameters : whole()), train, evaluation: evalStore, dir });
     const settings = settingsOf(config);
     const engine = await new Engine({
-      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing && (config.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : true), activations: config.activation_dtype, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
+      gpu, policy, loss, settings, reference, training: true, gradientCheckpointing: config.gradient_checkpointing && (config.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : true), activations: config.activation_dtype, headTiles: memory.headTiles, optimiser: optimisers[config.optim], optimiserSettings: optimiserSettings(config),
       capacity: { rows: config.token_budget, sequences: sequenceCapacity(config.token_budget) }, groupSize: groupSizeOf(config), seed: config.seed,
     }).ready();
 
@@ -125,7 +126,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
       loss: loss.name, data: train.hash, documents: source.count, batch: plan.batch, maxSteps: plan.totalSteps, epochs: config.num_train_epochs, stepsPerEpoch: plan.stepsPerEpoch,
       seed: config.data_seed ?? config.seed, shuffle: config.shuffle, model: inputs.policy.weightsHash(), reference: needs === 'none' ? null : inputs.reference.weightsHash(),
       tokenBudget: config.token_budget, adapter: gpu.name, learningRate: config.learning_rate, schedule: config.lr_scheduler_type, settings, dtype: config.dtype === 'float32' ? undefined : config.dtype, master: config.master_dtype === 'float32' ? undefined : config.master_dtype,
-      optimiser: [config.optim, optimiserSettings(config)], activations: config.activation_dtype,
+      optimiser: [config.optim, optimiserSettings(config)], activations: config.activation_dtype, headTiles: memory.headTiles === 'recomputed' ? undefined : memory.headTiles,
       ...(lora ? { lora: { ...lora, dropout: dropoutOf(config) } } : {}),
       ...(loss.needs.tokenWeights?.from === 'learned' ? { mask: loss.needs.tokenWeights.kind } : {}),
       ...(loss.group ? { group: groupSizeOf(config) } : {}),

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { HEAD_TILES } from '../gpu/ops/kept_tiles.js';
 import { losses, LOSS_NAMES } from '../model/losses/index.js';
 import type { LossDefinition } from '../model/losses/types.js';
 import { DIVERGENCE_TYPES } from '../model/losses/modifiers/divergence.js';
@@ -177,6 +178,7 @@ const written = {
   gradient_checkpointing: key('gradient_checkpointing', 'optimiser', TRAINING, z.boolean().default(false), 'keep only each layer’s input and make the rest again in the backward pass'),
   gradient_checkpointing_granularity: key('gradient_checkpointing_granularity', 'optimiser', TRAINING, z.enum(['layer', 'mlp']).default('layer'), 'gradient_checkpointing: make all of a layer again, or only its MLP, which holds most of it and takes less time'),
   activation_dtype: key('activation_dtype', 'optimiser', TRAINING, z.enum(['float32', 'float16', 'bfloat16']).default('float32'), 'format of what is kept for the backward pass (operands of products, never the residual stream); the loss does not see it, gradients do: by up to 2e-3 and 1.6e-2 of their norm'),
+  head_tiles: key('head_tiles', 'optimiser', TRAINING, z.enum(['auto', ...HEAD_TILES]).default('auto'), 'logits of the scored rows between the passes: recomputed for the backward pass, or kept in f16 (kept: the policy’s; kept_both: the reference’s too, where the loss has a gradient through KL), which spares a product with the head’s matrix; no log-prob or loss sees it. auto: kept with dtype mixed_f16 where they fit gpu_memory beside all else'),
 
   output_dir: key('output_dir', 'run', ['train', 'sft', 'precompute-ref', 'eval', 'eval-winrate', 'plan', 'merge'], text.optional(), 'folder of everything the command writes'),
   run_name: key('run_name', 'run', ['train', 'sft'], text.optional(), 'name in the model card and manifest'),

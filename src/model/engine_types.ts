@@ -1,4 +1,5 @@
 import type { Gpu } from '../gpu/device.js';
+import type { HeadTiles } from '../gpu/ops/kept_tiles.js';
 import type { KeepFormat } from './activations.js';
 import type { BatchCapacity, Document, PackedBatch } from './batch/pack.js';
 import type { LossDefinition, LossSettings } from './losses/types.js';
@@ -27,6 +28,8 @@ export interface EngineOptions {
   gradientCheckpointing?: boolean | 'mlp';
   /** How what is kept lies between the passes; f32 where absent. */
   activations?: KeepFormat | undefined;
+  /** Tiles of the head's logits that are kept for the backward pass; none where absent. */
+  headTiles?: HeadTiles | undefined;
   /** AdamW in f32 where absent. */
   optimiser?: Optimiser | undefined;
   optimiserSettings?: OptimiserSettings | undefined;

@@ -1,7 +1,8 @@
 import { GAIN_ROWS } from '../gpu/ops/column_sums.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { isCopied } from '../gpu/ops/pack_f16.js';
-import { HEAD_TILE } from '../gpu/ops/head.js';
+import { HEAD_TILE, keptBytes } from '../gpu/ops/head.js';
+import type { HeadTiles } from '../gpu/ops/kept_tiles.js';
 import { tileCapacity, TILE_WORDS } from '../gpu/ops/attention_tiles.js';
 import { headBytes } from '../gpu/ops/attention_matrix.js';
 import { matrixChunk } from '../gpu/ops/matmul_matrix.js';
@@ -21,6 +22,8 @@ import { IN_F32, storageBytes, type Storage } from './storage.js';
 export interface MemoryPlan {
   parts: Record<string, number>;
   total: number;
+  /** What becomes of the head's logits between the passes. */
+  headTiles: HeadTiles;
 }
 
 export interface MemoryOptions {
@@ -38,6 +41,8 @@ export interface MemoryOptions {
   mask?: { perRow: number; parameters: number; list: ParameterSpec[] } | undefined;
   /** Columns of a tile of the head's logits; those of a software adapter where absent. */
   tile?: number;
+  /** Which of its tiles are kept for the backward pass; none where absent. */
+  headTiles?: HeadTiles | undefined;
   /** How the policy’s weights are kept (a LoRA run’s base), and those of a reference (and its head); f32 where absent. */
   storage?: { policy: Storage; reference: Storage } | undefined;
   /** Bytes the optimiser keeps, a mask's among them; those of AdamW in f32 where absent. */
@@ -58,7 +63,7 @@ function copies({ D, H, G, C, F, V, L, names }: ModelSpec, tile: MatrixTile, lay
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
-export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, rounded, terms = 0, mask, tile, optimiser, lora, sharedReference, storage, mixed }: MemoryOptions): MemoryPlan {
+export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, rounded, terms = 0, mask, tile, headTiles = 'recomputed', optimiser, lora, sharedReference, storage, mixed }: MemoryOptions): MemoryPlan {
   const { D, H, G, C, F, V, L } = spec;
   const specs = parameterSpecs(spec);
   const P = parameterCount(spec);
@@ -104,6 +109,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     'activations': (activations(keep, policyAlone) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
     ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (1 + (names.gate && !policyAlone.dgate ? 1 : 0) + (policyAlone.dup ? 0 : 1)) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm ? D : 0)) + partial) * 4 }),
     'head': head * 4,
+    ...(headTiles === 'recomputed' ? {} : { 'head tiles kept': keptBytes(N, V, width, headTiles) }),
     'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)) + 2 * 4 * TILE_WORDS * tileCapacity(N, sequenceCapacity(N)),
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
     ...(reference === 'head' && !sharedReference ? { 'reference head': storageBytes([{ name: spec.tied ? spec.names.embed : spec.names.head, shape: [V, D], table: true }], storage?.reference ?? IN_F32) } : {}),
@@ -123,8 +129,12 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     // Scales, maxima and peaks: a few words per matrix.
     return models + scratch + split + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
   }
-  return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
+  return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0), headTiles };
 }
+
+/** What `edpo plan` and a run say of the head's logits. */
+export const describeHeadTiles = ({ headTiles }: MemoryPlan): string =>
+  ({ recomputed: 'made again for the backward pass', kept: 'the policy’s kept in f16 for the backward pass', kept_both: 'the policy’s and the reference’s kept in f16 for the backward pass' })[headTiles];
 
 export const describeMemory = (m: MemoryPlan, text: (n: number) => string): string =>
   `${text(m.total)} on the GPU: ${Object.entries(m.parts).map(([k, v]) => `${k} ${text(v)}`).join(', ')}`;

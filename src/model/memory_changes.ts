@@ -45,6 +45,7 @@ function leversOf({ loss, config: c }: Planned): Lever[] {
   const adapters = c.use_peft || !c.sync_ref_model;
   return [
     ...(loss.needs.reference !== 'none' && c.ref_mode !== 'cache' && !c.sync_ref_model && !wantsLive(loss.needs) ? [{ flags: '--ref_mode cache', keys: { ref_mode: 'cache' as const }, price: 1, cost: 'disk for the reference’s states, and faster steps' }] : []),
+    ...(c.head_tiles === 'kept' || c.head_tiles === 'kept_both' ? [{ flags: '--head_tiles recomputed', keys: { head_tiles: 'recomputed' as const }, price: 1.5, cost: 'the head’s logits made again for the backward pass' }] : []),
     ...(c.gradient_checkpointing ? [] : [{ flags: '--gradient_checkpointing true --gradient_checkpointing_granularity mlp', keys: { gradient_checkpointing: true, gradient_checkpointing_granularity: 'mlp' as const }, price: 2, cost: 'two products a layer made again' }]),
     ...(c.gradient_checkpointing && c.gradient_checkpointing_granularity === 'layer' ? [] : [{ flags: c.gradient_checkpointing ? '--gradient_checkpointing_granularity layer' : '--gradient_checkpointing true', keys: { gradient_checkpointing: true, gradient_checkpointing_granularity: 'layer' as const }, price: 3, cost: 'layers made again, about a third more time' }]),
     ...(c.activation_dtype === 'float32' && !(c.gradient_checkpointing && c.gradient_checkpointing_granularity === 'layer') ? [{ flags: '--activation_dtype float16', keys: { activation_dtype: 'float16' as const }, price: 3.5, cost: 'what the backward pass reads is rounded' }] : []),

@@ -71,7 +71,8 @@ export function planText(spec: ModelSpec, config: RunConfig, table: PlanRow[]): 
     const keys = Object.entries({ ...own, ...lora }).map(([k, v]) => `--${k} ${String(v)}`).join(' ');
     const line = (head: string, cells: string[]): string => `${head.padEnd(40)}${cells.map((x) => x.padStart(9)).join('')}`;
     lines.push('', `${setup}: ${keys}`, line('  rows', again.map((r) => `${r.rows}`)));
-    for (const part of Object.keys(again[0]!.memory.parts)) lines.push(line(`  ${part}`, again.map((r) => gb(r.memory.parts[part]!))));
+    // What only some budgets leave room for (the head's tiles kept) is 0 at the others.
+    for (const part of new Set(again.flatMap((r) => Object.keys(r.memory.parts)))) lines.push(line(`  ${part}`, again.map((r) => gb(r.memory.parts[part] ?? 0))));
     lines.push(line('  in all', again.map((r) => gb(r.memory.total))), line('  fits a card of', again.map((r) => cardText(r.card))));
     lines.push(line('  in all without gradient_checkpointing', kept.map((r) => gb(r.memory.total))), line('  fits a card of', kept.map((r) => cardText(r.card))));
   }
@@ -81,5 +82,5 @@ export function planText(spec: ModelSpec, config: RunConfig, table: PlanRow[]): 
 /** The same for programs. */
 export const planJson = (spec: ModelSpec, config: RunConfig, table: PlanRow[]): object => ({
   model_type: spec.modelType, parameters: parameterCount(spec), loss_type: config.loss_type, ref_mode: config.ref_mode, cards_gb: cardsOf(config),
-  plans: table.map((r) => ({ setup: r.setup, keys: r.keys, token_budget: r.rows, gradient_checkpointing: r.checkpointing, memory: r.memory.parts, memory_bytes: r.memory.total, card_gb: r.card ?? null })),
+  plans: table.map((r) => ({ setup: r.setup, keys: r.keys, token_budget: r.rows, gradient_checkpointing: r.checkpointing, memory: r.memory.parts, memory_bytes: r.memory.total, head_tiles: r.memory.headTiles, card_gb: r.card ?? null })),
 });

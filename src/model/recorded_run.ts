@@ -122,6 +122,7 @@ export class RecordedRun {
       klGradient: loss.needs.klGradient !== undefined,
       terms: hasTerms(needs) ? { weighted: needs.tokenWeights !== undefined, square: needs.sharpness === true, refEntropy: needs.refEntropy === true } : undefined,
       realign: options.realign,
+      ...(options.training ? { tiles: options.headTiles } : {}),
       ...(options.tile ? { tile: options.tile } : {}),
     });
 

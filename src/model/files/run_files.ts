@@ -30,7 +30,7 @@ export function runManifest(o: { config: RunConfig; inputs: Inputs; gpu: Gpu; st
     hashes: { policy: inputs.policy.weightsHash(), reference: inputs.reference.weightsHash(), tokenizer: inputs.tokenizer.hash, template: templateHash(inputs.template), data: state.identity['data'] },
     precision: 'float32 throughout: weights, activations, log-softmax, criterion, gradients, moments',
     data: { train: o.train, evaluation: o.evaluation ?? null },
-    memory: { planned_bytes: o.memory.total, used_bytes: gpu.bytesPeak, parts: o.memory.parts },
+    memory: { planned_bytes: o.memory.total, used_bytes: gpu.bytesPeak, parts: o.memory.parts, head_tiles: o.memory.headTiles },
     steps: state.step, tokens: state.numTokens, beta: state.beta, best: state.best,
     config,
   };

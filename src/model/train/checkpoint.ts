@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { EdpoError, InputError } from '../../errors.js';
 import { debugRead, debugReadU32 } from '../../gpu/readback.js';
+import type { HeadTiles } from '../../gpu/ops/kept_tiles.js';
 import type { Tensor } from '../../gpu/tensor.js';
 import type { OptimiserState } from '../optim/state.js';
 import type { Parameters } from '../parameters.js';
@@ -120,6 +121,8 @@ export function findCheckpoint(outputDir: string, choice: string | boolean): str
 
 /** The token budget a checkpoint's run chose. */
 export const checkpointBudget = (path: string): number => readState(path, {}).identity['tokenBudget'] as number;
+/** What it did with the head's logits: a resume does the same, whatever room there is now. */
+export const checkpointHeadTiles = (path: string): HeadTiles => (readState(path, {}).identity['headTiles'] as HeadTiles | undefined) ?? 'recomputed';
 
 /** Reads the state and refuses one of another run, naming what differs. */
 export function readState(path: string, identity: Record<string, unknown>): TrainState {
