@@ -122,6 +122,37 @@ t.test('token_budget auto: chosen from gpu_memory, tried on the longest document
   t.match(small.err, /the plan takes .* on the GPU \(.*\), gpu_memory is 500/);
 });
 
+t.test('head_tiles: what the run does with the head’s logits is said, resumes to the same bytes, and stays as it was chosen; the first losses have the same bits', async (t) => {
+  const wide = await tinyFolder(join(dir, 'wide'), 1, { vocab_size: 1100 });
+  const more = ['--model_name_or_path', wide];
+  const tiles = (name: string): string => (JSON.parse(readFileSync(join(dir, name, 'run.json'), 'utf8')) as { memory: { head_tiles: string } }).memory.head_tiles;
+  const first = (name: string): string[] => readFileSync(join(dir, name, 'pairs.ndjson'), 'utf8').trim().split('\n').slice(0, 4);
+  for (const way of ['recomputed', 'kept']) {
+    resumes(t, `tiles-${way}`, ...more, '--head_tiles', way);
+    t.equal(tiles(`tiles-${way}`), way);
+  }
+  t.same(first('tiles-kept'), first('tiles-recomputed'));
+  t.not(hex(join(dir, 'tiles-kept', 'model.safetensors')), hex(join(dir, 'tiles-recomputed', 'model.safetensors')));
+  const other = edpo(args(join(dir, 'tiles-kept'), ...more, '--head_tiles', 'recomputed', '--resume'));
+  t.equal(other.code, 2);
+  t.match(other.err, /belongs to another run: .*headTiles was "kept", is undefined/);
+
+  // In mixed precision by itself, where gpu_memory has room: 16,384 rows make the vocabulary more than one tile on any GPU.
+  const mixed = [...more, '--dtype', 'mixed_f16', '--token_budget', '16384'];
+  const roomy = edpo(args(join(dir, 'tiles-auto'), ...mixed, '--gpu_memory', '2'));
+  if (/does not multiply f16 matrices/.test(roomy.err)) return t.comment('no subgroup matrices here');
+  t.equal(roomy.code, 0, roomy.err);
+  t.match(roomy.err, /head tiles kept 36\.\d+ MB.*; the head’s logits the policy’s kept in f16 for the backward pass/);
+  const want = hex(join(dir, 'tiles-auto', 'checkpoint-6/edpo_state.safetensors'));
+  // No limit is given now: the checkpoint's choice holds.
+  const again = edpo(args(join(dir, 'tiles-auto'), ...mixed, '--resume_from_checkpoint', join(dir, 'tiles-auto', 'checkpoint-3')));
+  t.equal(again.code, 0, again.err);
+  t.same([hex(join(dir, 'tiles-auto', 'checkpoint-6/edpo_state.safetensors')), tiles('tiles-auto')], [want, 'kept']);
+  const plan = (...keys: string[]): string => edpo(['plan', ...mixed, '--data_files', data, '--loss_type', 'epsilon_dpo', ...keys]).out;
+  t.match(plan('--gpu_memory', '2'), /\n  head tiles kept +36\.\d+ MB\n[^]*\nthe head’s logits: the policy’s kept in f16/);
+  t.match(plan(), /\nthe head’s logits: made again for the backward pass\n/);
+});
+
 realTest('the real model learns alike with 8-bit moments and packed activations, and with bf16 masters: losses within 2 % of f32’s, fewer bytes', async (t) => {
   const run = (name: string, ...more: string[]): { loss: number; gpu_bytes: number } => {
     const out = join(dir, name);

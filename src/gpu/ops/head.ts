@@ -133,8 +133,8 @@ export class Head {
       }
     });
     const { tiles = 'recomputed' } = options;
-    // A vocabulary of one tile stands from the forward pass as it is.
-    if (tiles === 'recomputed' || this.ranges.length === 1 || !gpu.uses('head_tiles_kept')) return;
+    // A vocabulary of one tile stands from the forward pass as it is; one that a small table limit alone cuts is planned so too.
+    if (tiles === 'recomputed' || V <= width || !gpu.uses('head_tiles_kept')) return;
     for (const range of this.ranges) {
       const keep = (label: string): Tensor => {
         const tensor = keptTile(gpu, `head.${label} ${range.v0}`, S, range.count, fold);
