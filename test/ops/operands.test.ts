@@ -4,6 +4,7 @@ import { OperandStore } from '../../src/gpu/operand_store.js';
 import { adamw } from '../../src/gpu/ops/adamw.js';
 import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
 import { Head } from '../../src/gpu/ops/head.js';
+import { keptArgs } from '../../src/gpu/ops/kept_tiles.js';
 import { headGrad } from '../../src/gpu/ops/head_kernels.js';
 import { packedBytes, padOf } from '../../src/gpu/ops/operand_layout.js';
 import { layerNorm, layerNormOperand } from '../../src/gpu/ops/layer_norm.js';
@@ -181,15 +182,15 @@ if (typeof tile === 'string') {
 
   // Ranges of a vocabulary begin where tiles do: a GPU's are wider.
   const unit = Math.max(64, padOf(tile));
-  for (const [V, width, weighted] of [[40, 40, false], [2 * unit + 24, unit, true], [2 * unit + 22, unit, false]] as const) {
-    t.test(`the head’s gradient into operands, V=${V} in tiles of ${width}${weighted ? ', weighted' : ''}`, async (t) => {
+  for (const [V, width, weighted, tiles] of [[40, 40, false, 'recomputed'], [2 * unit + 24, unit, true, 'recomputed'], [2 * unit + 22, unit, false, 'recomputed'], [2 * unit + 24, unit, true, 'kept'], [2 * unit + 22, unit, false, 'kept']] as const) {
+    t.test(`the head’s gradient into operands, V=${V} in tiles of ${width}${weighted ? ', weighted' : ''}, ${tiles}`, async (t) => {
       for (const measureScales of [0, 1]) {
         const [S, D, Q] = [21, 24, 3];
         const rows = new Dyn('S', S + 2);
         const results: number[][] = [];
         for (const form of ['f32', 'operands'] as const) {
           const { w, dw, store } = weight(S + 2, V, D);
-          const head = new Head({ gpu, S: rows, D, V, mode: 'none', pieces: [w], dPieces: [dw], rounded: false, bf16: false, tile: 8, width, softCap: 3, terms: weighted ? { weighted, square: false, refEntropy: false } : undefined });
+          const head = new Head({ gpu, S: rows, D, V, mode: 'none', pieces: [w], dPieces: [dw], rounded: false, bf16: false, tile: 8, width, tiles, softCap: 3, terms: weighted ? { weighted, square: false, refEntropy: false } : undefined });
           const [hidden, labels] = [upload(gpu, 'h', [rows, D], normals(1, (S + 2) * D)), upload(gpu, 'labels', [rows], Uint32Array.from({ length: S + 2 }, (_, s) => (s * 17) % V))];
           const [coef, seqOf, dHidden] = [upload(gpu, 'coef', [Q, 2], normals(4, 2 * Q)), upload(gpu, 'seq_of', [rows], Uint32Array.from({ length: S + 2 }, (_, s) => s % Q)), output(gpu, 'dh', [rows, D])];
           const tokenWeights = weighted ? upload(gpu, 'tw', [rows, 2], normals(5, 2 * (S + 2))) : undefined;
@@ -202,21 +203,22 @@ if (typeof tile === 'string') {
               const [tileT, state] = [head['tile'], head['state']];
               for (let v0 = 0; v0 < V; v0 += width) {
                 const [first, count] = [v0, Math.min(width, V - v0)];
-                if (width < V) {
+                const kept = tiles === 'kept' ? head['ranges'][v0 / width]!.kept! : undefined;
+                if (width < V && !kept) {
                   matmulNT(p, { x: hidden, w, y: tileT }, { first, count });
                   softCap(p, tileT, 3);
                 }
-                p.run(headGrad({ weighted }), { state, labels, seq_of: seqOf, coef, tile: tileT, ...(tokenWeights ? { token_weights: tokenWeights } : {}) }, { v0, count, soft_cap: 3 });
+                p.run(headGrad({ weighted, kept: kept !== undefined }), { state, labels, seq_of: seqOf, coef, tile: tileT, ...(kept ? { logit_kept: kept } : {}), ...(tokenWeights ? { token_weights: tokenWeights } : {}) }, { v0, count, soft_cap: 3, ...keptArgs(count) }, { tune: { FOLD: 8 } });
                 matmulNN(p, { x: tileT, w, y: dHidden }, { first, count, accumulate: v0 > 0 });
                 matmulTN(p, { a: tileT, b: hidden, y: dw }, { first, count });
               }
             });
             labelsOf = p.dispatches({ S, measureScales }).map((d) => d.label);
           }, { S, measureScales });
-          const tiles = Math.ceil(V / width);
+          const count = Math.ceil(V / width);
           const written = labelsOf.filter((l) => l.startsWith('head_grad.bwd_f16')).length;
           // A last tile of no whole fours has its gradient packed from f32.
-          t.equal(written, form === 'f32' ? 0 : (tiles - (V % 4 === 0 ? 0 : 1)) * (1 + measureScales));
+          t.equal(written, form === 'f32' ? 0 : (count - (V % 4 === 0 ? 0 : 1)) * (1 + measureScales));
           results.push(await bitsOf(dHidden, dw, store.peaks!, store.scales));
           store.destroy();
         }
