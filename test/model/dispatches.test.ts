@@ -1,6 +1,9 @@
 import t from 'tap';
+import { matrixTile } from '../../src/gpu/matrices.js';
+import type { FusedPath } from '../../src/gpu/paths.js';
 import { matmulFlops, type DispatchSizes } from '../../src/gpu/program.js';
 import type { Document } from '../../src/model/batch/pack.js';
+import { Engine } from '../../src/model/engine.js';
 import { modelSpec } from '../../src/model/families/index.js';
 import { parameterSpecs } from '../../src/model/families/spec.js';
 import { Adapters, loraTargets } from '../../src/model/lora.js';
@@ -8,7 +11,7 @@ import { composeLoss } from '../../src/model/losses/modifiers/compose.js';
 import { losses, LOSS_NAMES, type LossName } from '../../src/model/losses/index.js';
 import { hasTerms, type LossDefinition } from '../../src/model/losses/types.js';
 import { Parameters } from '../../src/model/parameters.js';
-import { loadParameters, makeEngine } from '../helpers/engine.js';
+import { loadParameters, makeEngine, settings } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';
 import { ShapesGpu } from '../helpers/shapes_gpu.js';
 import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
@@ -124,3 +127,30 @@ for (const model of ['Qwen/Qwen2.5-0.5B-Instruct', 'google/gemma-2-2b-it']) {
     t.equal(matmulFlops(tdpo([120, 75, 75])) - matmulFlops(dpo([120, 75, 75])), 2 * 2 * 150 * spec.D * spec.V, 'a gradient through the KL makes the reference’s tiles again');
   });
 }
+
+t.test('what an optimiser step dispatches and clears at Qwen2.5-0.5B’s real shape: small tensors as one, eight gradients a norm', async (t) => {
+  const real = await testGpu();
+  const tile = matrixTile(real);
+  const spec = modelSpec(PUBLISHED['Qwen/Qwen2.5-0.5B-Instruct']!.config, 'Qwen2.5-0.5B');
+  const count = async (o: { lora?: boolean; mixed?: boolean }, without: FusedPath[]): Promise<{ adamw: number; norm: number; clears: number; all: number }> => {
+    const gpu = new ShapesGpu(real);
+    gpu.without = new Set(without);
+    if (o.mixed && typeof tile !== 'string') gpu.mixed = tile;
+    const policy = new Parameters(gpu, spec, !o.lora);
+    const adapted = o.lora ? policy.with(new Adapters(gpu, spec, { r: 16, alpha: 16, rslora: false, targets: loraTargets(spec, ['all-linear']) }, true)) : policy;
+    const run = new Engine({ gpu, policy: adapted, loss: losses.sigmoid, settings: settings(), reference: { kind: 'cache', rounded: false }, capacity: { rows: 64, sequences: 8 }, training: true });
+    const { list, clears } = run.optimiserDispatches();
+    gpu.close();
+    const times = (kernel: RegExp): number => list.filter(({ label }) => kernel.test(label)).length;
+    return { adamw: times(/adamw/), norm: times(/grad_norm/), clears, all: list.length };
+  };
+  const both = async (o: { lora?: boolean; mixed?: boolean }) => [await count(o, ['parameter_arena', 'grad_norm_grouped']), await count(o, [])];
+  // 24 layers of 7 matrices and 5 vectors, the tied embedding and the last norm; step_state and beta_update besides.
+  const apart = { adamw: 290, norm: 290, clears: 290, all: 582 };
+  // Five matrices a layer and the embedding are 1 MiB and more: alone for AdamW, by eight for the norm. An arena of vectors, one of matrices.
+  t.same(await both({}), [apart, { adamw: 121 + 2, norm: 16 + 2, clears: 121 + 2, all: 143 }], 'in full, f32');
+  t.same(await both({ lora: true }), [{ adamw: 336, norm: 336, clears: 336, all: 674 }, { adamw: 1, norm: 1, clears: 1, all: 4 }], 'LoRA of rank 16 on every matrix: all in one arena');
+  if (typeof tile === 'string') return t.comment(`no f16 matrices here: ${tile}`);
+  // AdamW writes the f16 copies of keys' and values' weights with them; the scales of operands follow.
+  t.same(await both({ mixed: true }), [{ ...apart, all: 583 }, { adamw: 121 + 48 + 1, norm: 16 + 2, clears: 121 + 2, all: 191 }], 'in full, mixed precision');
+});
