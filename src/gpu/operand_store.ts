@@ -76,7 +76,7 @@ export class OperandStore implements MatrixOperands {
   }
 
   touch(packed: Tensor): void {
-    const at = this.pool.indexOf(packed);
+    const at = this.pool.findIndex((t) => t.place === packed.place);
     if (at >= 0) this.pool.push(...this.pool.splice(at, 1));
   }
 

@@ -4,7 +4,7 @@ import { foldGrid } from './grid.js';
 import { compileKernel, solveLetters, type ArgType, type Kernel } from './kernel.js';
 import type { MatrixOperands } from './ops/operand_layout.js';
 import { patiently } from './patience.js';
-import { Dyn, OperandTensor, overlap, type Extent, type Place, type Tensor } from './tensor.js';
+import { Dyn, OperandTensor, capacityOf, overlap, type Extent, type Place, type Tensor } from './tensor.js';
 
 /** Values of the dynamic sizes and scalars of one replay, by name. */
 export type StepValues = Record<string, number>;
@@ -247,7 +247,8 @@ export class Program {
   private moved(step: Dispatch, values: StepValues): number {
     return step.bound.reduce((sum, { tensor, times }) => {
       const filled = tensor.shape.reduce<number>((part, e) => (typeof e === 'number' || e.capacity === 0 ? part : (part * this.value(step.label, e, values)) / e.capacity), 1);
-      return sum + times * tensor.bytes * filled;
+      // A view may be of a part of what is there; packed weights take less than their shape.
+      return sum + times * Math.min(tensor.bytes, tensor.shape.reduce<number>((n, e) => n * capacityOf(e), 4)) * filled;
     }, 0);
   }
 

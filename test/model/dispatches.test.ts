@@ -1,7 +1,8 @@
 import t from 'tap';
-import { matrixTile } from '../../src/gpu/matrices.js';
+import { matrixTile, tileFor } from '../../src/gpu/matrices.js';
 import type { FusedPath } from '../../src/gpu/paths.js';
 import { matmulFlops, type DispatchSizes } from '../../src/gpu/program.js';
+import type { Tensor } from '../../src/gpu/tensor.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import { Engine } from '../../src/model/engine.js';
 import { modelSpec } from '../../src/model/families/index.js';
@@ -12,7 +13,7 @@ import { losses, LOSS_NAMES, type LossName } from '../../src/model/losses/index.
 import { hasTerms, type LossDefinition } from '../../src/model/losses/types.js';
 import { Parameters } from '../../src/model/parameters.js';
 import { loadParameters, makeEngine, settings } from '../helpers/engine.js';
-import { testGpu } from '../helpers/gpu.js';
+import { nullGpu, testGpu } from '../helpers/gpu.js';
 import { ShapesGpu } from '../helpers/shapes_gpu.js';
 import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
 import { PUBLISHED } from './published_configs.js';
@@ -153,4 +154,44 @@ t.test('what an optimiser step dispatches and clears at Qwen2.5-0.5B’s real sh
   if (typeof tile === 'string') return t.comment(`no f16 matrices here: ${tile}`);
   // AdamW writes the f16 copies of keys' and values' weights with them; the scales of operands follow.
   t.same(await both({ mixed: true }), [{ ...apart, all: 583 }, { adamw: 121 + 48 + 1, norm: 16 + 2, clears: 121 + 2, all: 191 }], 'in full, mixed precision');
+});
+
+/** Of layer 1, in f16 matrices of a GPU: its dispatches, forward and backward, and the bytes these move if each touches what is bound to it once. */
+async function mixedLayer(model: string, without: FusedPath[]): Promise<{ labels: string[]; bytes: number; kept: number }> {
+  const owner = await nullGpu();
+  const gpu = new ShapesGpu(owner);
+  // The null backend binds 8 buffers, attention's gradients want 10; nothing of it is run.
+  owner.device.pushErrorScope('validation');
+  try {
+    gpu.mixed = tileFor({ MM: 16, MN: 16, MK: 16, SG: 32 }, gpu.limits);
+    for (const path of without) gpu.without.add(path);
+    const spec = modelSpec({ ...PUBLISHED[model]!.config, num_hidden_layers: 2 }, model);
+    const rows = 472;
+    const engine = new Engine({ gpu, policy: new Parameters(gpu, spec, true), loss: losses.sigmoid, settings: settings(), reference: { kind: 'cache', rounded: false }, capacity: { rows, sequences: 8 }, training: true });
+    const ids = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+    const list = engine.dispatches([0, 1].map((id) => ({ id, prompt: ids(139), branches: [ids(50), ids(47)] }))).filter((d) => d.label.startsWith('L01 '));
+    const { q, k, v, operands } = engine.acts.layer(1);
+    return { labels: list.map((d) => d.label.slice(4)), bytes: list.reduce((n, d) => n + d.bytes, 0), kept: Object.values(operands ?? { q, k, v }).reduce((n: number, t: Tensor) => n + t.bytes, 0) };
+  } finally {
+    await owner.device.popErrorScope();
+    gpu.close();
+    owner.close();
+  }
+}
+
+t.test('what biases in products and heads made as operands spare a layer of Qwen2.5-0.5B at its real shape, and one of Gemma 2, whose heads no tile holds', async (t) => {
+  const off: FusedPath[] = ['product_bias', 'heads_kept', 'product_heads'];
+  const [plain, fused] = [await mixedLayer('Qwen/Qwen2.5-0.5B-Instruct', off), await mixedLayer('Qwen/Qwen2.5-0.5B-Instruct', [])];
+  t.comment(`Qwen2.5-0.5B: ${plain.labels.length} dispatches and ${(plain.bytes / 1e6).toFixed(1)} MB, now ${fused.labels.length} and ${(fused.bytes / 1e6).toFixed(1)} MB; kept of q, k, v ${plain.kept} and ${fused.kept} bytes`);
+  const count = (labels: string[], what: RegExp): number => labels.filter((l) => what.test(l)).length;
+  // Two turns with a bias and a bias; three packed in either direction.
+  t.same([plain, fused].map((x) => [/^rope.*_bias$/, /^bias\.fwd/, /^pack_f16(_vec4)?\.rows/, /nt_rows/].map((what) => count(x.labels, what))), [[2, 1, 6, 0], [0, 0, 0, 3]]);
+  t.equal(plain.labels.length - fused.labels.length, 9);
+  // What is kept has 64 rows more, and all of them up to a tile's edge: half the bytes but for those.
+  t.equal(fused.kept, (plain.kept / 2) * (640 / 472));
+  // The bytes of q, k and v in f32: written by the product, read and written where they turn or take a bias, read twice and written twice in f16 to be packed; now written once in f16.
+  const [wide, operands] = [472 * (896 + 2 * 128) * 4, 640 * (896 + 2 * 128) * 2];
+  t.ok(plain.bytes - fused.bytes > 5 * wide + operands, `${plain.bytes - fused.bytes} bytes less`);
+  const { labels } = await mixedLayer('google/gemma-2-2b-it', []);
+  t.same([/^rope/, /^pack_f16(_vec4)?\.rows/, /nt_rows/].map((what) => count(labels, what)), [4, 2, 1], 'its queries and keys turn in passes of their own, and are packed once');
 });

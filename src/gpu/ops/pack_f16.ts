@@ -102,7 +102,8 @@ export interface OperandOptions { columns?: number; busy?: Operand[]; gradient?:
 export function operandRoom(p: Program, x: Tensor, slot: number, columns: number, o: OperandOptions): { key: string; packed: Tensor; args: Record<string, ArgValue>; stride: number } {
   const { tile } = p.operands!;
   const stride = padded(columns, tile) / 8;
-  const packed = o.into ?? p.operands!.scratch(packedBytes(capacityOf(x.shape[0]!) + (o.extraRows ?? 0), columns, tile), (o.busy ?? []).map((b) => b.packed.buffer));
+  const bytes = packedBytes(capacityOf(x.shape[0]!) + (o.extraRows ?? 0), columns, tile);
+  const packed = o.into ?? p.operands!.scratch(bytes, (o.busy ?? []).map((b) => b.packed.buffer)).as([bytes / 4]);
   return { key: keyOf(x, slot, columns, o), packed, stride, args: { M: x.shape[0]!, I: columns, Y: columnsOf(x), W: stride, slot } };
 }
 const keyOf = (x: Tensor, slot: number, columns: number, { layout = 'blocks' }: OperandOptions): string => `${layout} ${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
