@@ -1,7 +1,7 @@
 import { activation } from '../gpu/ops/activation.js';
 import type { AttentionOptions } from '../gpu/ops/attention.js';
-import { layerNorm } from '../gpu/ops/layer_norm.js';
-import { rmsNorm, rmsNormOperand } from '../gpu/ops/rms_norm.js';
+import { layerNorm, layerNormOperand } from '../gpu/ops/layer_norm.js';
+import { rmsNorm, rmsNormNext, rmsNormOperand } from '../gpu/ops/rms_norm.js';
 import type { HeadOperands, MatrixWeight } from '../gpu/ops/operand_layout.js';
 import { matrixRows } from '../gpu/ops/result_rows.js';
 import { rope } from '../gpu/ops/rope.js';
@@ -58,11 +58,26 @@ export function norm(p: Program, layer: Pick<Layer, 'spec' | 'value'> & Partial<
   const { x, y, rstd, mean } = t;
   const { spec, value, adapter = () => undefined } = layer;
   const { eps, offset } = spec.block.norm;
-  const slots = new Set(readers.map((name) => operandSlots(p, { value, adapter }, name)?.input));
-  const [slot] = slots;
-  if (!bias && slots.size === 1 && slot !== undefined && normPacks(p.gpu, spec.D)) rmsNormOperand(p, { x, y, rstd, gain: value(gain) }, slot, eps, offset);
+  const slot = readSlot(p, { spec, value, adapter }, readers);
+  if (slot !== undefined && bias) layerNormOperand(p, { x, y, gain: value(gain), bias: value(bias), mean: mean!, rstd }, slot, eps);
+  else if (slot !== undefined) rmsNormOperand(p, { x, y, rstd, gain: value(gain) }, slot, eps, offset);
   else if (bias) layerNorm(p, { x, y, gain: value(gain), bias: value(bias) }, eps, { mean: mean!, rstd });
   else rmsNorm(p, { x, y, rstd, gain: value(gain) }, eps, offset);
+}
+
+/** The slot of the operand that is all that the products of these weights read of a norm's output; undefined where there is none, or not one. */
+function readSlot(p: Program, layer: Pick<Layer, 'spec' | 'value' | 'adapter'>, readers: string[]): number | undefined {
+  const slots = new Set(readers.map((name) => operandSlots(p, layer, name)?.input));
+  return slots.size === 1 && normPacks(p.gpu, layer.spec.D) ? [...slots][0] : undefined;
+}
+
+/** The norm that reads a layer's sum next: its gain, its result [N, D], rstd [N], and the weights whose products are all that reads the result. */
+export interface NextNorm {
+  layer: Layer;
+  gain: string;
+  y: Tensor;
+  rstd: Tensor;
+  readers: string[];
 }
 
 /** h [N, D] → q [N, H*C], k, v [N, G*C], turned by their positions; as attention's operands alone, in `kept`, where nothing comes between product and attention but that. */
@@ -89,15 +104,20 @@ export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor;
   }
 }
 
-/** y = x + o·Wᵀ + bias, or x + norm(o·Wᵀ) with a post-norm; `weight` [D, I], o [N, I]. */
-export function addToResidual(p: Program, layer: Layer, weight: string, gain: string | undefined, t: { o: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }, bias?: string): void {
+/** y = x + o·Wᵀ + bias, or x + norm(o·Wᵀ) with a post-norm; `weight` [D, I], o [N, I]. Returns whether it made the next norm too, as it does with a post-norm. */
+export function addToResidual(p: Program, layer: Layer, weight: string, gain: string | undefined, t: { o: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }, bias?: string, next?: NextNorm): boolean {
   const { spec, value } = layer;
   if (!gain) {
     linear(p, layer, weight, { x: t.o, y: t.y, add: t.x }, bias);
-    return;
+    return false;
   }
+  const { eps, offset } = spec.block.norm;
   linear(p, layer, weight, { x: t.o, y: t.post!.out });
-  rmsNorm(p, { x: t.post!.out, gain: value(gain), y: t.y, rstd: t.post!.rstd, add: t.x }, spec.block.norm.eps, spec.block.norm.offset);
+  const post = { x: t.post!.out, gain: value(gain), y: t.y, rstd: t.post!.rstd, add: t.x };
+  const both = next !== undefined && p.gpu.uses('norm_next');
+  if (both) rmsNormNext(p, { ...post, gainNext: value(next.gain), h: next.y, rstdNext: next.rstd }, readSlot(p, next.layer, next.readers), eps, offset);
+  else rmsNorm(p, post, eps, offset);
+  return both;
 }
 
 /** h [N, D] → gate, up [N, F]; the gate where there is one. */
@@ -123,10 +143,10 @@ export function mlpProduct(p: Program, layer: Layer, t: { gate: Tensor | undefin
   else activation(p, { x: t.up, h: t.act }, spec.block.mlp.gate);
 }
 
-/** y = x + down(act), act [N, F] the product of the MLP; post-norm included. */
-export function mlpOutput(p: Program, layer: Layer, t: { gate: Tensor | undefined; up: Tensor; act: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }): void {
+/** y = x + down(act), act [N, F] the product of the MLP; post-norm included. Returns whether it made the next norm too. */
+export function mlpOutput(p: Program, layer: Layer, t: { gate: Tensor | undefined; up: Tensor; act: Tensor; x: Tensor; y: Tensor; post?: PostNormTensors | undefined }, next?: NextNorm): boolean {
   mlpProduct(p, layer, t);
-  addToResidual(p, layer, layer.w.down, layer.w.postNorm2, { o: t.act, x: t.x, y: t.y, post: t.post }, layer.w.downBias);
+  return addToResidual(p, layer, layer.w.down, layer.w.postNorm2, { o: t.act, x: t.x, y: t.y, post: t.post }, layer.w.downBias, next);
 }
 
 /** Attention's options of layer l. */

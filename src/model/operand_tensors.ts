@@ -17,6 +17,8 @@ export interface OperandTensors {
   /** Gradients of gate and up [N, F]. */
   dgate: boolean;
   dup: boolean;
+  /** What a post-norm makes of the residual's gradient [N, D]. */
+  dpost: boolean;
   /** Queries, keys and values: what is kept of them for the backward pass is what attention multiplies. */
   heads: boolean;
   /** Of these, what leaves its product so. */
@@ -26,7 +28,7 @@ export interface OperandTensors {
 }
 
 /** In f32 throughout. */
-export const ALL_IN_F32: OperandTensors = { h: false, act: false, dgate: false, dup: false, heads: false, q: false, k: false, v: false };
+export const ALL_IN_F32: OperandTensors = { h: false, act: false, dgate: false, dup: false, dpost: false, heads: false, q: false, k: false, v: false };
 
 /** The matrices of a layer that must all have f16 copies for any of its products to run in f16. */
 export const layerWeights = (w: LayerNames): string[] => [w.q, w.k, w.v, w.o, w.up, w.down];
@@ -35,7 +37,7 @@ export const layerWeights = (w: LayerNames): string[] => [w.q, w.k, w.v, w.o, w.
 export const turnsWhereMade = (spec: ModelSpec, tile: MatrixTile): boolean => rotaryWidth(spec) === 0 || turnsInProduct(tile, spec.C, rotaryWidth(spec));
 
 /**
- * What `norm`, `mlpProduct` (layer.ts), attention and the MLP's backward pass make as operands alone in every layer; the same questions as they ask of one.
+ * What `norm`, `mlpProduct` (layer.ts), attention and the backward passes of the MLP and of post-norms make as operands alone in every layer; the same questions as they ask of one.
  * @param copied is this weight multiplied in f16?
  * @param adapted has it an adapter, which reads its input too?
  */
@@ -49,10 +51,11 @@ export function operandTensors(spec: ModelSpec, tile: MatrixTile, copied: (weigh
   const heads = matrixAttention(spec.C, tile) && layers.every((w) => layerWeights(w).every(copied));
   const turned = heads && turnsWhereMade(spec, tile);
   return {
-    h: first!.norm1Bias === undefined && spec.D % 4 === 0 && all((w) => [w.q, w.k, w.v, w.gate, w.up]),
+    h: spec.D % 4 === 0 && all((w) => [w.q, w.k, w.v, w.gate, w.up]),
     act: gated && all((w) => [w.down]),
     dgate: inputs,
     dup: inputs,
+    dpost: first!.postNorm1 !== undefined && spec.D % 4 === 0 && first!.oBias === undefined && first!.downBias === undefined && all((w) => [w.o, w.down]),
     heads,
     q: turned && first!.qNorm === undefined && all((w) => [w.q]),
     k: turned && first!.kNorm === undefined && all((w) => [w.k]),
@@ -72,7 +75,7 @@ export function operandTensorsOf(gpu: Gpu, parameters: Parameters): OperandTenso
   const [norms, mlp] = [normPacks(gpu, parameters.spec.D), gpu.uses('swiglu_operand')];
   const heads = alone.heads && gpu.uses('attention_matrix') && gpu.uses('heads_kept');
   const made = heads && gpu.uses('product_heads');
-  return { h: alone.h && norms, act: alone.act && mlp, dgate: alone.dgate && mlp, dup: alone.dup && mlp, heads, q: made && alone.q, k: made && alone.k, v: made && alone.v };
+  return { h: alone.h && norms, act: alone.act && mlp, dgate: alone.dgate && mlp, dup: alone.dup && mlp, dpost: alone.dpost && norms, heads, q: made && alone.q, k: made && alone.k, v: made && alone.v };
 }
 
 /** A tensor, or only its name and shape where it stands as a packed operand. */

@@ -4,7 +4,7 @@ import { addBiasBackward } from '../gpu/ops/bias.js';
 import { embed, embedAdd, embedBackward } from '../gpu/ops/embed.js';
 import { gatherRows, gatherRowsBackward } from '../gpu/ops/gather_rows.js';
 import { layerNormBackward } from '../gpu/ops/layer_norm.js';
-import { rmsNormBackward } from '../gpu/ops/rms_norm.js';
+import { rmsNormBackward, rmsNormBackwardOperand } from '../gpu/ops/rms_norm.js';
 import { ropeBackward } from '../gpu/ops/rope.js';
 import { swigluBackward, swigluBackwardOperands } from '../gpu/ops/swiglu.js';
 import type { HeadOperands } from '../gpu/ops/operand_layout.js';
@@ -13,8 +13,9 @@ import type { Tensor } from '../gpu/tensor.js';
 import type { Activations, BackwardScratch, LayerActivations } from './activations.js';
 import type { BatchTensors } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
-import { addToResidual, attentionOptions, byHead, gateAndUp, mlpOutput, mlpProduct, norm, operandSlots, projections, type Layer, type NormTensors, type PostNormTensors } from './layer.js';
+import { addToResidual, attentionOptions, byHead, gateAndUp, mlpOutput, mlpProduct, norm, operandSlots, projections, type Layer, type NextNorm, type NormTensors, type PostNormTensors } from './layer.js';
 import { linearBackward } from './linear.js';
+import { normPacks } from './operand_tensors.js';
 import type { Parameters } from './parameters.js';
 import { layerRotary } from './rotary.js';
 
@@ -35,10 +36,11 @@ export function forward(p: Program, parts: TransformerParts): void {
   const table = parameters.get(spec.names.embed).pieces;
   embed(p, { ids: batch.ids, pieces: table.map(({ first, value }) => ({ first, table: value })), x: acts.x(0) }, spec.embedScale);
   if (names.positions) embedAdd(p, { ids: batch.position, table: parameters.piece(names.positions).value, x: acts.x(0) });
+  let normed = false;
   for (let l = 0; l < spec.L; l++) {
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
-      attentionHalf(p, parts, l);
-      mlpHalf(p, parts, l);
+      normed = attentionHalf(p, parts, l, normed);
+      normed = mlpHalf(p, parts, l, normed);
       parts.afterLayer?.(p, l, { x: acts.x(l), xmid: acts.layer(l).xmid, out: acts.x(l + 1) });
       acts.store(p, l);
     });
@@ -62,26 +64,44 @@ const rowsOf = ({ span, position, tiles }: BatchTensors): { span: Tensor; positi
 /** Attention's options of a layer, in mixed precision with its operands and their scales. */
 const scaledAttention = (p: Program, { spec, w, l, value }: Layer, kept: HeadOperands | undefined): AttentionOptions => ({ ...attentionOptions(spec, l), slots: p.operands?.attention(value(w.q)), kept });
 
-/** xmid = xin + attention(norm(xin)), the sum's second part normed once more where the family does that. */
-function attentionHalf(p: Program, parts: TransformerParts, l: number): void {
+/**
+ * xmid = xin + attention(norm(xin)), the sum's second part normed once more where the family does that.
+ * @param normed whether norm(xin) stands already
+ * @returns whether what the MLP reads does
+ */
+function attentionHalf(p: Program, parts: TransformerParts, l: number, normed = false): boolean {
   const { batch, acts } = parts;
   const layer = layerOf(parts, l);
   const a = acts.layer(l);
-  norm(p, layer, layer.w.norm1, layer.w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 }, attentionReaders(layer));
+  if (!normed) norm(p, layer, layer.w.norm1, layer.w.norm1Bias, { x: acts.x(l), y: acts.h, ...a.norm1 }, attentionReaders(layer));
   projections(p, layer, { h: acts.h, q: a.q, k: a.k, v: a.v, kept: a.operands, qHead: a.qHead, kHead: a.kHead, rope: acts.rope, rotary: batch.rotary });
   attention(p, { q: a.q, k: a.k, v: a.v, ...rowsOf(batch), o: a.o, lse: a.lse }, scaledAttention(p, layer, a.operands));
-  addToResidual(p, layer, layer.w.o, layer.w.postNorm1, { o: a.o, x: acts.x(l), y: a.xmid, post: a.post1 }, layer.w.oBias);
+  const next = parts.spec.block.parallel ? undefined : { layer, gain: layer.w.norm2, y: acts.h, rstd: a.norm2.rstd, readers: mlpReaders(layer) };
+  return addToResidual(p, layer, layer.w.o, layer.w.postNorm1, { o: a.o, x: acts.x(l), y: a.xmid, post: a.post1 }, layer.w.oBias, next);
 }
 
-/** xout = xmid + mlp(norm(xmid)), or of xin in a parallel block. `again` for the backward pass (checkpointing), only what that wants is made. */
-function mlpHalf(p: Program, parts: TransformerParts, l: number, again = false): void {
+/**
+ * xout = xmid + mlp(norm(xmid)), or of xin in a parallel block. `again` for the backward pass (checkpointing), only what that wants is made.
+ * @param normed whether norm(xmid) stands already
+ * @returns whether what the next layer's attention reads does
+ */
+function mlpHalf(p: Program, parts: TransformerParts, l: number, normed: boolean, again = false): boolean {
   const { acts } = parts;
   const layer = layerOf(parts, l);
   const a = acts.layer(l);
-  norm(p, layer, layer.w.norm2, layer.w.norm2Bias, { x: mlpInput(parts, l), y: acts.h, ...a.norm2 }, mlpReaders(layer));
+  if (!normed) norm(p, layer, layer.w.norm2, layer.w.norm2Bias, { x: mlpInput(parts, l), y: acts.h, ...a.norm2 }, mlpReaders(layer));
   gateAndUp(p, layer, { h: acts.h, gate: a.gate, up: a.up });
   // A post-norm's input and rstd belong to what the backward pass wants; its sum is what stands there from before.
-  if (!again || a.post2) mlpOutput(p, layer, { gate: a.gate, up: a.up, act: acts.act, x: a.xmid, y: acts.x(l + 1), post: a.post2 });
+  if (again && !a.post2) return false;
+  return mlpOutput(p, layer, { gate: a.gate, up: a.up, act: acts.act, x: a.xmid, y: acts.x(l + 1), post: a.post2 }, again ? undefined : nextLayerNorm(parts, l));
+}
+
+/** The norm of the layer after l; none where something else runs between them, which may want the operands' room. */
+function nextLayerNorm(parts: TransformerParts, l: number): NextNorm | undefined {
+  const { spec, acts } = parts;
+  if (l + 1 === spec.L || parts.afterLayer) return undefined;
+  const layer = layerOf(parts, l + 1);
+  return { layer, gain: layer.w.norm1, y: acts.h, rstd: acts.layer(l + 1).norm1.rstd, readers: attentionReaders(layer) };
 }
 
 /**
@@ -92,14 +112,13 @@ export function backward(p: Program, parts: TransformerParts, scratch: BackwardS
   const { spec, parameters, batch, acts } = parts;
   const { names } = spec;
   const { dx, dGathered, dHidden } = scratch;
-  p.clear(dGathered);
-  normBackward(p, parts, scratch, names.norm, names.normBias, { x: acts.gathered, dy: dHidden, dx: dGathered, ...acts.normFinal });
+  normBackward(p, parts, scratch, names.norm, names.normBias, { x: acts.gathered, dy: dHidden, dx: dGathered, ...acts.normFinal }, 'write');
   gatherRowsBackward(p, { dy: dGathered, offsets: batch.gatherOffsets, list: batch.gatherList, dx });
   for (let l = spec.L - 1; l >= 0; l--) {
     p.scope(`L${String(l).padStart(2, '0')}`, () => {
       acts.restore(p, l);
-      if (acts.checkpointed) attentionHalf(p, parts, l);
-      if (acts.checkpointed || acts.keep === 'mlp') mlpHalf(p, parts, l, true);
+      const normed = acts.checkpointed && attentionHalf(p, parts, l);
+      if (acts.checkpointed || acts.keep === 'mlp') mlpHalf(p, parts, l, normed, true);
       if (scratch.dBlock) p.copy(dx, scratch.dBlock);
       mlpBackward(p, parts, scratch, l);
       attentionBackwardHalf(p, parts, scratch, l);
@@ -114,13 +133,14 @@ export function backward(p: Program, parts: TransformerParts, scratch: BackwardS
   }, spec.embedScale);
 }
 
-/** Undoes `norm`: adds to dx and to the gradients of gain and bias. */
-function normBackward(p: Program, { spec, parameters }: TransformerParts, s: BackwardScratch, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; dy: Tensor; dx: Tensor }): void {
+/** Undoes `norm`: adds to dx (or makes it) and adds to the gradients of gain and bias. */
+function normBackward(p: Program, { spec, parameters }: TransformerParts, s: BackwardScratch, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; dy: Tensor; dx: Tensor }, onto: 'add' | 'write' = 'add'): void {
   const { x, dy, dx, rstd, mean } = t;
+  if (bias && onto === 'write') p.clear(dx);
   const { value, moments } = parameters.piece(gain);
   const common = { x, gain: value, rstd, dy, dx, dgain: moments?.grad, partial: s.partialOf(dy.shape[0]!, spec.D) };
   if (bias) layerNormBackward(p, { ...common, mean: mean!, dbias: parameters.piece(bias).moments?.grad });
-  else rmsNormBackward(p, common, spec.block.norm.offset);
+  else rmsNormBackward(p, common, spec.block.norm.offset, onto);
 }
 
 /** db += Σ dy over the rows, unless there is no such bias or it is frozen; dy [N, width]. */
@@ -130,11 +150,14 @@ function biasBackward(p: Program, { parameters }: TransformerParts, s: BackwardS
 }
 
 /** The gradient of what was added to the residual: dx itself (as it entered a parallel block), or what a post-norm makes of it. */
-function throughPostNorm(p: Program, { spec, parameters }: TransformerParts, s: BackwardScratch, gain: string | undefined, post: PostNormTensors | undefined): Tensor {
-  if (!gain) return s.dBlock ?? s.dx;
-  const { value, moments } = parameters.piece(gain);
-  p.clear(s.dPost!);
-  rmsNormBackward(p, { x: post!.out, gain: value, rstd: post!.rstd, dy: s.dx, dx: s.dPost!, dgain: moments?.grad, partial: s.partialOf(s.dx.shape[0]!, spec.D) }, spec.block.norm.offset);
+function throughPostNorm(p: Program, { spec, parameters }: TransformerParts, s: BackwardScratch, layer: Layer, t: { gain: string | undefined; weight: string; bias: string | undefined; post: PostNormTensors | undefined }): Tensor {
+  if (!t.gain) return s.dBlock ?? s.dx;
+  const { value, moments } = parameters.piece(t.gain);
+  const { offset } = spec.block.norm;
+  const back = { x: t.post!.out, gain: value, rstd: t.post!.rstd, dy: s.dx, dx: s.dPost!, dgain: moments?.grad, partial: s.partialOf(s.dx.shape[0]!, spec.D) };
+  const slot = t.bias === undefined && normPacks(p.gpu, spec.D) ? operandSlots(p, layer, t.weight)?.gradient : undefined;
+  if (slot !== undefined) rmsNormBackwardOperand(p, back, slot, offset);
+  else rmsNormBackward(p, back, offset, 'write');
   return s.dPost!;
 }
 
@@ -145,7 +168,7 @@ function mlpBackward(p: Program, parts: TransformerParts, s: BackwardScratch, l:
   const { w } = layer;
   const a: LayerActivations = acts.layer(l);
   const xin = mlpInput(parts, l);
-  const dy = throughPostNorm(p, parts, s, w.postNorm2, a.post2);
+  const dy = throughPostNorm(p, parts, s, layer, { gain: w.postNorm2, weight: w.down, bias: w.downBias, post: a.post2 });
   mlpProduct(p, layer, { gate: a.gate, up: a.up, act: acts.act });
   linearBackward(p, parts, w.down, { dy, x: acts.act, dx: s.dact });
   biasBackward(p, parts, s, w.downBias, dy, spec.D);
@@ -170,7 +193,7 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
   const layer = layerOf(parts, l);
   const { w } = layer;
   const a = acts.layer(l);
-  const dy = throughPostNorm(p, parts, s, w.postNorm1, a.post1);
+  const dy = throughPostNorm(p, parts, s, layer, { gain: w.postNorm1, weight: w.o, bias: w.oBias, post: a.post1 });
   linearBackward(p, parts, w.o, { dy, x: a.o, dx: s.do });
   biasBackward(p, parts, s, w.oBias, dy, spec.D);
   attentionBackward(
@@ -189,8 +212,7 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
     if (gain) {
       const piece = parameters.piece(gain);
       const rows = byHead(d, heads, C).shape[0]!;
-      p.clear(raw!);
-      rmsNormBackward(p, { x: byHead(head!.raw, heads, C), gain: piece.value, rstd: head!.rstd, dy: byHead(d, heads, C), dx: byHead(raw!, heads, C), dgain: piece.moments?.grad, partial: s.partialOf(rows, C) }, offset);
+      rmsNormBackward(p, { x: byHead(head!.raw, heads, C), gain: piece.value, rstd: head!.rstd, dy: byHead(d, heads, C), dx: byHead(raw!, heads, C), dgain: piece.moments?.grad, partial: s.partialOf(rows, C) }, offset, 'write');
       d = raw!;
     }
     biasBackward(p, parts, s, bias, d, heads * C);

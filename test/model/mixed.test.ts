@@ -193,10 +193,10 @@ if (typeof tile === 'string') {
   t.test('what stands as an operand alone is not allocated, as the plan says: by family, with adapters on all, on some, on none', async (t) => {
     const { families } = JSON.parse(readFileSync('test/goldens/families.json', 'utf8')) as { families: Record<string, { config: Record<string, unknown> }> };
     const rows = 1024;
-    const none = { h: false, act: false, dgate: false, dup: false };
+    const none = { h: false, act: false, dgate: false, dup: false, dPost: false };
     const mlp = { ...none, act: true, dgate: true, dup: true };
     for (const [name, modules, checkpointing, want] of [
-      ['llama', undefined, false, { ...mlp, h: true }], ['gemma2', undefined, true, { ...mlp, h: true }], ['gemma2', undefined, 'mlp', { ...mlp, h: true }], ['gpt2', undefined, false, none], ['stablelm', undefined, false, mlp],
+      ['llama', undefined, false, { ...mlp, h: true }], ['gemma2', undefined, true, { ...mlp, h: true, dPost: true }], ['gemma2', undefined, 'mlp', { ...mlp, h: true, dPost: true }], ['gpt2', undefined, false, { ...none, h: true }], ['stablelm', undefined, false, { ...mlp, h: true }],
       ['llama', ['q_proj', 'v_proj'], false, mlp], ['llama', ['down_proj'], false, { ...mlp, h: true, act: false }], ['llama', ['all-linear'], true, none],
     ] as const) {
       const of = modelSpec({ ...families[name]!.config, hidden_size: 96, intermediate_size: 200, head_dim: 32, n_embd: 96, n_inner: 200, vocab_size: 500 }, name);
@@ -210,8 +210,8 @@ if (typeof tile === 'string') {
       const plan = memoryPlan({ spec: of, rows, keep: checkpointing === 'mlp' ? 'mlp' : checkpointing ? 'checkpoint' : 'train', reference: 'none', rounded: false, mixed: tile, ...(lora ? { lora: { rank: 4, parameters: adapterCount(of, lora), targets: lora.targets, list: adapterParameters(of, lora).list } } : {}) });
       t.ok(Math.abs(got / plan.total - 1) < 0.03, `${name}, adapters on ${modules?.join() ?? 'none'}: planned ${plan.total}, allocated ${got}`);
       const { h, act } = engine.acts;
-      const { dgate, dup } = engine['scratch']!;
-      t.same(Object.fromEntries(Object.entries({ h, act, dgate, dup }).map(([key, tensor]) => [key, tensor?.bytes === 4])), want, `${name}: ${JSON.stringify(want)}`);
+      const { dgate, dup, dPost } = engine['scratch']!;
+      t.same(Object.fromEntries(Object.entries({ h, act, dgate, dup, dPost }).map(([key, tensor]) => [key, tensor?.bytes === 4])), want, `${name}: ${JSON.stringify(want)}`);
       t.ok((await steps(engine, documents, 2)).losses.every(Number.isFinite));
       if (act.bytes === 4) t.throws(() => new Program(gpu, 'reads').clear(act), /act .* was made as a packed operand alone/);
     }

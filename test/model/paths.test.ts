@@ -62,6 +62,8 @@ interface Case {
 }
 /** Whole fours everywhere; heads as wide as one matrix. */
 const MODEL = { hidden_size: 24, intermediate_size: 28, head_dim: typeof tile === 'string' ? 8 : tile.MM, num_attention_heads: 4, vocab_size: 40 };
+/** Norms after attention and MLP too. */
+const GEMMA2 = { model_type: 'gemma2', num_hidden_layers: 2, hidden_activation: 'gelu_pytorch_tanh', query_pre_attn_scalar: 16, attn_logit_softcapping: 50, final_logit_softcapping: 30 };
 const labelled = (pattern: RegExp) => (recorded: string[]): boolean => recorded.some((label) => pattern.test(label));
 const times = (pattern: RegExp, recorded: string[]): number => recorded.filter((label) => pattern.test(label)).length;
 
@@ -85,7 +87,14 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   ],
   by_fours: [{ taken: labelled(/_vec4|_lanes/), apart: ORDER }, { mixed: true, taken: labelled(/_vec4|_lanes/), apart: MIXED_ORDER }],
   subgroup_sums: [{ taken: () => gpu.rowLanes > 1, apart: ORDER }, { mixed: true, taken: () => gpu.rowLanes > 1, apart: MIXED_ORDER }],
-  norm_operand: { mixed: true, taken: labelled(/rms_norm\.fwd_f16/), apart: 'bits' },
+  norm_operand: [
+    { mixed: true, taken: labelled(/rms_norm\.fwd_f16/), apart: 'bits' },
+    { mixed: true, model: { model_type: 'stablelm', layer_norm_eps: 1e-5 }, taken: labelled(/layer_norm\.fwd_f16/), apart: 'bits' },
+    { mixed: true, model: GEMMA2, taken: labelled(/rms_norm\.bwd_f16/), apart: 'bits' },
+  ],
+  norm_next: [{ model: GEMMA2, taken: labelled(/rms_norm\.fwd_next_vec4/), apart: 'bits' }, { mixed: true, model: GEMMA2, taken: labelled(/rms_norm\.fwd_next_f16/), apart: 'bits' }],
+  // The same blocks of rows in the same order.
+  norm_gain: [{ taken: labelled(/rms_norm\.bwd_vec4_gain/), apart: 'bits' }, { mixed: true, model: GEMMA2, taken: labelled(/rms_norm\.bwd_f16_gain/), apart: 'bits' }],
   swiglu_operand: { mixed: true, taken: labelled(/swiglu\.(fwd|bwd)_f16/), apart: 'bits' },
   head_grad_operand: { mixed: true, taken: labelled(/head_grad\.bwd_f16/), apart: 'bits' },
   head_tiles_kept: { mixed: true, model: { vocab_size: 1100 }, options: { headTiles: 'kept' }, taken: labelled(/head_grad\.bwd_f16_kept/), apart: KEPT },

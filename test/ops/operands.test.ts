@@ -9,9 +9,11 @@ import { headGrad } from '../../src/gpu/ops/head_kernels.js';
 import { packedBytes, padOf } from '../../src/gpu/ops/operand_layout.js';
 import { layerNorm, layerNormOperand } from '../../src/gpu/ops/layer_norm.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
-import { rmsNorm, rmsNormOperand } from '../../src/gpu/ops/rms_norm.js';
+import { rmsNorm, rmsNormBackward, rmsNormBackwardOperand, rmsNormNext, rmsNormOperand } from '../../src/gpu/ops/rms_norm.js';
 import { softCap } from '../../src/gpu/ops/soft_cap.js';
 import { swiglu, swigluBackward, swigluBackwardOperands, swigluOperand, type Gate } from '../../src/gpu/ops/swiglu.js';
+import { GAIN_ROWS } from '../../src/gpu/ops/column_sums.js';
+import type { FusedPath } from '../../src/gpu/paths.js';
 import type { Program } from '../../src/gpu/program.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
 import { Dyn, type Tensor } from '../../src/gpu/tensor.js';
@@ -136,6 +138,46 @@ if (typeof tile === 'string') {
         operand: (p, y, slot) => rmsNormOperand(p, { x, gain, y, rstd: rstds[1] }, slot, 1e-6, 1),
       });
       sameBits(t, await bitsOf(rstds[1]), await bitsOf(rstds[0]), 'rstd');
+    }
+  });
+
+  t.test('a norm and the norm of its sum, the second into an operand', async (t) => {
+    for (const [N, D] of [[1, 4], [5, 36], [67, 172]] as const) {
+      const rows = new Dyn('N', N + 3);
+      const [x, add, gain, gainNext] = [upload(gpu, 'x', [rows, D], normals(N, (N + 3) * D, 3)), upload(gpu, 'add', [rows, D], normals(N + 1, (N + 3) * D)), upload(gpu, 'gain', [D], normals(N + 2, D)), upload(gpu, 'next', [D], normals(N + 3, D))];
+      const kept = [0, 1].map(() => ({ y: output(gpu, 'y', [rows, D], 7), rstd: output(gpu, 'rstd', [rows], 7), rstdNext: output(gpu, 'rstd', [rows], 7) }));
+      const record = (i: number, slot?: number) => (p: Program, h: Tensor): void => rmsNormNext(p, { x, gain, add, gainNext, h, ...kept[i]! }, slot, 1e-6);
+      await asInput(t, N, D, { f32: record(0), operand: (p, h, slot) => record(1, slot)(p, h) });
+      sameBits(t, await bitsOf(...Object.values(kept[1]!)), await bitsOf(...Object.values(kept[0]!)), 'the sum and both rstds');
+    }
+  });
+
+  t.test('a norm’s backward pass into an operand, scales measured and not, the gain’s gradient as it goes and apart', async (t) => {
+    for (const without of [[], ['norm_gain']] as FusedPath[][]) for (const [N, O, measureScales] of [[1, 4, 0], [5, 36, 1], [67, 172, 0], [9, 1028, 1]] as const) {
+      gpu.without = new Set(without);
+      const [rows, I] = [new Dyn('N', N + 3), 20];
+      const [x, dy] = [upload(gpu, 'x', [rows, O], normals(N, (N + 3) * O, 3)), upload(gpu, 'dy', [rows, O], normals(N + 1, (N + 3) * O, 1e-3))];
+      const [gain, rstd] = [upload(gpu, 'gain', [O], normals(N + 2, O)), upload(gpu, 'rstd', [rows], normals(N + 3, N + 3).map(Math.abs))];
+      const both: number[][] = [];
+      for (const form of ['f32', 'operand'] as const) {
+        const { w, dw, store } = weight(N + 3, O, I);
+        const [dx, out, dgain, input] = [output(gpu, 'dx', [rows, O], NaN), output(gpu, 'out', [rows, I]), output(gpu, 'dgain', [O]), upload(gpu, 'input', [rows, I], normals(9, (N + 3) * I))];
+        const t = { x, gain, rstd, dy, dx, dgain, partial: output(gpu, 'partial', [Math.ceil((N + 3) / GAIN_ROWS), O]) };
+        await runOnce(gpu, (p) => {
+          store.pack(p, [w]);
+          p.mixed(store, () => {
+            if (form === 'f32') rmsNormBackward(p, t, 1, 'write');
+            else rmsNormBackwardOperand(p, t, SLOTS.gradient, 1);
+            matmulNN(p, { x: dx, w, y: out });
+            matmulTN(p, { a: dx, b: input, y: dw });
+          });
+        }, { N, measureScales });
+        both.push(await bitsOf(out, dw, dgain, store.peaks!, store.scales));
+        store.destroy();
+      }
+      gpu.without = new Set();
+      sameBits(t, both[1]!, both[0]!, `N=${N} O=${O}`);
+      t.ok(both[0]!.some((v) => v !== 0));
     }
   });
 

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { GAIN_ROWS } from '../../src/gpu/ops/column_sums.js';
-import { rmsNorm, rmsNormBackward } from '../../src/gpu/ops/rms_norm.js';
+import { rmsNorm, rmsNormBackward, rmsNormNext } from '../../src/gpu/ops/rms_norm.js';
+import type { FusedPath } from '../../src/gpu/paths.js';
 import { Program } from '../../src/gpu/program.js';
 import { Dyn } from '../../src/gpu/tensor.js';
 import { close, reduce } from '../helpers/close.js';
@@ -21,9 +22,11 @@ t.test('the twin’s backward equals finite differences', async (t) => {
   close(t, 'dgain', dgain, finiteDifference((v) => dot(twin.rmsNorm(x, v, EPS).y, dy), gain), { atol: 1e-8, rtol: 1e-8, name: 'fd' });
 });
 
-for (const [N, D] of [[1, 1], [5, 123], [8, 64], [67, 33], [230, 36], [19, 1100], [700, 12]] as const) {
-  t.test(`rms_norm N=${N} D=${D} against the twin, at a capacity above N`, async (t) => {
+for (const without of [[], ['norm_gain']] as FusedPath[][]) for (const [N, D] of [[1, 1], [5, 123], [8, 64], [67, 33], [230, 36], [19, 1100], [700, 12]] as const) {
+  t.test(`rms_norm N=${N} D=${D} against the twin, at a capacity above N${without.map((name) => `, without ${name}`).join('')}`, async (t) => {
     const gpu = await testGpu();
+    gpu.without = new Set(without);
+    t.teardown(() => void (gpu.without = new Set()));
     const rows = new Dyn('N', N + 3);
     const pad = (a: Float32Array): Float32Array => { const b = new Float32Array((N + 3) * D); b.set(a); return b; };
     const xs = normals(N * 7 + D, N * D);
@@ -52,6 +55,31 @@ for (const [N, D] of [[1, 1], [5, 123], [8, 64], [67, 33], [230, 36], [19, 1100]
     close(t, 'dx written', (await read(written)).subarray(0, N * D).map((v) => v + 1), back.dx.map((v) => v + 1), reduce(D), [N, D]);
     t.equal((await read(written))[N * D], 4, 'rows past N are not touched');
     close(t, 'dgain adds', await read(dgain), back.dgain.map((v) => v + 2), reduce(N), [D]);
+  });
+}
+
+for (const [N, D] of [[1, 1], [5, 123], [67, 36], [19, 1100]] as const) {
+  t.test(`a norm joined to a residual, and the norm of the sum, N=${N} D=${D}: the twins’, and the bits of two kernels`, async (t) => {
+    const gpu = await testGpu();
+    const rows = new Dyn('N', N + 3);
+    const [xs, adds, gains, nexts] = [normals(1, (N + 3) * D), normals(2, (N + 3) * D), normals(3, D, 0.2), normals(4, D, 0.2)];
+    const [x, add, gain, gainNext] = [upload(gpu, 'x', [rows, D], xs), upload(gpu, 'add', [rows, D], adds), upload(gpu, 'gain', [D], gains), upload(gpu, 'next', [D], nexts)];
+    const made = ['one', 'two'].map(() => ({ y: output(gpu, 'y', [rows, D], 9), rstd: output(gpu, 'rstd', [rows], 9), h: output(gpu, 'h', [rows, D], 9), rstdNext: output(gpu, 'rstd', [rows], 9) }));
+    const [one, two] = made as [(typeof made)[0], (typeof made)[0]];
+    await runOnce(gpu, (p) => {
+      rmsNormNext(p, { x, gain, add, gainNext, ...one }, undefined, EPS, 1);
+      rmsNorm(p, { x, gain, add, y: two.y, rstd: two.rstd }, EPS, 1);
+      rmsNorm(p, { x: two.y, gain: gainNext, y: two.h, rstd: two.rstdNext }, EPS, 1);
+    }, { N });
+    const y = twin.rmsNorm(xs.subarray(0, N * D), gains.map((g) => g + 1), EPS).y.map((v, i) => v + adds[i]!);
+    const h = twin.rmsNorm(y, nexts.map((g) => g + 1), EPS);
+    close(t, 'y', (await read(one.y)).subarray(0, N * D), y, reduce(D), [N, D]);
+    close(t, 'h', (await read(one.h)).subarray(0, N * D), h.y, reduce(D), [N, D]);
+    close(t, 'rstd of the sum', (await read(one.rstdNext)).subarray(0, N), h.rstd, reduce(D));
+    for (const key of ['y', 'rstd', 'h', 'rstdNext'] as const) {
+      const [a, b] = [await read(one[key]), await read(two[key])];
+      t.ok(a.every((v, i) => Object.is(v, b[i])) && a[a.length - 1] === 9, `${key}: the same bits, rows past N untouched`);
+    }
   });
 }
 

@@ -1,10 +1,10 @@
 import { perRow } from '../grid.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { Program } from '../program.js';
-import type { Tensor } from '../tensor.js';
-import { addColumnTotals, columnPartials } from './column_sums.js';
+import { Dyn, type Tensor } from '../tensor.js';
+import { addColumnTotals, columnPartials, GAIN_ROWS } from './column_sums.js';
 import { padding } from './operand_layout.js';
-import { operandRoom, SEEN, UNWATCHED } from './pack_f16.js';
+import { operandRoom, scaleMeasured, SEEN, UNWATCHED, WATCHED } from './pack_f16.js';
 import { formOf, FORMS, inForms, sideBySide, type Form } from './vec.js';
 
 /** y = x · rstd · (offset + gain), rstd = 1/sqrt(mean(x²) + eps), over the last axis (Zhang & Sennrich 2019, arXiv 1910.07467); Gemma's offset is 1. With `add` joined to a residual. */
@@ -50,40 +50,106 @@ export function rmsNormOperand(p: Program, t: { x: Tensor; gain: Tensor; y: Tens
   p.holdOperand(t.y, key, packed, true);
 }
 
+/** A norm joined to a residual, and the norm of that sum. */
+function fwdNext(form: Form, operand: boolean): Kernel {
+  const { vec, WIDTH, prelude } = FORMS[form];
+  const rows = operand ? 'M' : 'N';
+  return defineKernel({
+    name: `rms_norm.fwd_next${operand ? '_f16' : form}`,
+    shader: 'rms_norm.fwd_next',
+    read: { x: `${rows} D ${vec}`, gain: `D ${vec}`, add: `${rows} D ${vec}`, gain_next: `D ${vec}`, ...(operand ? { scales: 'K' } : {}) },
+    write: { y: `${rows} D ${vec}`, rstd: rows, rstd_next: rows, ...(operand ? { packed: '_ :vec4<u32>' } : { h: `N D ${vec}` }) },
+    args: { [rows]: 'u32', D: 'u32', ...(operand ? { W: 'u32', slot: 'u32' } as const : {}), eps: 'f32', offset: 'f32' },
+    tune: { WG: 64, WIDTH, SIDE: 1, ...(operand ? { TILE: 128, BLOCK: 16, MEASURE: 0 } : {}) },
+    prelude: operand ? `${prelude}\n${UNWATCHED}\n${SEEN}` : prelude,
+    snippets: operand ? { 'lib/norm_next': 'lib/norm_next_f16' } : {},
+    grid: ({ N, M, TILE, WG, SG }) => perRow(operand ? Math.ceil(M! / TILE!) * TILE! : N!, WG!, SG!),
+  });
+}
+const next = { f32: inForms((f) => fwdNext(f, false)), f16: fwdNext('_vec4', true) };
+
+/**
+ * y = add + rmsNorm(x), then h = rmsNorm(y) with gain `gainNext`, in one pass; with a slot h is made as that operand alone (D a multiple of 4). The bits are those of
+ * `rmsNorm` twice.
+ */
+export function rmsNormNext(p: Program, t: { x: Tensor; gain: Tensor; add: Tensor; y: Tensor; rstd: Tensor; gainNext: Tensor; h: Tensor; rstdNext: Tensor }, slot: number | undefined, eps: number, offset = 0): void {
+  const { x, gain, add, y, rstd, gainNext, h, rstdNext } = t;
+  const tensors = { x, gain, add, y, rstd, gain_next: gainNext, rstd_next: rstdNext };
+  if (slot === undefined) return p.run(next.f32[formOf(p, x)], { ...tensors, h }, { eps, offset }, { tune: { SIDE: side(p, x) } });
+  const { tile, scales } = p.operands!;
+  const { key, packed, stride } = operandRoom(p, h, slot, columnsOf(h), {});
+  p.run(next.f16, { ...tensors, scales, packed }, { W: stride, slot, eps, offset }, { tune: { ...padding(tile), SIDE: side(p, x) } });
+  p.holdOperand(h, key, packed, true);
+}
+
 /** partial[b, d] = Σ over the b-th block of rows of dy·x·rstd. */
 const gainPartial = columnPartials('rms_norm.bwd_gain_partial', { x: 'N D', rstd: 'N', dy: 'N D' }, 'dy[at] * x[at] * rstd[n]');
 
-/** How dx is given: added to what stands there (the residual stream's gradient), or written. */
-type Onto = 'add' | 'write';
+/** How dx is given: added to what stands there (the residual stream's gradient), written, or written as an f16 operand. */
+type Onto = 'add' | 'write' | 'operand';
 
-/** dx += (or =) rstd·(g·dy − x·rstd²·mean(g·dy·x)), g = offset + gain. */
-function bwd(form: Form, onto: Onto): Kernel {
+/** dx += (or =) rstd·(g·dy − x·rstd²·mean(g·dy·x)), g = offset + gain; with `sums` also the gain's partial sums, for which a subgroup takes GAIN_ROWS rows. */
+function bwd(form: Form, onto: Onto, sums: boolean): Kernel {
   const { vec, WIDTH, prelude } = FORMS[form];
+  const operand = onto === 'operand';
+  const rows = operand ? 'M' : 'N';
   return defineKernel({
-    name: `rms_norm.bwd${form}${onto === 'write' ? '_write' : ''}`,
-    shader: 'rms_norm.bwd',
-    read: { x: `N D ${vec}`, gain: `D ${vec}`, rstd: 'N', dy: `N D ${vec}` },
-    [onto === 'add' ? 'update' : 'write']: { dx: `N D ${vec}` },
-    args: { N: 'u32', D: 'u32', offset: 'f32' },
-    tune: { WG: 64, WIDTH, SIDE: 1, ROWS: 1, SUBGROUPS: 1 },
-    prelude: `${prelude}\nfn put(at: u32, v: Vec) -> Vec { return ${onto === 'add' ? 'dx[at] + v' : 'v'}; }`,
-    grid: ({ N, WG, SG }) => perRow(N!, WG!, SG!),
+    name: `rms_norm.bwd${operand ? '_f16' : form}${onto === 'write' ? '_write' : ''}${sums ? '_gain' : ''}`,
+    shader: operand ? 'rms_norm.bwd_f16' : 'rms_norm.bwd',
+    read: { x: `${rows} D ${vec}`, gain: `D ${vec}`, rstd: rows, dy: `${rows} D ${vec}`, ...(operand ? { scales: 'K' } : {}) },
+    write: { ...(onto === 'write' ? { dx: `N D ${vec}` } : {}), ...(operand ? { packed: '_ :vec4<u32>' } : {}), ...(sums ? { partial: `B D ${vec}` } : {}) },
+    update: { ...(onto === 'add' ? { dx: `N D ${vec}` } : {}), ...(operand ? { peaks: 'K :atomic<u32>' } : {}) },
+    args: { [rows]: 'u32', D: 'u32', ...(operand ? { W: 'u32', slot: 'u32' } as const : {}), offset: 'f32' },
+    tune: { WG: 64, WIDTH, SIDE: 1, ROWS: sums ? GAIN_ROWS : 1, SUBGROUPS: 1, ...(operand ? { TILE: 128, BLOCK: 16, MEASURE: 0 } : {}) },
+    prelude: `${prelude}\n${operand ? WATCHED : `fn put(at: u32, v: Vec) -> Vec { return ${onto === 'add' ? 'dx[at] + v' : 'v'}; }`}`,
+    snippets: sums ? { 'lib/gain_sums_none.bwd': 'lib/gain_sums.bwd' } : {},
+    grid: ({ N, M, TILE, ROWS, WG, SG, MEASURE, measure }) => (MEASURE && !measure ? 0 : perRow(Math.ceil((operand ? Math.ceil(M! / TILE!) * TILE! : N!) / ROWS!), WG!, SG!)),
   });
 }
-const backward = { add: inForms((f) => bwd(f, 'add')), write: inForms((f) => bwd(f, 'write')) };
+const backward = Object.fromEntries((['add', 'write', 'operand'] as const).map((onto) => [onto, { alone: inForms((f) => bwd(f, onto, false)), sums: inForms((f) => bwd(f, onto, true)) }])) as Record<Onto, Record<'alone' | 'sums', Record<Form, Kernel>>>;
+
+/** The sizes of a workgroup that keeps sums of the gain's gradient, a line of them for each of its subgroups; undefined where lanes sum nothing or lines are too long. */
+function gainSums(p: Program, x: Tensor): Record<string, number> | undefined {
+  const { rowLanes, subgroupMin, limits } = p.gpu;
+  if (!p.gpu.uses('norm_gain') || rowLanes === 1) return undefined;
+  const WG = [Math.max(64, rowLanes), rowLanes].find((n) => (n / subgroupMin) * columnsOf(x) * 4 <= limits.workgroupBytes);
+  if (WG === undefined) return undefined;
+  const SUBGROUPS = Math.ceil(WG / subgroupMin);
+  return { WG, SUBGROUPS, GAIN_SUMS: (SUBGROUPS * columnsOf(x)) / FORMS[formOf(p, x)].WIDTH };
+}
+
+interface NormBackward { x: Tensor; gain: Tensor; rstd: Tensor; dy: Tensor; dx: Tensor; dgain: Tensor | undefined; partial: Tensor }
+
+/** The gain's gradient, unless it is frozen: its sums by blocks, unless they stand in `partial`, and over the blocks. */
+function gainBackward(p: Program, { x, rstd, dy, dgain, partial }: NormBackward, summed: boolean): void {
+  if (!dgain) return;
+  if (!summed) p.run(gainPartial[formOf(p, x)], { x, rstd, dy, partial });
+  addColumnTotals(p, partial, dgain, x);
+}
 
 /**
  * Adds to `dx` (or, with `onto` write, makes it) and, unless the gain is frozen, adds to `dgain`; `partial` is scratch [ceil(capacity of N / GAIN_ROWS), D].
  */
-export function rmsNormBackward(
-  p: Program,
-  t: { x: Tensor; gain: Tensor; rstd: Tensor; dy: Tensor; dx: Tensor; dgain: Tensor | undefined; partial: Tensor },
-  offset = 0,
-  onto: Onto = 'add',
-): void {
+export function rmsNormBackward(p: Program, t: NormBackward, offset = 0, onto: 'add' | 'write' = 'add'): void {
   const { x, gain, rstd, dy, dx, dgain, partial } = t;
-  p.run(backward[onto][formOf(p, x)], { x, gain, rstd, dy, dx }, { offset }, { tune: { SIDE: side(p, x) } });
-  if (!dgain) return;
-  p.run(gainPartial[formOf(p, x)], { x, rstd, dy, partial });
-  addColumnTotals(p, partial, dgain, x);
+  const sums = dgain && gainSums(p, x);
+  p.run(backward[onto][sums ? 'sums' : 'alone'][formOf(p, x)], { x, gain, rstd, dy, dx, ...(sums ? { partial } : {}) }, { offset }, { tune: { SIDE: side(p, x), ...sums } });
+  gainBackward(p, t, sums !== undefined);
+}
+
+/** `rmsNormBackward` where nothing but matrix products of `slot` read dx: only its packed operand is made, nothing is added. D is a multiple of 4. */
+export function rmsNormBackwardOperand(p: Program, t: NormBackward, slot: number, offset = 0): void {
+  const { tile, scales, peaks } = p.operands!;
+  const { x, gain, rstd, dy, dx, dgain, partial } = t;
+  const { key, packed, stride } = operandRoom(p, dx, slot, columnsOf(dx), {});
+  const sums = dgain && gainSums(p, x);
+  const run = (MEASURE: 0 | 1): void => p.run(
+    backward.operand[sums ? 'sums' : 'alone']._vec4, { x, gain, rstd, dy, scales, packed, peaks: peaks!, ...(sums ? { partial } : {}) },
+    { W: stride, slot, offset, measure: new Dyn('measureScales', 0) }, { tune: { ...padding(tile), SIDE: side(p, x), ...sums, MEASURE } },
+  );
+  run(1);
+  scaleMeasured(p, slot);
+  run(0);
+  p.holdOperand(dx, key, packed, true);
+  gainBackward(p, t, sums !== undefined);
 }

@@ -1,8 +1,9 @@
-// y = add + x * rstd * (offset + gain) and the norm of y that is read next, h = y * rstd_next * (offset + gain_next), in f32 or as an operand of matmul.matrix (store_next):
+// y = add + x * rstd * (offset + gain) and the norm of y that is read next, h = y * rstd_next * (offset + gain_next), in f32 or as an operand of matmul.matrix (lib/norm_next):
 // the bits of two kernels one after the other.   x, add, y, h [N, D], gains [D], as Vec; rstds [N].
 // One subgroup per row, lanes stride over D; y is made twice rather than read back, as an operand's lanes have other columns.
 // #use lib/rows
 // #use lib/rms_norm
+// #use lib/norm_next
 fn summed(row: u32, d: u32, scale: f32) -> Vec { return joined(row, d, scale, add[row * (args.D / WIDTH) + d]); }
 fn four(row: u32, d: u32, scale: f32, next: f32) -> Vec { return summed(row, d, scale) * next * (args.offset + gain_next[d]); }
 fn row_main(row: u32, lane: u32, lanes: u32) {
