@@ -96,7 +96,9 @@ t.test('--json and text on every listing', async (t) => {
   t.match(JSON.parse(json.out), { documents: 2, steps: Number, memory_bytes: Number });
   t.equal(json.out.trim().split('\n').length, 1);
   const doctor = run(['doctor', '--json'], { EDPO_ADAPTER: 'swiftshader' });
-  t.match(JSON.parse(doctor.out), { kind: 'embedded', checks: [{ ok: true }] });
+  t.match(JSON.parse(doctor.out), { kind: 'embedded', without: [], checks: [{ ok: true }] });
+  t.match(run(['doctor'], { EDPO_ADAPTER: 'swiftshader', EDPO_WITHOUT: 'replay,by_fours' }).out, /^without +replay, by_fours /m, 'paths that are off');
+  t.match(run(['doctor'], { EDPO_ADAPTER: 'swiftshader', EDPO_WITHOUT: 'reply' }), { code: 2, err: /EDPO_WITHOUT names reply; expected some of / });
   t.match(JSON.parse(run(['config', '--explain', 'criterion', '--json']).out), { key: 'criterion', default: 'exact', values: ['exact', 'deadzone', 'bf16-trl'] });
 });
 

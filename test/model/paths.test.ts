@@ -14,6 +14,7 @@ import { Engine } from '../../src/model/engine.js';
 import type { EngineOptions } from '../../src/model/engine_types.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import type { Tensor } from '../../src/gpu/tensor.js';
+import { kernelFields } from '../../src/model/reference.js';
 import { tinyFolder, tinyPairs } from '../helpers/cli.js';
 import { loadParameters, makeEngine } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';
@@ -75,15 +76,17 @@ function pairs(count: number, most: number, length = (r: ReturnType<typeof rng>)
 }
 const DOCUMENTS = pairs(4, 6);
 
+/** Two ranges of 512 rows and more, of a model of few tiles. */
+const RANGES: Pick<Case, 'model' | 'documents' | 'options'> = { model: { hidden_size: 16, intermediate_size: 16, num_attention_heads: 2, num_hidden_layers: 1 }, documents: pairs(5, 35, () => 35), options: { rows: 1024 } };
+
 /** One for each path but that of the trainer's loop, which is below: a new path that has none here does not compile. */
 const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   attention_matrix: { mixed: true, taken: labelled(/attention\.matrix/), apart: HALF },
-  attention_tiled: { device: { products: { form: 'tiled' } }, without: ['products_tiled'], taken: labelled(/attention\.tiled/), apart: ORDER },
+  attention_tiled: { device: { products: { form: 'tiled' } }, documents: pairs(2, 6), without: ['products_tiled'], taken: labelled(/attention\.tiled/), apart: ORDER },
   products_tiled: { device: { products: { form: 'tiled' } }, documents: pairs(2, 6), model: { num_hidden_layers: 1 }, taken: labelled(/matmul\.tiled/), apart: ORDER },
-  // Two ranges of 512 rows and more.
   split_sums: [
-    { device: { products: { form: 'tiled' } }, model: { num_hidden_layers: 1 }, documents: pairs(5, 40, () => 40), options: { rows: 1024 }, taken: labelled(/split_sum/), apart: ORDER },
-    { mixed: true, model: { num_hidden_layers: 1 }, documents: pairs(5, 40, () => 40), options: { rows: 1024 }, taken: labelled(/split_sum/), apart: MIXED_ORDER },
+    { device: { products: { form: 'tiled' } }, ...RANGES, taken: labelled(/split_sum/), apart: ORDER },
+    { mixed: true, ...RANGES, taken: labelled(/split_sum/), apart: MIXED_ORDER },
   ],
   by_fours: [{ taken: labelled(/_vec4|_lanes/), apart: ORDER }, { mixed: true, taken: labelled(/_vec4|_lanes/), apart: MIXED_ORDER }],
   subgroup_sums: [{ taken: () => gpu.rowLanes > 1, apart: ORDER }, { mixed: true, taken: () => gpu.rowLanes > 1, apart: MIXED_ORDER }],
@@ -266,7 +269,11 @@ t.test('a rate off by a thousandth would be seen', async (t) => {
   t.ok(apart(a.weights, b.weights) / a.way > 5 * ORDER.weights, `weights apart by ${(apart(a.weights, b.weights) / a.way).toExponential(1)} of their way`);
 });
 
-t.test('EDPO_WITHOUT takes names of paths', (t) => {
+t.test('EDPO_WITHOUT takes names of paths; a cache made without one that orders a sum of the forward pass says so', (t) => {
+  const usual = kernelFields(gpu).back_end;
+  gpu.without = new Set(['replay', 'by_fours', 'adamw_copy', 'subgroup_sums']);
+  t.equal(kernelFields(gpu).back_end, usual.replace(gpu.toggles, `without by_fours, subgroup_sums, ${gpu.toggles}`));
+  gpu.without = new Set();
   t.same(pathsOff(undefined), new Set());
   t.same(pathsOff(' replay, by_fours,'), new Set(['replay', 'by_fours']));
   t.throws(() => pathsOff('replay,fours'), { message: /EDPO_WITHOUT names fours; expected some of attention_matrix, /, exitCode: 2 });
