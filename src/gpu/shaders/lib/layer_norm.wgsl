@@ -23,6 +23,6 @@ fn row_stats(row: u32, lane: u32, lanes: u32) -> vec2f {
     squares = fma(v$i, v$i, squares);
     // #end
   }
-  return vec2f(m, 1.0 / sqrt(lane_sum(total(squares)) / f32(args.D) + args.eps));
+  return vec2f(m, 1.0 / sqrt(fma(lane_sum(total(squares)), 1.0 / f32(args.D), args.eps)));
 }
 fn normed(row: u32, d: u32, m: f32, rstd: f32) -> Vec { return fma((x[row * (args.D / WIDTH) + d] + before(d) - m) * rstd, gain[d], bias[d]); }
