@@ -35,7 +35,6 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   if (c.total_batch_size !== undefined && (given.has('per_device_train_batch_size') || given.has('gradient_accumulation_steps')) && product !== c.total_batch_size) {
     add(['total_batch_size', 'per_device_train_batch_size', 'gradient_accumulation_steps'], `is ${c.total_batch_size}, but per_device_train_batch_size × gradient_accumulation_steps is ${product}; give one of the two`);
   }
-  if (c.dtype === 'mixed_f16' && (c.load_in_4bit || c.load_in_8bit)) add(['dtype', 'load_in_4bit', 'load_in_8bit'], 'mixed_f16 keeps an f16 copy of every matrix, which load_in_4bit and load_in_8bit are there to save; give one of them');
   if (c.dtype === 'mixed_f16' && (purpose === 'generate' || purpose === 'eval-winrate')) notes.push('dtype: mixed_f16 is for training and scoring; generation computes in float32');
   if (c.criterion === 'deadzone' && c.criterion_deadzone === 0) add(['criterion_deadzone', 'criterion'], 'criterion: deadzone needs criterion_deadzone > 0 (nats), got 0');
   if (c.criterion !== 'deadzone' && c.criterion_deadzone > 0) add(['criterion_deadzone', 'criterion'], `criterion_deadzone has a meaning only with criterion: deadzone, got criterion: ${c.criterion}`);

@@ -35,7 +35,7 @@ export const IGNORED: Record<string, string> = {
   max_completion_length: 'max_length bounds prompt + response', max_target_length: 'max_length bounds prompt + response', generate_during_eval: 'edpo eval-winrate samples', model_init_kwargs: 'edpo reads config.json', ref_model_init_kwargs: 'edpo reads config.json', torch_compile: 'there is no PyTorch here',
   benchmarks: 'edpo runs no benchmarks', callbacks: 'edpo has no callbacks', force_use_ref_model: 'ref_model_name_or_path decides', is_encoder_decoder: 'edpo reads config.json', ignore_bias_buffers: 'there is no PyTorch here', torch_empty_cache_steps: 'there is no PyTorch here', torch_compile_backend: 'there is no PyTorch here', torch_compile_mode: 'there is no PyTorch here',
   lora_task_type: 'adapters are those of a language model (CAUSAL_LM)',
-  bnb_4bit_compute_dtype: 'arithmetic is float32', bnb_4bit_quant_storage: 'packing is edpo’s own', llm_int8_threshold: 'activations are not quantised, so no outliers are kept apart', llm_int8_has_fp16_weight: 'frozen weights are kept once',
+  bnb_4bit_compute_dtype: 'arithmetic is dtype’s, float32 or mixed_f16', bnb_4bit_quant_storage: 'packing is edpo’s own', llm_int8_threshold: 'activations are not quantised, so no outliers are kept apart', llm_int8_has_fp16_weight: 'frozen weights are kept once',
 };
 
 /**

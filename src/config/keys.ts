@@ -69,7 +69,7 @@ const written = {
   disable_dropout: key('disable_dropout', 'model', ['train', 'plan'], z.boolean().default(true), 'no dropout in preference training (lora_dropout), as TRL’s DPO has it; sft takes lora_dropout as it is'),
   use_rslora: key('use_rslora', 'model', LORA, z.boolean().default(false), 'scale adapters by α/√r'),
   lora_modules_to_save: key('lora_modules_to_save', 'model', LORA, list.optional(), 'modules trained in full beside the adapters, matched by the ends of their paths as in PEFT (lm_head, embed_tokens, norm)'),
-  base_dtype: key('base_dtype', 'model', FROZEN, z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'how weights that are not trained are kept on the GPU (a LoRA run’s base, a reference, a model that is only run); auto: as the files have them; the arithmetic is float32'),
+  base_dtype: key('base_dtype', 'model', FROZEN, z.enum(['auto', 'float32', 'float16', 'bfloat16']).default('auto'), 'how weights that are not trained are kept on the GPU (a LoRA run’s base, a reference, a model that is only run); auto: as the files have them; the arithmetic is dtype’s'),
   load_in_4bit: key('load_in_4bit', 'model', FROZEN, z.boolean().default(false), 'QLoRA: the frozen matrices of the layers in 4 bits (NF4, as bitsandbytes packs them); embeddings and head as base_dtype says'),
   load_in_8bit: key('load_in_8bit', 'model', FROZEN, z.boolean().default(false), 'the frozen matrices of the layers in 8 bits, a scale per row (as LLM.int8() stores them)'),
   bnb_4bit_quant_type: key('bnb_4bit_quant_type', 'model', FROZEN, z.enum(['nf4']).default('nf4'), 'load_in_4bit: the 4-bit values'),

@@ -95,9 +95,9 @@ export const stagedPitch = (t: MatrixTile): number => t.BN / 4 + 2;
 /** vec4s that a row of matrices of `subgroups` rows of subgroups takes there. */
 export const stagedSize = (t: MatrixTile, subgroups: number): number => subgroups * t.MM * stagedPitch(t);
 
-/** Workgroup memory of a tile: both operands with padded rows, and in their place, when they have been multiplied, at least one row of matrices of results. */
+/** Workgroup memory of a tile: both operands with padded rows, and in their place, when they have been multiplied, at least one row of matrices of results; nf4's table of 16 numbers. */
 export const sharedBytes = (t: MatrixTile): number =>
-  Math.max(2 * (Math.max(t.BM * (t.BK + 8), t.BK * (t.BM + 8)) + Math.max(t.BN * (t.BK + 8), t.BK * (t.BN + 8))), 16 * stagedSize(t, 1));
+  Math.max(2 * (Math.max(t.BM * (t.BK + 8), t.BK * (t.BM + 8)) + Math.max(t.BN * (t.BK + 8), t.BK * (t.BN + 8))), 16 * stagedSize(t, 1)) + 64;
 
 /** What decides the bits of a product: not the tile, only the matrices its sums are made of. */
 export const backEnd = (t: MatrixTile): string => `subgroup-matrix ${t.MM}x${t.MN}x${t.MK}`;

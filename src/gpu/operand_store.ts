@@ -3,6 +3,7 @@ import type { Gpu } from './device.js';
 import { packedBytes, type AttentionSlots, type MatrixOperands, type MatrixWeight } from './ops/operand_layout.js';
 import { packWeight } from './ops/pack_f16.js';
 import type { MatrixTile } from './matrices.js';
+import { PackedTensor } from './packed.js';
 import type { Program } from './program.js';
 import { Tensor, type Place } from './tensor.js';
 
@@ -17,14 +18,18 @@ export class OperandStore implements MatrixOperands {
   readonly scales: Tensor;
   readonly peaks: Tensor | undefined;
   readonly lossScale: Tensor | undefined;
+  readonly room: Tensor | undefined;
   private readonly byPlace = new Map<Place, MatrixWeight>();
   private readonly attentions = new Map<Place, AttentionSlots>();
   /** Least recently used first, smallest size first. */
   private readonly pool: Tensor[];
   private readonly owned: Tensor[] = [];
 
-  /** @param gradients whether gradients are packed too: their magnitudes are watched then */
-  constructor(readonly gpu: Gpu, readonly tile: MatrixTile, slots: number, sizes: ScratchSize[], gradients: boolean) {
+  /**
+   * @param gradients whether gradients are packed too: their magnitudes are watched then
+   * @param room bytes for one frozen weight unpacked at a time; 0: products read them as they are kept
+   */
+  constructor(readonly gpu: Gpu, readonly tile: MatrixTile, slots: number, sizes: ScratchSize[], gradients: boolean, room = 0) {
     const make = (label: string, elements: number, type: 'f32' | 'u32' = 'f32'): Tensor => {
       const tensor = new Tensor(gpu, label, [elements], type);
       this.owned.push(tensor);
@@ -37,16 +42,17 @@ export class OperandStore implements MatrixOperands {
       this.peaks.write(new Uint32Array(slots));
       this.lossScale = make('loss scale', 4);
     }
+    if (room > 0) this.room = make('unpacked weight', room / 4, 'u32');
     this.pool = sizes.flatMap(({ bytes, count }) => Array.from({ length: count }, (_, i) => make(`packed operand ${i}`, bytes / 4, 'u32')));
   }
 
-  /** Makes room for the f16 copy of a weight [rows, inner]; products find it by the weight's value or its gradient. */
+  /** Makes room for the f16 copy of a weight [rows, inner], unless it is frozen in 16 bits or fewer; products find it by the weight's value or its gradient. */
   add(value: Tensor, gradient: Tensor | undefined, slots: MatrixWeight['slots']): MatrixWeight {
     const known = this.byPlace.get(value.place);
     if (known) return known;
     const [rows, inner] = value.shape as [number, number];
-    const packed = new Tensor(this.gpu, `f16 ${value.label}`, [packedBytes(rows, inner, this.tile) / 4], 'u32');
-    this.owned.push(packed);
+    const packed = value instanceof PackedTensor ? value : new Tensor(this.gpu, `f16 ${value.label}`, [packedBytes(rows, inner, this.tile) / 4], 'u32');
+    if (packed !== value) this.owned.push(packed);
     const weight = { packed, rows, inner, slots };
     this.byPlace.set(value.place, weight);
     if (gradient) this.byPlace.set(gradient.place, weight);

@@ -29,6 +29,7 @@ export const FUSED_PATHS = {
   grad_norm_grouped: 'the gradient norm takes eight gradients a dispatch, and all that lie in one buffer; without: a dispatch for each',
   parameter_arena: 'small trained tensors, their gradients and moments lie behind one another and are cleared and moved as one; without: each in a buffer of its own',
   rope_bias: 'RoPE adds the bias of queries and keys; without: it is added as other biases are',
+  quantised_operands: 'products in matrices of up to 512 rows read frozen weights as they are kept, in 4 to 16 bits; without: each is unpacked to f16 before its product',
   head_wide: 'tiles of logits as wide as memory allows, on a GPU; without: as wide as what is folded at once',
   replay: 'a recorded dispatch keeps its bind group, its arguments and its workgroups; without: they are made again for every step',
   late_reading: 'a step of training is read when the next one is on its way; without: at once',

@@ -1,6 +1,5 @@
 import { GAIN_ROWS } from '../gpu/ops/column_sums.js';
 import type { MatrixTile } from '../gpu/matrices.js';
-import { isCopied } from '../gpu/ops/pack_f16.js';
 import { HEAD_TILE, keptBytes } from '../gpu/ops/head.js';
 import type { HeadTiles } from '../gpu/ops/kept_tiles.js';
 import { tileCapacity, TILE_WORDS } from '../gpu/ops/attention_tiles.js';
@@ -14,7 +13,7 @@ import { sequenceCapacity } from './batch/pack.js';
 import { parameterCount, parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import { isTarget } from './lora.js';
 import { ALL_IN_F32, operandTensors, type OperandTensors } from './operand_tensors.js';
-import { layerMatrices, scratchSizes } from './operands.js';
+import { DIRECT_ROWS, layerMatrices, scratchSizes, unpackedRoom } from './operands.js';
 import { longFrom, rotaryRows, rotaryWidth } from './rotary.js';
 import { IN_F32, storageBytes, type Storage } from './storage.js';
 
@@ -55,11 +54,11 @@ export interface MemoryOptions {
   mixed?: MatrixTile | undefined;
 }
 
-/** f16 copies of a model's matrices, or of its head alone. */
-function copies({ D, H, G, C, F, V, L, names }: ModelSpec, tile: MatrixTile, layers: boolean): number {
-  const size = (rows: number, inner: number): number => packedBytes(rows, inner, tile);
-  const layer = size(H * C, D) + 2 * size(G * C, D) + size(D, H * C) + (names.layers[0]!.gate ? 2 : 1) * size(F, D) + size(D, F);
-  return size(V, D) + (layers ? L * layer : 0);
+/** The matrices of a model, or its head alone, that multiply in f16, and how they are kept. */
+function multiplied(spec: ModelSpec, layers: boolean, storage: Storage): Array<{ rows: number; inner: number; table: boolean; copied: boolean }> {
+  const { names } = spec;
+  const wanted = new Set([spec.tied ? names.embed : names.head, ...(layers ? names.layers.flatMap((w) => [w.q, w.k, w.v, w.o, w.gate, w.up, w.down]) : [])]);
+  return parameterSpecs(spec).filter((p) => wanted.has(p.name)).map((p) => ({ rows: p.shape[0]!, inner: p.shape[1]!, table: p.table, copied: storage(p) === 'f32' }));
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
@@ -89,12 +88,9 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const blocks = (rows: number): number => Math.ceil(rows / GAIN_ROWS);
   const partial = Math.max(blocks(N) * D, names.qBias ? blocks(N) * H * C : 0, names.upBias ? blocks(N) * F : 0, headNorm ? blocks(N * H) * C : 0);
   // In mixed precision some scratch is a packed operand alone.
-  const alone = (of: Storage | undefined, targets: string[] = []): OperandTensors => {
-    const formats = new Map(specs.map((p) => [p.name, of?.(p) ?? 'f32']));
-    return mixed ? operandTensors(spec, mixed, (weight) => isCopied(formats.get(weight)!), (weight) => isTarget(spec, targets, weight)) : ALL_IN_F32;
-  };
-  const policyAlone = alone(storage?.policy, lora?.targets);
-  const referenceAlone = alone(sharedReference ? storage?.policy : storage?.reference);
+  const alone = (targets: string[] = []): OperandTensors => (mixed ? operandTensors(spec, mixed, (weight) => isTarget(spec, targets, weight)) : ALL_IN_F32);
+  const policyAlone = alone(lora?.targets);
+  const referenceAlone = alone();
   const activations = (mode: KeepMode, made: OperandTensors): number => N * ((made.h ? 0 : D) + (made.act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, made);
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
@@ -118,7 +114,10 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     ...(mixed ? { 'f16 operands': mixedBytes() } : {}),
   };
   function mixedBytes(): number {
-    const models = copies(spec, mixed!, true) + (hidden && !sharedReference ? copies(spec, mixed!, reference === 'live') : 0) + (reference === 'live' && !hidden ? copies(spec, mixed!, true) : 0);
+    const models = [...multiplied(spec, true, storage?.policy ?? IN_F32), ...(hidden && !sharedReference ? multiplied(spec, reference === 'live', storage?.reference ?? IN_F32) : [])];
+    // A weight in f32 has an f16 copy; others are read as they are kept, or unpacked one at a time.
+    const copies = models.filter((m) => m.copied).reduce((n, { rows, inner }) => n + packedBytes(rows, inner, mixed!), 0);
+    const room = N > DIRECT_ROWS ? unpackedRoom(models.filter((m) => !m.copied), width, mixed!) : 0;
     const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward', policyAlone.heads && (reference !== 'live' || referenceAlone.heads)).reduce((n, s) => n + s.bytes * s.count, 0);
     // Sums of ranges of rows (ops/split_sum.ts): room for the largest dW that is made so.
     const ranges = ([count, I]: [number, number]): number => {
@@ -127,7 +126,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     };
     const split = keep === 'forward' || lora ? 0 : Math.max(...([[H * C, D], [G * C, D], [D, H * C], [F, D], [D, F], [width, D]] as Array<[number, number]>).map(ranges));
     // Scales, maxima and peaks: a few words per matrix.
-    return models + scratch + split + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
+    return copies + room + scratch + split + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
   }
   return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0), headTiles };
 }

@@ -4,7 +4,6 @@ import { matrixAttention } from '../gpu/ops/attention_matrix.js';
 import { turnsInProduct } from '../gpu/ops/result_rows.js';
 import { byFours } from '../gpu/paths.js';
 import { OperandTensor, Tensor, type Extent } from '../gpu/tensor.js';
-import { hasCopy } from '../gpu/ops/pack_f16.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
 import type { Parameters } from './parameters.js';
 import { rotaryWidth } from './rotary.js';
@@ -30,7 +29,7 @@ export interface OperandTensors {
 /** In f32 throughout. */
 export const ALL_IN_F32: OperandTensors = { h: false, act: false, dgate: false, dup: false, dpost: false, heads: false, q: false, k: false, v: false };
 
-/** The matrices of a layer that must all have f16 copies for any of its products to run in f16. */
+/** The matrices of a layer but its gate. */
 export const layerWeights = (w: LayerNames): string[] => [w.q, w.k, w.v, w.o, w.up, w.down];
 
 /** Can the products of queries and keys turn their heads? */
@@ -38,17 +37,15 @@ export const turnsWhereMade = (spec: ModelSpec, tile: MatrixTile): boolean => ro
 
 /**
  * What `norm`, `mlpProduct` (layer.ts), attention and the backward passes of the MLP and of post-norms make as operands alone in every layer; the same questions as they ask of one.
- * @param copied is this weight multiplied in f16?
- * @param adapted has it an adapter, which reads its input too?
+ * @param adapted has this weight an adapter, which reads its input too?
  */
-export function operandTensors(spec: ModelSpec, tile: MatrixTile, copied: (weight: string) => boolean, adapted: (weight: string) => boolean): OperandTensors {
+export function operandTensors(spec: ModelSpec, tile: MatrixTile, adapted: (weight: string) => boolean): OperandTensors {
   const { layers } = spec.names;
-  const packs = (weight: string): boolean => copied(weight) && !adapted(weight);
-  const all = (of: (w: LayerNames) => Array<string | undefined>): boolean => layers.every((w) => of(w).every((name) => name === undefined || packs(name)));
+  const all = (of: (w: LayerNames) => Array<string | undefined>): boolean => layers.every((w) => of(w).every((name) => name === undefined || !adapted(name)));
   const [first] = layers;
   const gated = first!.gate !== undefined && spec.F % 4 === 0;
   const inputs = gated && first!.upBias === undefined && all((w) => [w.gate, w.up]);
-  const heads = matrixAttention(spec.C, tile) && layers.every((w) => layerWeights(w).every(copied));
+  const heads = matrixAttention(spec.C, tile);
   const turned = heads && turnsWhereMade(spec, tile);
   return {
     h: spec.D % 4 === 0 && all((w) => [w.q, w.k, w.v, w.gate, w.up]),
@@ -69,9 +66,7 @@ export const normPacks = (gpu: Gpu, D: number): boolean => gpu.uses('norm_operan
 /** The same of a model on this device; in f32 unless it runs in mixed precision. */
 export function operandTensorsOf(gpu: Gpu, parameters: Parameters): OperandTensors {
   if (!gpu.mixed) return ALL_IN_F32;
-  const layers = parameters.spec.names.layers;
-  const copied = new Set(layers.filter((w) => layerWeights(w).every((name) => hasCopy(parameters.piece(name).value))).flatMap((w) => [...layerWeights(w), w.gate]));
-  const alone = operandTensors(parameters.spec, gpu.mixed, (weight) => copied.has(weight), (weight) => parameters.adapters?.of(weight) !== undefined);
+  const alone = operandTensors(parameters.spec, gpu.mixed, (weight) => parameters.adapters?.of(weight) !== undefined);
   const [norms, mlp] = [normPacks(gpu, parameters.spec.D), gpu.uses('swiglu_operand')];
   const heads = alone.heads && gpu.uses('attention_matrix') && gpu.uses('heads_kept');
   const made = heads && gpu.uses('product_heads');

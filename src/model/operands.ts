@@ -2,9 +2,9 @@ import { EdpoError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { OperandStore, type ScratchSize } from '../gpu/operand_store.js';
+import { PackedTensor } from '../gpu/packed.js';
 import { headBytes, matrixAttention } from '../gpu/ops/attention_matrix.js';
 import { packedBytes } from '../gpu/ops/operand_layout.js';
-import { hasCopy } from '../gpu/ops/pack_f16.js';
 import { LOSS_SCALE, updateOperandScales, weightBounds } from '../gpu/ops/operand_scales.js';
 import { Program } from '../gpu/program.js';
 import { debugRead, debugReadU32 } from '../gpu/readback.js';
@@ -81,6 +81,17 @@ export function scratchSizes({ D, H, G, C, F, names }: ModelSpec, rows: number, 
   ];
 }
 
+/**
+ * Up to so many rows a micro-batch, products read frozen weights of 16 bits or fewer as they are kept; beyond, each is unpacked once before its product. That moves about six
+ * bytes a weight, a few per cent of a product of thousands of rows; a workgroup that unpacks for itself does so again for every 128 rows, at some half of its speed on
+ * paper (measured on no card yet). No bit depends on it.
+ */
+export const DIRECT_ROWS = 512;
+
+/** The room in which frozen weights are unpacked one at a time: for the largest of these matrices (of a vocabulary table a tile of the head). */
+export const unpackedRoom = (frozen: Array<{ rows: number; inner: number; table: boolean }>, headTile: number, tile: MatrixTile): number =>
+  Math.max(0, ...frozen.map(({ rows, inner, table }) => packedBytes(table ? Math.min(rows, headTile) : rows, inner, tile)));
+
 /** Matrices of one layer that multiply in f16. */
 export const layerMatrices = ({ names }: ModelSpec): number => (names.layers[0]!.gate ? 7 : 6);
 
@@ -109,7 +120,9 @@ export class Operands {
     this.firstGradient = slots;
     for (const site of this.sites) site.gradient = o.training && site.parameters === distinct[0] ? slots++ : site.input;
     if (o.training) for (const a of this.attentions.filter((x) => x.parameters === distinct[0])) [a.dout, a.ds] = [slots++, slots++];
-    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile, o.training, whole.every((m) => operandTensorsOf(gpu, m).heads)), o.training);
+    const frozen = this.sites.flatMap(({ parameters, name }) => parameters.get(name).pieces.flatMap(({ value }) => (value instanceof PackedTensor ? [{ rows: value.shape[0] as number, inner: value.shape[1] as number, table: parameters.get(name).table }] : [])));
+    const room = o.rows > DIRECT_ROWS || !gpu.uses('quantised_operands') ? unpackedRoom(frozen, o.headTile, tile) : 0;
+    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile, o.training, whole.every((m) => operandTensorsOf(gpu, m).heads)), o.training, room);
     for (const { parameters, name, weight, input, gradient } of this.sites) {
       for (const { value, moments } of parameters.get(name).pieces) this.store.add(value, moments?.grad, { weight, input, gradient });
     }
@@ -136,9 +149,8 @@ export class Operands {
       return next++;
     };
     const inMatrices = matrixAttention(spec.C, this.tile);
-    const copied = (name: string): boolean => parameters.has(name) && hasCopy(parameters.piece(name).value);
     for (const w of names.layers) {
-      if (!layerWeights(w).every(copied)) continue;
+      if (!layerWeights(w).every((name) => parameters.has(name))) continue;
       const norm1 = { gain: w.norm1, bias: w.norm1Bias };
       const norm2 = { gain: w.norm2, bias: w.norm2Bias };
       const h = input({ norm: norm1 });
@@ -157,7 +169,7 @@ export class Operands {
     }
     const head = spec.tied ? names.embed : names.head;
     // A reference's head alone comes without the norm: its states are cached ones, of the same scale as the policy's.
-    if (copied(head)) {
+    if (parameters.has(head)) {
       const last = { gain: names.norm, bias: names.normBias };
       const shared = parameters.has(names.norm) ? undefined : this.sites.find((s) => s.name === head)?.input;
       site(head, shared ?? input(parameters.has(names.norm) ? { norm: last } : {}), undefined);

@@ -183,7 +183,8 @@ t.test('methods without a reference, token weights and modifiers', async (t) => 
 t.test('packed bases: TRL’s keys and their other names; what contradicts them', async (t) => {
   const { config, notes } = load('use_peft: true\nload_in_4bit: true\nbnb_4bit_quant_type: nf4\nbnb_4bit_use_double_quant: true\nbnb_4bit_compute_dtype: bfloat16\n');
   t.match(config, { load_in_4bit: true, bnb_4bit_quant_type: 'nf4', use_bnb_nested_quant: true, base_dtype: 'auto' });
-  t.match(notes.join('\n'), /bnb_4bit_use_double_quant: read as use_bnb_nested_quant[\s\S]*bnb_4bit_compute_dtype: not used \(arithmetic is float32\)/);
+  t.match(notes.join('\n'), /bnb_4bit_use_double_quant: read as use_bnb_nested_quant[\s\S]*bnb_4bit_compute_dtype: not used \(arithmetic is dtype’s, float32 or mixed_f16\)/);
+  t.same(problemsOf('use_peft: true\nload_in_4bit: true\ndtype: mixed_f16\n'), [], 'QLoRA in mixed precision');
   t.match(problemsOf('use_peft: true\nload_in_4bit: true\nload_in_8bit: true\n'), [/both true; keep one/]);
   t.match(problemsOf('load_in_8bit: true\nbase_dtype: float16\n'), [/^load_in_8bit needs use_peft: true/, /^base_dtype is how frozen weights are kept.*got float16/]);
   t.match(problemsOf('use_peft: true\nload_in_4bit: true\nbnb_4bit_quant_type: fp4\n'), [/^bnb_4bit_quant_type fp4 is not available; nf4/]);

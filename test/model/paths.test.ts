@@ -8,10 +8,12 @@ import { loadConfig } from '../../src/config/load.js';
 import type { Gpu } from '../../src/gpu/device.js';
 import { matrixTile } from '../../src/gpu/matrices.js';
 import { PAIR_COLUMNS } from '../../src/gpu/ops/document_loss.js';
+import type { PackedFormat } from '../../src/gpu/packed.js';
 import { FUSED_PATHS, pathsOff, type FusedPath } from '../../src/gpu/paths.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import { Engine } from '../../src/model/engine.js';
 import type { EngineOptions } from '../../src/model/engine_types.js';
+import { isLayerMatrix } from '../../src/model/storage.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import type { Tensor } from '../../src/gpu/tensor.js';
 import { kernelFields } from '../../src/model/reference.js';
@@ -52,6 +54,8 @@ interface Case {
   /** Of the model, over `MODEL`. */
   model?: Record<string, unknown>;
   documents?: Document[];
+  /** How the reference's layers are kept; its tables in bf16 then. */
+  reference?: PackedFormat;
   options?: Partial<EngineOptions> & { rows?: number };
   /** Of the device while it is recorded and run: what an adapter that takes the path has. */
   device?: Partial<Pick<Gpu, 'products' | 'kind'>>;
@@ -114,6 +118,7 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   // Widths that leave tensors ending within four elements; a tied embedding is in no arena.
   parameter_arena: { model: { hidden_size: 21, intermediate_size: 27, tie_word_embeddings: true }, taken: labelled(/grad_norm\.arena/), apart: 'bits' },
   rope_bias: { model: { model_type: 'qwen2' }, taken: labelled(/rope(_vec4)?_bias/), apart: 'bits' },
+  quantised_operands: { mixed: true, reference: 'nf4_double', taken: labelled(/matmul\.matrix_nt\w*\.nf4_double/), apart: 'bits' },
   head_wide: { device: { kind: 'hardware', products: { form: 'patches' } }, model: { vocab_size: 1100 }, taken: (recorded) => times(/head_stats/, recorded) === 2, apart: ORDER },
   replay: { taken: (_, made) => made === 0, apart: 'bits' },
 };
@@ -144,7 +149,7 @@ async function training(c: Omit<Case, 'taken' | 'apart'>, o: { lr?: number; anew
   try {
     const spec = tinySpec({ ...MODEL, ...c.model });
     const policy = await loadParameters(gpu, spec, tinyWeights(spec, 1), true);
-    const reference = await loadParameters(gpu, spec, tinyWeights(spec, 2), false, 'reference');
+    const reference = await loadParameters(gpu, spec, tinyWeights(spec, 2), false, 'reference', (p) => (c.reference === undefined || p.shape.length !== 2 ? 'f32' : isLayerMatrix(spec, p) ? c.reference : 'bf16'));
     const values = async (): Promise<Float32Array> => Float32Array.from((await Promise.all(policy.list.map(async (p) => [...(await policy.read(p.name))]))).flat());
     const start = await values();
     let engine: Engine;

@@ -7,6 +7,7 @@ import { matmulNT } from '../../src/gpu/ops/matmul.js';
 import { matrixTune } from '../../src/gpu/ops/matmul_matrix.js';
 import { packedBytes, padded } from '../../src/gpu/ops/operand_layout.js';
 import { operand } from '../../src/gpu/ops/pack_f16.js';
+import type { Frozen } from '../../src/gpu/ops/matmul_matrix.js';
 import { matrixRows, rowsKernels, turnsInProduct } from '../../src/gpu/ops/result_rows.js';
 import { rope, ropeTable } from '../../src/gpu/ops/rope.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
@@ -110,10 +111,10 @@ t.test('every form compiles for the tiles of a GPU, up to its workgroup memory',
   const none = await nullGpu();
   for (const [MM, MN, MK] of [[16, 16, 16], [16, 8, 16], [8, 8, 8]] as const) {
     const tile = tileFor({ MM, MN, MK, SG: 32 }, none.limits);
-    for (const kernel of Object.values(rowsKernels)) await t.resolves(compileKernel(none, kernel, matrixTune(kernel, tile)).pipeline, `${kernel.name} ${MM}x${MN}x${MK}`);
+    for (const kernel of [undefined, { format: 'nf4', by: 8 }, { format: 'int8', by: 1 }].flatMap((of) => Object.values(rowsKernels(of as Frozen)))) await t.resolves(compileKernel(none, kernel, matrixTune(kernel, tile)).pipeline, `${kernel.name} ${MM}x${MN}x${MK}`);
     const wide = tileFor({ MM, MN, MK, SG: 32 }, { ...none.limits, workgroupBytes: 48 << 10 });
     t.same([8, 16, 32, 64, 128, 96, 80, 256].map((C) => turnsInProduct(wide, C, 8)), [true, true, true, true, true, false, false, false]);
-    t.ok(sharedBytes(wide) <= 20480, 'no more than the operands take');
+    t.ok(sharedBytes(wide) <= 20480 + 64, 'no more than the operands and nf4’s table take');
   }
   none.close();
 });

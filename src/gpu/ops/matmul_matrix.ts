@@ -1,15 +1,18 @@
 import { EdpoError } from '../../errors.js';
 import { defineKernel, type Kernel } from '../kernel.js';
 import { blockOf, stagedPitch, stagedSize, type MatrixTile } from '../matrices.js';
+import { PackedTensor, type PackedFormat } from '../packed.js';
 import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import { capacityOf, type Extent, type Tensor } from '../tensor.js';
+import { COPY_LOADS, frozenBindings, frozenLoads, type LoadWidth } from './matmul_loads.js';
 import { padded, padOf, type MatrixWeight } from './operand_layout.js';
-import { operand } from './pack_f16.js';
+import { operand, unpackWeight } from './pack_f16.js';
 import { rangeRows, splitRoom, splitSum } from './split_sum.js';
+import { weightTensors } from './weights.js';
 
 /*
- * The `subgroup-matrix` back end of matmul.ts: products with a weight that has an f16 copy. An operand is packed first (f32 -> f16 times a power of two,
+ * The `subgroup-matrix` back end of matmul.ts: products with a weight that has an f16 copy, or is frozen in 16 bits or fewer. An operand is packed first (f32 -> f16 times a power of two,
  * rows and columns padded to tiles with zeros), then multiplied in the adapter's matrices with f32 sums; the result is f32 and unscaled. A row's sum runs over k in
  * one order whatever the rows around it are: its bits depend on that row alone.
  */
@@ -64,30 +67,46 @@ fn ${name}_in(m: u32, k: u32) -> u32 { return ${byK ? 'k' : 'm'} * PITCH_${width
 };
 
 export const ARGS = { M: 'u32', I: 'u32', Y: 'u32', first: 'u32', count: 'u32', sa: 'u32', sb: 'u32', slot_a: 'u32', slot_b: 'u32' } as const;
-export const OPERANDS = { a: '_ :vec4<u32>', b: '_ :vec4<u32>', scales: 'K' };
+
+/** A frozen weight that a kernel reads as it is kept, by eights or by elements; undefined: its other operand is an f16 copy. */
+export type Frozen = { format: PackedFormat; by: LoadWidth } | undefined;
+/** What a kernel's name ends in for it. */
+export const frozenSuffix = (of: Frozen): string => (of ? `.${of.format}${of.by === 8 ? '' : '_each'}` : '');
+export const operandBindings = (of: Frozen): Record<string, string> => ({ a: '_ :vec4<u32>', ...(of ? frozenBindings(of.format, of.by) : { b: '_ :vec4<u32>' }), scales: 'K' });
+/** A kernel for each frozen weight, made when it is wanted: there are many and a run uses few. */
+export function perFrozen<T>(make: (of: Frozen) => T): (of: Frozen) => T {
+  const made = new Map<string, T>();
+  return (of) => {
+    const key = frozenSuffix(of);
+    const known = made.get(key) ?? make(of);
+    made.set(key, known);
+    return known;
+  };
+}
+
 
 /** What the kernels of a form have in common: how they find their operands and rows. */
-export function common(form: Layout, row = FORM[form].yRow, chunk = 'depth()'): { prelude: string; words: Record<string, string>; tiles: (g: Record<string, number>) => number } {
+export function common(form: Layout, of: Frozen, row = FORM[form].yRow, chunk = 'depth()'): { prelude: string; words: Record<string, string>; tiles: (g: Record<string, number>) => number } {
   const f = FORM[form];
   return {
     prelude: [
       `fn rows() -> u32 { return args.${f.rows}; }`, `fn cols() -> u32 { return args.${f.cols}; }`, `fn depth() -> u32 { return args.${f.depth}; }`, `fn chunk() -> u32 { return ${chunk}; }`,
-      side('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), side('b', f.bByK, f.bRow, 'B'), `fn y_row(row: u32, part: u32) -> u32 { return ${row}row; }`,
+      side('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), side('b', f.bByK, f.bRow, 'B'), of ? frozenLoads(of.format, of.by, f.bByK) : COPY_LOADS, `fn y_row(row: u32, part: u32) -> u32 { return ${row}row; }`,
     ].join('\n'),
     words: { LAYOUT_A: f.aByK ? 'col_major' : 'row_major', LAYOUT_B: f.bByK ? 'row_major' : 'col_major' },
     tiles: (g) => Math.ceil(g[f.rows]! / g['BM']!) * Math.ceil(g[f.cols]! / g['BN']!),
   };
 }
 
-function product(form: Layout, start: Start, width: 1 | 4): Kernel {
+function product(form: Layout, start: Start, width: 1 | 4, of: Frozen): Kernel {
   const split = start === '_split';
-  const { prelude, words, tiles } = common(form, ...(split ? ['part * args.count + ', 'args.chunk'] : []));
+  const { prelude, words, tiles } = common(form, of, ...(split ? ['part * args.count + ', 'args.chunk'] : []));
   const type = width === 4 ? ':vec4f' : '';
   return defineKernel({
-    name: `matmul.matrix_${form}${start}${width === 4 ? '' : '_scalar'}`,
+    name: `matmul.matrix_${form}${start}${width === 4 ? '' : '_scalar'}${frozenSuffix(of)}`,
     shader: 'matmul.matrix',
     matrices: true,
-    read: { ...OPERANDS, ...(start.startsWith('_add') ? { add: `_ Y${type}` } : {}), ...(hasBias(start) ? { bias: `_ ${type}` } : {}) },
+    read: { ...operandBindings(of), ...(start.startsWith('_add') ? { add: `_ Y${type}` } : {}), ...(hasBias(start) ? { bias: `_ ${type}` } : {}) },
     ...(start === '_acc' ? { update: { y: `_ Y${type}` } } : { write: { y: `_ ${split ? '' : 'Y'}${type}` } }),
     args: { ...ARGS, ...(split ? { chunk: 'u32' } : {}) },
     prelude: `${prelude}\n${edges(start, width)}`,
@@ -96,16 +115,22 @@ function product(form: Layout, start: Start, width: 1 | 4): Kernel {
   });
 }
 
-const widths = (form: Layout, start: Start): Record<1 | 4, Kernel> => ({ 1: product(form, start, 1), 4: product(form, start, 4) });
+const widths = (form: Layout, start: Start, of?: Frozen): Record<1 | 4, Kernel> => ({ 1: product(form, start, 1, of), 4: product(form, start, 4, of) });
 export const matrixKernels = {
   nt: widths('nt', ''), nt_add: widths('nt', '_add'), nt_bias: widths('nt', '_bias'), nt_add_bias: widths('nt', '_add_bias'),
   nn: widths('nn', ''), nn_acc: widths('nn', '_acc'), tn: widths('tn', '_acc'), tn_split: widths('tn', '_split'),
 };
+/** The products that a frozen weight takes part in, and their kernels. */
+const frozenKernels = perFrozen((of) => ({
+  nt: widths('nt', '', of), nt_add: widths('nt', '_add', of), nt_bias: widths('nt', '_bias', of), nt_add_bias: widths('nt', '_add_bias', of), nn: widths('nn', '', of), nn_acc: widths('nn', '_acc', of),
+}));
+export const formsOf = (form: keyof ReturnType<typeof frozenKernels>, of: Frozen): Record<1 | 4, Kernel> => (of ? frozenKernels(of) : matrixKernels)[form];
+
 /** The constants of a product's shader. */
 export function matrixTune(kernel: Kernel, t: MatrixTile, resultBytes = Infinity): Record<string, number> {
   // A result smaller than one matrix cannot be bound where matrices are stored whole.
   const fits = resultBytes >= 4 * t.MM * t.MN;
-  const [, layout, start, scalar] = /_(nt|nn|tn)(\w*?)(_scalar)?$/.exec(kernel.name)!;
+  const [, layout, start, scalar] = /^matmul\.matrix_(nt|nn|tn)(\w*?)(_scalar)?(?:\.|$)/.exec(kernel.name)!;
   const inPlace = layout === 'tn' && start === '_acc';
   const f = FORM[layout as Layout];
   const [rowA, rowB] = [(f.aByK ? t.BM : t.BK) / 8, (f.bByK ? t.BN : t.BK) / 8];
@@ -128,24 +153,39 @@ function multiply(p: Program, forms: Record<1 | 4, Kernel>, t: Record<string, Te
   const { tile, scales } = p.operands!;
   const columns = forms[1].name.includes('_nt') ? args.count : args.I;
   const kernel = forms[byFours(p.gpu, columns, args.Y ?? (t['y']!.shape[1] as number)) ? 4 : 1];
-  if (args.first % padOf(tile) !== 0) throw new EdpoError(`${kernel.name}: a range from row ${args.first} is off the tiles of ${padOf(tile)}`);
   p.run(kernel, { ...t, scales }, args, { tune: matrixTune(kernel, tile, t['y']!.bytes) });
+}
+
+/**
+ * The weight's side of a product: its f16 copy; or, frozen in 16 bits or fewer, itself, and where the store has room for that first unpacked into it (`Operands` says when).
+ * All three are the same f16 numbers. `first` is where the range begins in what is bound.
+ */
+export function weightSide(p: Program, { packed, ...w }: MatrixWeight, range: { first: number; count: number }): { of: Frozen; bound: Record<string, Tensor>; first: number } {
+  const { tile, room } = p.operands!;
+  if (packed instanceof PackedTensor) {
+    if (room) return { of: undefined, bound: { b: unpackWeight(p, packed, w, range) }, first: 0 };
+    return { of: { format: packed.format, by: w.inner % 8 === 0 && p.gpu.uses('by_fours') ? 8 : 1 }, bound: weightTensors('b', packed), first: range.first };
+  }
+  if (range.first % padOf(tile) !== 0) throw new EdpoError(`a product in matrices: a range from row ${range.first} is off the tiles of ${padOf(tile)}`);
+  return { of: undefined, bound: { b: packed.as([packed.elements]) }, first: range.first };
 }
 
 /** y[m,c] = (add[m,c] +) Σ_i x[m,i]·w[first+c,i] (+ bias[c]); see matmulNT. */
 export function matrixNT(p: Program, { x, w, y, first, count }: Product, o: { add?: Tensor | undefined; bias?: Tensor | undefined } = {}): void {
   const a = operand(p, x, w.slots.input, {});
   const extra: Record<string, Tensor> = { ...(o.add ? { add: o.add } : {}), ...(o.bias ? { bias: o.bias } : {}) };
-  multiply(p, matrixKernels[`nt${o.add ? '_add' : ''}${o.bias ? '_bias' : ''}`], { a: a.packed, b: w.packed.as([w.packed.elements]), y, ...extra }, {
-    M: x.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.input, slot_b: w.slots.weight,
+  const b = weightSide(p, w, { first, count });
+  multiply(p, formsOf(`nt${o.add ? '_add' : ''}${o.bias ? '_bias' : ''}`, b.of), { a: a.packed, ...b.bound, y, ...extra }, {
+    M: x.shape[0]!, I: w.inner, first: b.first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.input, slot_b: w.slots.weight,
   });
 }
 
 /** y[m,i] (+)= Σ_{c<count} x[m,c]·w[first+c,i]; see matmulNN. x is a gradient. */
 export function matrixNN(p: Program, { x, w, y, first, count }: Product, o: { accumulate?: boolean | undefined } = {}): void {
   const a = operand(p, x, w.slots.gradient, { columns: count, gradient: true });
-  multiply(p, o.accumulate ? matrixKernels.nn_acc : matrixKernels.nn, { a: a.packed, b: w.packed.as([w.packed.elements]), y }, {
-    M: x.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.gradient, slot_b: w.slots.weight,
+  const b = weightSide(p, w, { first, count });
+  multiply(p, formsOf(o.accumulate ? 'nn_acc' : 'nn', b.of), { a: a.packed, ...b.bound, y }, {
+    M: x.shape[0]!, I: w.inner, first: b.first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.gradient, slot_b: w.slots.weight,
   });
 }
 

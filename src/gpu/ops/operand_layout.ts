@@ -5,8 +5,9 @@ import type { Tensor } from '../tensor.js';
  * What a packed operand of the f16 matrices is, and where a program finds its own: the host's half of lib/operand_layout.wgsl. pack_f16.ts makes them.
  */
 
-/** A weight's f16 copy [rows, width] with its padding, and the slots of the scales its products use. */
+/** What of a weight [rows, inner] its products multiply, and the slots of the scales they use. */
 export interface MatrixWeight {
+  /** Its f16 copy [rows, width] with its padding; of a weight frozen in 16 bits or fewer that weight itself (`PackedTensor`). */
   packed: Tensor;
   rows: number;
   inner: number;
@@ -31,6 +32,8 @@ export interface MatrixOperands {
   weight(of: Tensor): MatrixWeight | undefined;
   /** By the value of the layer's query weight. */
   attention(queryWeight: Tensor): AttentionSlots | undefined;
+  /** Where frozen weights are unpacked for one product at a time; absent, products read them as they are kept. */
+  room: Tensor | undefined;
   /** A buffer for `bytes` of packed operand that none of `busy` uses. */
   scratch(bytes: number, busy: GPUBuffer[]): Tensor;
   /** A packed operand is used again: it should stand for longer. */

@@ -3,7 +3,7 @@ import { defineKernel, type Kernel } from '../kernel.js';
 import { formatOf } from '../packed.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
-import { weightBindings, weightCode } from './weights.js';
+import { perFormat, weightBindings, weightCode, weightTensors } from './weights.js';
 
 /**
  * The loss scale: the magnitude that the largest element of a gradient operand is brought to at most, before it is rounded to f16. It starts at 2^12, which leaves room
@@ -29,7 +29,7 @@ export function updateOperandScales(p: Program, t: { stepState: Tensor; scales: 
   p.run(update, { step_state: t.stepState, scales: t.scales, running: t.running, peaks: t.peaks, loss_scale: t.lossScale }, { first });
 }
 
-const bounds = (format: 'f32' | 'f16' | 'bf16'): Kernel => defineKernel({
+const bounds = perFormat((format): Kernel => defineKernel({
   name: `weight_bounds${format === 'f32' ? '' : `.${format}`}`,
   shader: 'weight_bounds',
   read: { ...weightBindings('w', 'O I', format), g: 'I', b: 'I' },
@@ -38,11 +38,9 @@ const bounds = (format: 'f32' | 'f16' | 'bf16'): Kernel => defineKernel({
   tune: { WG: 64 },
   prelude: weightCode('w', format),
   grid: ({ O, WG, SG }) => perRow(O!, WG!, SG!),
-});
-
-const boundsOf = { f32: bounds('f32'), f16: bounds('f16'), bf16: bounds('bf16') };
+}));
 
 /** bounds[slot] = max(…, |w|), bounds[slot + 1] = max(…, what w can make of the norm's output), of a matrix or a piece of one. */
 export function weightBounds(p: Program, t: { w: Tensor; gain: Tensor; bias?: Tensor | undefined; bounds: Tensor }, slot: number, offset: number): void {
-  p.run(boundsOf[formatOf(t.w) as keyof typeof boundsOf], { w: t.w, g: t.gain, b: t.bias ?? t.gain, bounds: t.bounds }, { slot, offset, biased: t.bias ? 1 : 0 });
+  p.run(bounds[formatOf(t.w)], { ...weightTensors('w', t.w), g: t.gain, b: t.bias ?? t.gain, bounds: t.bounds }, { slot, offset, biased: t.bias ? 1 : 0 });
 }

@@ -1,16 +1,17 @@
 import { perThread } from '../grid.js';
 import { defineKernel, type ArgType, type Kernel } from '../kernel.js';
 import type { MatrixTile } from '../matrices.js';
-import { formatOf, type WeightFormat } from '../packed.js';
+import { PackedTensor, type WeightFormat } from '../packed.js';
 import { byFours } from '../paths.js';
 import type { ArgValue, Program } from '../program.js';
 import { capacityOf, Dyn, type Tensor } from '../tensor.js';
 import { packedBytes, padded, padding, type MatrixWeight } from './operand_layout.js';
-import { weightBindings, weightCode } from './weights.js';
+import { perFormat, weightBindings, weightCode, weightTensors } from './weights.js';
 
 /*
- * Operands of matmul_matrix.ts: f32 -> f16 times a power of two, rows and columns padded to tiles with zeros. Weights are packed when they have changed, other
- * operands where a product is recorded, unless they stand packed already.
+ * Operands of matmul_matrix.ts: f32 -> f16 times a power of two, rows and columns padded to tiles with zeros. Weights in f32 are packed when they have changed, other
+ * operands where a product is recorded, unless they stand packed already. A frozen weight in fewer bits has no copy: its products read it as it is kept, or first have it
+ * unpacked into a room they share (`unpackWeight`).
  */
 
 const WATCH = `fn watch_at(slot: u32, peak: u32) {
@@ -45,19 +46,25 @@ export const packKernel = (name: string, read: Record<string, string>, o: { shad
   grid: packGrid,
 });
 
-/** How an operand is read from what stands in a format: by fours, or by elements where rows or columns are no whole fours. */
-const FOUR = {
-  4: 'fn four(row: u32, col: u32) -> vec4f { if (col >= args.I) { return vec4f(); } return weight((row * args.Y + col) / 4u); }',
-  1: `fn one(row: u32, col: u32) -> f32 { if (col >= args.I) { return 0.0; } return weight(row * args.Y + col); }
-fn four(row: u32, col: u32) -> vec4f { return vec4f(one(row, col), one(row, col + 1u), one(row, col + 2u), one(row, col + 3u)); }`,
-};
-type Source = 'f32' | 'f16' | 'bf16';
-const packs = (format: Source, watched = false): Record<1 | 4, Kernel> => {
-  const by = (n: 1 | 4): Kernel => packKernel(`pack_f16${n === 4 ? '_vec4' : ''}${format === 'f32' ? '' : `.${format}`}${watched ? '.watched' : ''}`, weightBindings('x', '_ Y', format, n), { shader: 'pack_f16', prelude: `${weightCode('x', format, n)}\n${FOUR[n]}`, watched });
+/** How an operand is read: by fours, or by elements where rows or columns are no whole fours; of a frozen weight the rows from `args.first` on. */
+function reading(format: WeightFormat, n: 1 | 4): string {
+  const row = format === 'f32' ? 'row' : '(args.first + row)';
+  if (n === 4) {
+    const v = `weight((${row} * args.Y + col) / 4u)`;
+    return `fn four(row: u32, col: u32) -> vec4f { if (col >= args.I) { return vec4f(); } return ${v} * row_scale(${row}); }`;
+  }
+  const v = `weight(${row} * args.Y + col)`;
+  return `fn one(row: u32, col: u32) -> f32 { if (col >= args.I) { return 0.0; } return ${v} * row_scale(${row}); }
+fn four(row: u32, col: u32) -> vec4f { return vec4f(one(row, col), one(row, col + 1u), one(row, col + 2u), one(row, col + 3u)); }`;
+}
+const packs = (format: WeightFormat, watched = false): Record<1 | 4, Kernel> => {
+  const by = (n: 1 | 4): Kernel => packKernel(`pack_f16${n === 4 ? '_vec4' : ''}${format === 'f32' ? '' : `.${format}`}${watched ? '.watched' : ''}`, weightBindings('x', '_ Y', format, n), {
+    shader: 'pack_f16', prelude: [weightCode('x', format, n), reading(format, n)].join('\n'), watched, args: format === 'f32' ? {} : { first: 'u32' },
+  });
   return { 1: by(1), 4: by(4) };
 };
-/** From f32, or from frozen weights kept in 16 bits. */
-const packFrom = { f32: packs('f32'), f16: packs('f16'), bf16: packs('bf16') };
+/** From f32, or from frozen weights in fewer bits. */
+const packFrom = perFormat((format) => packs(format));
 const packWatched = packs('f32', true);
 /** Row by row, for attention: its matrices may begin at any row. */
 const inRows = (forms: Record<1 | 4, Kernel>): Record<1 | 4, Kernel> => {
@@ -145,17 +152,23 @@ export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Te
   p.holdOperand(x, key, packed, true);
 }
 
-/** Can a weight in this format have an f16 copy? Those of 8 and 4 bits would lose what they save. */
-export const isCopied = (format: WeightFormat): boolean => format in packFrom;
-export const hasCopy = (value: Tensor): boolean => isCopied(formatOf(value));
-
 const COPY = 'copy';
 /** What was recorded last wrote a weight's values and their f16 copy alike. */
 export const holdCopy = (p: Program, value: Tensor, w: MatrixWeight): void => p.holdOperand(value, COPY, w.packed);
 
-/** Records the making of a weight's f16 copy from its values [rows, inner], unless what wrote them in this program made it too. */
+/** Records the making of a weight's f16 copy from its values [rows, inner], if it has one, unless what wrote them in this program made it too. */
 export function packWeight(p: Program, value: Tensor, w: MatrixWeight, o: { tile: MatrixTile; scales: Tensor }): void {
-  if (p.heldOperand(value, COPY) === w.packed) return;
-  const format = formatOf(value) as Source;
-  p.run(packFrom[format][by(p, w.inner)], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: padding(o.tile) });
+  if (w.packed instanceof PackedTensor || p.heldOperand(value, COPY) === w.packed) return;
+  p.run(packFrom.f32[by(p, w.inner)], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: padding(o.tile) });
+}
+
+/** The f16 operand of `count` rows of a frozen weight from `first` on, made in the store's room unless it stands there already. */
+export function unpackWeight(p: Program, weight: PackedTensor, w: Omit<MatrixWeight, 'packed'>, { first, count }: { first: number; count: number }): Tensor {
+  const { room, tile, scales } = p.operands!;
+  const key = `${COPY} ${first} ${count}`;
+  const held = p.heldOperand(weight, key);
+  if (held) return held;
+  p.run(packFrom[weight.format][by(p, w.inner)], { ...weightTensors('x', weight), scales, packed: room! }, { M: count, I: w.inner, Y: w.inner, W: padded(w.inner, tile) / 8, slot: w.slots.weight, first }, { tune: padding(tile) });
+  p.holdOperand(weight, key, room!);
+  return room!;
 }

@@ -4,7 +4,7 @@ import type { MatrixTile } from '../matrices.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { TILE_ROWS } from './attention_tiles.js';
-import { ARGS, common, matrixTune, OPERANDS } from './matmul_matrix.js';
+import { ARGS, common, frozenSuffix, matrixTune, operandBindings, perFrozen, weightSide, type Frozen } from './matmul_matrix.js';
 import { padded, type MatrixWeight } from './operand_layout.js';
 import { operand, operandRoom } from './pack_f16.js';
 
@@ -13,14 +13,14 @@ import { operand, operandRoom } from './pack_f16.js';
  */
 
 /** NT into an operand of attention, row by row (lib/result_rows.wgsl). */
-function rowsProduct(turns: boolean, bias: boolean): Kernel {
-  const { prelude, words, tiles } = common('nt');
+function rowsProduct(turns: boolean, bias: boolean, of: Frozen): Kernel {
+  const { prelude, words, tiles } = common('nt', of);
   return defineKernel({
-    name: `matmul.matrix_nt_rows${turns ? '_turned' : ''}${bias ? '_bias' : ''}`,
+    name: `matmul.matrix_nt_rows${turns ? '_turned' : ''}${bias ? '_bias' : ''}${frozenSuffix(of)}`,
     shader: 'matmul.matrix',
     matrices: true,
     snippets: { 'lib/result_f32': 'lib/result_rows' },
-    read: { ...OPERANDS, ...(bias ? { bias: '_ :vec4f' } : {}), ...(turns ? { table: 'T R :vec4f', position: '_ :u32' } : {}) },
+    read: { ...operandBindings(of), ...(bias ? { bias: '_ :vec4f' } : {}), ...(turns ? { table: 'T R :vec4f', position: '_ :u32' } : {}) },
     write: { y: '_ :vec2<u32>' },
     args: { ...ARGS, slot: 'u32', ...(turns ? { C: 'u32', R: 'u32', turn: 'u32' } : {}) },
     tune: { TURNS: turns ? 1 : 0 },
@@ -30,7 +30,7 @@ function rowsProduct(turns: boolean, bias: boolean): Kernel {
   });
 }
 
-export const rowsKernels = { rows: rowsProduct(false, false), rows_bias: rowsProduct(false, true), rows_turned: rowsProduct(true, false), rows_turned_bias: rowsProduct(true, true) };
+export const rowsKernels = perFrozen((of) => ({ rows: rowsProduct(false, false, of), rows_bias: rowsProduct(false, true, of), rows_turned: rowsProduct(true, false, of), rows_turned_bias: rowsProduct(true, true, of) }));
 
 /** How heads are turned by their rows' positions: see `rope`. */
 export interface Turning { table: Tensor; position: Tensor; C: number; first?: number }
@@ -48,8 +48,9 @@ export function matrixRows(p: Program, { x, w, y, into }: { x: Tensor; w: Matrix
   if (turn && !turnsInProduct(tile, turn.C, turn.table.shape[1] as number)) throw new EdpoError(`heads of ${turn.C} columns, ${String(turn.table.shape[1])} of them turned, do not lie whole in tiles of ${tile.BN}`);
   const a = operand(p, x, w.slots.input, {});
   const { key, packed, stride } = operandRoom(p, y, slot, w.rows, { layout: 'rows', extraRows: TILE_ROWS, into });
-  const kernel = rowsKernels[`rows${turn ? '_turned' : ''}${bias ? '_bias' : ''}`];
-  p.run(kernel, { a: a.packed, b: w.packed.as([w.packed.elements]), scales, y: packed, ...(bias ? { bias } : {}), ...(turn ? { table: turn.table, position: turn.position } : {}) }, {
+  const { of, bound } = weightSide(p, w, { first: 0, count: w.rows });
+  const kernel = rowsKernels(of)[`rows${turn ? '_turned' : ''}${bias ? '_bias' : ''}`];
+  p.run(kernel, { a: a.packed, ...bound, scales, y: packed, ...(bias ? { bias } : {}), ...(turn ? { table: turn.table, position: turn.position } : {}) }, {
     M: x.shape[0]!, I: w.inner, Y: 2 * stride, first: 0, count: w.rows, sa: a.stride, sb: padded(w.inner, tile) / 8, slot_a: w.slots.input, slot_b: w.slots.weight, slot, ...(turn ? { C: turn.C, turn: turn.first ?? 0 } : {}),
   }, { tune: matrixTune(kernel, tile) });
   p.holdOperand(y, key, packed, true);

@@ -37,8 +37,9 @@ const TYPES: Record<WeightFormat, { scalar: string; four: string }> = {
   nf4_double: { scalar: 'u32', four: 'u32' },
 };
 
-/** 0.00787... is 1/127 as bitsandbytes writes it. */
-const ROW_SCALE = (format: WeightFormat): string => (format === 'int8' ? 'return W_scales[o] * 7.874015718698502e-3;' : 'return 1.0;');
+/** 1/127 as bitsandbytes writes it. */
+export const PER_127 = '7.874015718698502e-3';
+const ROW_SCALE = (format: WeightFormat): string => (format === 'int8' ? `return W_scales[o] * ${PER_127};` : 'return 1.0;');
 const SCALED = (format: WeightFormat): string => (format === 'int8' ? 'return v * row_scale(o);' : 'return v;');
 
 const NF4 = `fn nf4_value(q: u32) -> f32 { return W_scales[q]; }

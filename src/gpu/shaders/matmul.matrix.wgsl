@@ -1,9 +1,10 @@
 // C[m,n] = start + alpha Σ_k A[m,k] B[k,n] in f16 matrices with f32 sums; alpha undoes the operands' scales (powers of two).   Operands are f16, eight to a
-// vec4<u32>, in blocks (lib/operand_layout.wgsl), padded to tiles with zeros, so no load is checked.   A workgroup makes BM x BN; a subgroup TM x TN matrices of it. The next
-// tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), chunk(), a_at(), a_slot(), a_in() and b's, y_row(),
-// start() and put() of four columns.
+// vec4<u32>, in blocks (lib/operand_layout.wgsl), padded to tiles with zeros, so no load is checked; B may also be a frozen weight as it is kept.   A workgroup makes BM x BN; a
+// subgroup TM x TN matrices of it. The next tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), chunk(), a_at(),
+// a_slot(), a_in() and b's, y_row(), start() and put() of four columns; b_begin(), b_load(), b_halves() (ops/matmul_loads.ts).
 // #use lib/grid
 // #use lib/operand_layout
+// #use lib/halves
 // #use lib/inverse
 // #use lib/result_f32
 // A's tile, then B's; after the loop results in f32, as bits.
@@ -65,8 +66,9 @@ fn ENTRY(
   var next_a$i = a[a_at(m0, first, $iu * WG + local)];
   // #end
   // #for i LOADS_B
-  var next_b$i = b[b_at(n0, first, $iu * WG + local)];
+  var next_b$i = b_load(n0, first, $iu * WG + local);
   // #end
+  b_begin(local);
   let steps = (min(depth() - first, chunk()) + BK - 1u) / BK;
   for (var step = 0u; step < steps; step++) {
     workgroupBarrier();
@@ -74,7 +76,7 @@ fn ENTRY(
     tiles[a_slot($iu * WG + local)] = next_a$i;
     // #end
     // #for i LOADS_B
-    tiles[SIZE_A + b_slot($iu * WG + local)] = next_b$i;
+    tiles[SIZE_A + b_slot($iu * WG + local)] = b_halves(next_b$i);
     // #end
     workgroupBarrier();
     if (step + 1u < steps) {
@@ -83,7 +85,7 @@ fn ENTRY(
       next_a$i = a[a_at(m0, k0, $iu * WG + local)];
       // #end
       // #for i LOADS_B
-      next_b$i = b[b_at(n0, k0, $iu * WG + local)];
+      next_b$i = b_load(n0, k0, $iu * WG + local);
       // #end
     }
     // #for k KS

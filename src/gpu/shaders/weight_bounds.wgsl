@@ -8,7 +8,7 @@ fn row_main(row: u32, lane: u32, lanes: u32) {
   var squares = 0.0;
   var shift = 0.0;
   for (var i = lane; i < args.I; i += lanes) {
-    let v = abs(weight(row * args.I + i));
+    let v = abs(weight(row * args.I + i) * row_scale(row));
     let scaled = v * (g[i] + args.offset);
     peak = max(peak, v);
     squares += scaled * scaled;

@@ -3,4 +3,3 @@
 // #use lib/operand_layout
 // Where columns 8 c ... 8 c + 7 of a row lie.
 fn packed_at(row: u32, c: u32) -> u32 { return operand_at(row, c, args.W); }
-fn packed8(a: vec4f, b: vec4f, scale: f32) -> vec4<u32> { return vec4<u32>(halves(a * scale), halves(b * scale)); }
