@@ -6,7 +6,7 @@ import type { Grid } from './grid.js';
 import { finished } from './points.js';
 
 /** Keys that say how a run is started or told of, not what it is. */
-const ASIDE = ['resume_from_checkpoint', 'overwrite_output_dir', 'run_name', 'report_to', 'report_html', 'gpu_memory', 'offline', 'allow_large_cache'];
+const ASIDE = ['resume_from_checkpoint', 'overwrite_output_dir', 'run_name', 'report_to', 'report_html', 'gpu_memory', 'offline', 'dataset_num_proc', 'allow_large_cache'];
 
 /** A finished run that was made under another configuration would stand in the table under a wrong name: refused, all at once. */
 export function refuseChanged(grid: Grid): void {

@@ -93,6 +93,7 @@ const written = {
   bad_rows: key('bad_rows', 'data', DATA, z.enum(['auto', 'error', 'drop']).default('auto'), 'rows with empty or identical responses: an error, or dropped and counted; auto drops them in hh data alone'),
   max_train_samples: key('max_train_samples', 'data', DATA, count.default(0), 'use the first usable rows only; 0: all'),
   max_eval_samples: key('max_eval_samples', 'data', DATA, count.default(0), 'the same for the evaluation split'),
+  dataset_num_proc: key('dataset_num_proc', 'data', DATA, z.int().positive().optional(), 'threads that tokenise a large data set, never more than there are cores; 1: the main one alone; up to 8 where absent. The result is the same'),
 
   loss_type: key('loss_type', 'method', ['train', 'precompute-ref', 'eval', 'plan'], z.union([z.enum(LOSS_NAMES), z.array(z.enum(LOSS_NAMES)).min(2)]).default('sigmoid'), 'the method: sigmoid is DPO, epsilon_dpo is ε-DPO; edpo methods lists them; several with loss_weights are a mixture (MPO)'),
   loss_weights: key('loss_weights', 'method', PAIRS, z.array(z.number().min(0)).optional(), 'weight of each loss of a mixture; 1 each where absent'),

@@ -7,6 +7,7 @@ import { matrixTile } from '../gpu/matrices.js';
 import { watchCompilation } from '../cli/compiling.js';
 import type { CliIo } from '../cli/io.js';
 import type { Sides } from './data/formats.js';
+import { threadsFor } from './data/row_threads.js';
 import { openSource } from './data/source.js';
 import { describeReport, TokenStore } from './data/store.js';
 import type { BaseName } from './files/adapter_folder.js';
@@ -16,8 +17,9 @@ import type { LossDefinition, LossSettings } from './losses/types.js';
 import { openModel } from './models.js';
 import { Parameters } from './parameters.js';
 import { requirePositions } from './position_limit.js';
-import { chatTemplate, type ChatTemplate } from './text/template.js';
-import { loadTokenizer, type Tokenizer } from './text/tokenizer.js';
+import { openText, type TextFiles } from './text/open.js';
+import type { ChatTemplate } from './text/template.js';
+import type { Tokenizer } from './text/tokenizer.js';
 import { trainedStorage } from './storage.js';
 import type { DocumentSource } from './train/types.js';
 
@@ -30,6 +32,8 @@ export interface Inputs {
   reference: ModelFolder;
   tokenizer: Tokenizer;
   template: ChatTemplate | undefined;
+  /** Where the two come from. */
+  text: TextFiles;
 }
 
 export async function openInputs(config: RunConfig, io: CliIo): Promise<Inputs> {
@@ -39,18 +43,23 @@ export async function openInputs(config: RunConfig, io: CliIo): Promise<Inputs> 
   if (reference.spec.V !== policy.spec.V) {
     throw new InputError(`policy and reference have different vocabularies: ${policy.spec.V} and ${reference.spec.V} ids`, 'the reference must share the policy’s tokenizer');
   }
-  const tokenizer = await loadTokenizer(policy.tokenizerPath, policy.path);
-  return { policy, baseName, reference, tokenizer, template: chatTemplate(config.chat_template, tokenizer.chatTemplate, tokenizer.special, config.system_messages === 'merge') };
+  const text: TextFiles = { tokenizer: policy.tokenizerPath, model: policy.path, template: config.chat_template, mergeSystem: config.system_messages === 'merge' };
+  return { policy, baseName, reference, ...(await openText(text)), text };
 }
 
 /** Reads, checks and tokenises one split; says what became of the rows. */
 export async function openSplit(config: RunConfig, inputs: Inputs, split: 'train' | 'eval', sides: Sides, io: CliIo, keepText = false, lists = sides === 2 && lossOf(config).list !== undefined): Promise<TokenStore> {
+  const source = await openSource(config, split, io);
+  const maxSamples = split === 'train' ? config.max_train_samples : config.max_eval_samples;
+  const count = threadsFor(config.dataset_num_proc, source.files, maxSamples);
+  io.log.info({ split, threads: count }, 'tokenising');
   const store = await TokenStore.build({
-    ...(await openSource(config, split, io)), format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
+    ...source, format: config.dataset_format, tokenizer: inputs.tokenizer, template: inputs.template, tokenization: config.tokenization, sides,
     maxLength: config.max_length, maxPromptLength: config.max_prompt_length, truncation: config.truncation_mode, badRows: config.bad_rows,
-    vocabSize: inputs.policy.spec.V, maxSamples: split === 'train' ? config.max_train_samples : config.max_eval_samples, keepText,
+    vocabSize: inputs.policy.spec.V, maxSamples, keepText,
     lists,
     weighted: sides === 2 && lossOf(config).needs.tokenWeights?.from === 'data',
+    ...(count > 1 ? { threads: { count, text: inputs.text } } : {}),
   });
   for (let i = 0; i < store.count; i++) requirePositions(inputs.policy.spec, store.promptLengths[i]! + Math.max(...store.responseLengths[i]!), `${split}: row ${store.ids[i]!} has`, `--max_length ${inputs.policy.spec.maxPositions}`);
   for (const line of describeReport(store.report)) io.say(`${split}: ${line}`);

@@ -115,7 +115,7 @@ warmup_ratio: 0.1
 `;
   const r = edpo('config', yaml(`${common}dataset_mixer:\n  HuggingFaceH4/ultrafeedback_binarized: 1.0\ndataset_splits:\n- train_prefs\n- test_prefs\npreprocessing_num_workers: 12\n`), '--for', 'train');
   t.equal(r.status, 0, r.stderr);
-  t.match(resolved(r), { dataset_name: 'HuggingFaceH4/ultrafeedback_binarized', dataset_train_split: 'train_prefs', dataset_test_split: 'test_prefs', eval_strategy: 'steps', gradient_checkpointing: true, beta: 0.01 });
+  t.match(resolved(r), { dataset_name: 'HuggingFaceH4/ultrafeedback_binarized', dataset_train_split: 'train_prefs', dataset_test_split: 'test_prefs', eval_strategy: 'steps', gradient_checkpointing: true, beta: 0.01, dataset_num_proc: 12 });
   for (const key of ['dataset_mixer', 'dataset_splits', 'evaluation_strategy', 'hub_model_id', 'push_to_hub', 'gradient_checkpointing_kwargs', 'per_device_eval_batch_size']) t.match(r.stderr, new RegExp(`^note: ${key}: `, 'm'));
   const newer = `${common}dataset_mixture:\n  datasets:\n    - id: a\n      config: default\n      split: train_prefs\n      columns:\n        - chosen\n        - rejected\n      weight: 0.5\n    - id: a\n      split: test_prefs\n  seed: 7\n`;
   refuses(t, edpo('config', yaml(newer), '--for', 'train'), /eval_strategy +is steps, but there are no evaluation data: .*\(in dataset_mixture: test_split_size\)/);

@@ -163,7 +163,7 @@ t.test('config --explain of an alignment-handbook, a SimPO and an official ε-DP
   const ah = explained(yaml('ah.yaml', `${handbook}beta: 0.01\n`));
   t.equal(ah.form, 'the alignment handbook');
   t.equal(ah.runs, true);
-  t.match(fates(ah), { dataset_mixer: 'used', dataset_splits: 'used', preprocessing_num_workers: 'ignored', evaluation_strategy: 'differs', do_eval: 'ignored' });
+  t.match(fates(ah), { dataset_mixer: 'used', dataset_splits: 'used', preprocessing_num_workers: 'used', evaluation_strategy: 'differs', do_eval: 'ignored' });
   t.match(ah.keys[3], { as: { dataset_train_split: 'train_prefs', dataset_test_split: 'test_prefs' }, line: 5 });
 
   const file = yaml('simpo.yaml', `${handbook}beta: 2.0\ngamma_beta_ratio: 0.5\n`);

@@ -3,43 +3,30 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EdpoError, InputError, InputErrors } from '../../errors.js';
-import type { ChatTemplate } from '../text/template.js';
-import type { Tokenizer } from '../text/tokenizer.js';
-import { idsOf, same, unusable } from './check.js';
-import { detectFormat, isLabelled, readExample, type DatasetFormat, type Example, type Sides } from './formats.js';
-import { listTokens, type ListTokens } from './lists.js';
-import { describeReport, RowCounts, SAME_WHEN_CUT, TOO_LONG, type DataReport } from './report.js';
+import type { DatasetFormat, Example, Sides } from './formats.js';
+import { describeReport, RowCounts, type DataReport } from './report.js';
+import type { RowOptions, RowTokens } from './row_outcome.js';
+import { readRows, tokenised } from './row_stream.js';
+import type { RowThreads } from './row_threads.js';
 import { rows, type Row } from './rows.js';
-import type { Tokenization, TokenIds } from './tokenise.js';
-import { truncate, type TruncationMode } from './truncate.js';
 
 export { describeReport, type DataReport };
 
-export interface StoreOptions {
+export interface StoreOptions extends RowOptions {
   /** For messages; and read, where `rows` is absent. */
   files: string[];
   rows?: () => AsyncIterable<Row>;
   format: DatasetFormat;
-  tokenizer: Tokenizer;
-  template: ChatTemplate | undefined;
-  tokenization: Tokenization;
   /** 2: pairs; 1: the chosen side or SFT rows; labelled: single responses with a label, or pairs where the first row is one. */
   sides: Sides;
-  maxLength: number;
-  maxPromptLength: number;
-  truncation: TruncationMode;
   /** Unusable rows (empty, identical, mismatched): an error, or dropped and counted; auto drops them for HH text alone. */
   badRows: 'auto' | 'error' | 'drop';
-  /** Size of the model's vocabulary: ids must lie below it. */
-  vocabSize: number;
   /** Keep at most this many usable rows; 0 = all. */
   maxSamples: number;
-  /** Weights per token are wanted too (methods with token weights). */
-  weighted?: boolean;
   /** Lists of responses with scores may stand in place of pairs. */
   lists?: boolean;
-  /** Keep texts too, for samples and reports. */
-  keepText: boolean;
+  /** Rows are tokenised in these; the result is the same. */
+  threads?: RowThreads;
 }
 
 async function* eachFile(files: string[]): AsyncGenerator<Row> {
@@ -47,7 +34,6 @@ async function* eachFile(files: string[]): AsyncGenerator<Row> {
 }
 
 const FLUSH = 1 << 18;
-const NO_WEIGHT = 'a response without a weighted token';
 
 /**
  * Documents of a split, validated and tokenised in one streaming pass into a file of ids; in memory only an index of
@@ -113,61 +99,23 @@ export class TokenStore {
     const { report } = this;
     const counts = new RowCounts();
     report.dropped = counts.dropped;
-    /** Of each data set of a mixture its own. */
     const formats = new Map<number, Exclude<DatasetFormat, 'auto'>>();
-    const enough = (): boolean => o.maxSamples > 0 && this.count >= o.maxSamples;
-    let id = -1;
-    let sides: Sides | undefined = o.sides === 'labelled' ? undefined : o.sides;
-    const source = o.rows ? o.rows() : eachFile(o.files);
-    for await (const row of source) {
-      id = row.id ?? id + 1;
-      report.rows++;
-      const format = o.format === 'auto' ? formats.get(row.set ?? 0) ?? detectFormat(row.value) : o.format;
-      formats.set(row.set ?? 0, format);
-      report.format = [...new Set(formats.values())].join(', ');
-      if (format === 'list' && !o.lists) throw new InputError(`${row.where}: a list of responses with scores, and the method does not rank lists`, '--loss_type rrhf');
-      if (formats.size > 1 && new Set([...formats.values()].map((f) => f === 'list')).size > 1) throw new InputError(`${row.where}: the data sets of a mixture are of two kinds, lists of responses and pairs`, 'mix data of one kind');
-      sides ??= this.found(row.value);
-      const example = format === 'list' ? undefined : readExample(row, format, sides, o.template, o.weighted);
-      const reason = example === undefined ? undefined : 'refused' in example ? example.refused : unusable(example);
-      const tokens: TokenIds | ListTokens | { refused: string } = reason !== undefined ? { refused: reason } : example === undefined ? listTokens(row, o) : idsOf(example as Example, o, row.where);
-      if ('refused' in tokens) {
-        counts.drop(tokens.refused, id, row.where);
+    const { tokenizer, template, tokenization, vocabSize, maxLength, maxPromptLength, truncation, keepText, weighted = false } = o;
+    const read = readRows(o.rows ? o.rows() : eachFile(o.files), { format: o.format, sides: o.sides, lists: o.lists ?? false });
+    for await (const { id, set, where, format, sides, outcome } of tokenised(read, { tokenizer, template, tokenization, vocabSize, maxLength, maxPromptLength, truncation, keepText, weighted }, o.threads)) {
+      if (report.rows++ === 0) this.found(sides);
+      formats.set(set, format);
+      if ('refused' in outcome) {
+        counts.drop(outcome.refused, id, where);
         continue;
       }
-      for (const list of [tokens.prompt, ...tokens.responses]) {
-        const bad = list.find((t) => t >= o.vocabSize);
-        if (bad !== undefined) throw new InputError(`${row.where}: token id ${bad} is outside the model's vocabulary of ${o.vocabSize}`, 'this data was tokenised for another model');
-      }
-      // The official code cuts a prompt to its last tokens, whatever the first one is.
-      const bosId = o.tokenization === 'edpo' ? o.tokenizer.bosId : undefined;
-      const cut = truncate(tokens, { maxLength: o.maxLength, maxPromptLength: o.maxPromptLength, mode: o.truncation, bosId });
-      if ('tooLong' in cut) {
-        if (o.truncation === 'error') throw new InputError(`${row.where}: ${cut.tooLong}`, '--truncation_mode drop or keep_start, or a larger --max_length');
-        counts.drop(TOO_LONG, id, row.where);
-        continue;
-      }
-      if (example !== undefined && same(cut.ids)) {
-        counts.drop(SAME_WHEN_CUT, id, row.where);
-        continue;
-      }
-      const weights = tokens.weights?.map((list, k) => list.slice(0, cut.ids.responses[k]!.length));
-      if (weights?.some((list) => list.every((w) => w === 0))) {
-        counts.drop(NO_WEIGHT, id, row.where);
-        continue;
-      }
-      report.promptsCut += Number(cut.promptCut);
-      report.responsesCut += Number(cut.responseCut);
-      this.add(id, cut.ids.prompt, cut.ids.responses, weights, (example as Example | undefined)?.desirable);
-      const { scores } = tokens as Partial<ListTokens>;
-      if (scores) {
-        this.scores.push(scores);
-        this.digest.update(Float64Array.from(scores));
-      }
-      if (o.keepText && example) this.texts.push(example as Example);
-      if (enough()) break;
+      report.promptsCut += Number(outcome.promptCut);
+      report.responsesCut += Number(outcome.responseCut);
+      this.add(id, outcome);
+      if (o.maxSamples > 0 && this.count >= o.maxSamples) break;
     }
     this.flush();
+    report.format = [...new Set(formats.values())].join(', ') || report.format;
     report.kept = this.count;
     this.hash = this.digest.digest('hex');
     if (this.weighted) this.weightsHash = this.weightsDigest.digest('hex');
@@ -180,41 +128,41 @@ export class TokenStore {
   }
 
   /** Where labelled responses are wanted, pairs will do: the caller splits them. */
-  private found(row: Record<string, unknown>): Sides {
-    if (!isLabelled(row)) return (this.sides = 2);
-    this.labels = [];
-    return 'labelled';
+  private found(sides: Sides): void {
+    this.sides = sides === 2 ? 2 : 1;
+    if (sides === 'labelled') this.labels = [];
   }
 
-  private add(id: number, prompt: number[], responses: number[][], weights: number[][] | undefined, desirable: boolean | undefined): void {
+  private add(id: number, { words, lengths, weights, scores, desirable, example }: RowTokens): void {
     this.ids.push(id);
     if (this.labels) {
       this.labels.push(desirable!);
       this.digest.update(desirable ? 'desirable' : 'undesirable');
     }
     this.offsets.push(this.written + this.waiting);
-    this.promptLengths.push(prompt.length);
-    this.responseLengths.push(responses.map((r) => r.length));
-    const lists = [prompt, ...responses];
-    const words = new Uint32Array(lists.reduce((sum, list) => sum + list.length, 0));
-    lists.reduce((at, list) => (words.set(list, at), at + list.length), 0);
+    this.promptLengths.push(lengths[0]!);
+    this.responseLengths.push(lengths.slice(1));
     // Lengths too: the same ids with the prompt ending elsewhere are other data.
-    this.digest.update(Uint32Array.from(lists, (list) => list.length)).update(words);
+    this.digest.update(Uint32Array.from(lengths)).update(words);
     this.pending.push(words);
     this.waiting += words.length;
     if (weights) {
       // Behind the ids, as f32 bits.
       this.weighted = true;
-      const bits = new Uint32Array(Float32Array.from(weights.flat()).buffer);
-      this.weightsDigest.update(bits);
-      this.pending.push(bits);
-      this.waiting += bits.length;
+      this.weightsDigest.update(weights);
+      this.pending.push(weights);
+      this.waiting += weights.length;
     }
+    if (scores) {
+      this.scores.push(scores);
+      this.digest.update(Float64Array.from(scores));
+    }
+    if (example) this.texts.push(example);
     if (this.waiting > FLUSH) this.flush();
   }
 
   private flush(): void {
-    const bytes = Buffer.concat(this.pending.map((words) => new Uint8Array(words.buffer)));
+    const bytes = Buffer.concat(this.pending.map((words) => new Uint8Array(words.buffer, words.byteOffset, words.byteLength)));
     let at = 0;
     try {
       while (at < bytes.length) at += writeSync(this.fd, bytes, at, bytes.length - at, this.written * 4 + at);
