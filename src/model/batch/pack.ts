@@ -83,6 +83,12 @@ export function pack(documents: Document[], scorePrompt = false): PackedBatch {
     seqOf[s] = q;
     s++;
   };
+  const see = (promptStart: number, promptEnd: number, branchStart: number, visEnd: number): void => {
+    span[row * 4] = promptStart;
+    span[row * 4 + 1] = promptEnd;
+    span[row * 4 + 2] = branchStart;
+    span[row * 4 + 3] = visEnd;
+  };
   for (const d of documents) {
     const start = row;
     const P = d.prompt.length;
@@ -91,7 +97,7 @@ export function pack(documents: Document[], scorePrompt = false): PackedBatch {
     for (let i = 0; i < P; i++, row++) {
       ids[row] = d.prompt[i]!;
       position[row] = i;
-      span.set([start, start, start, end], row * 4);
+      see(start, start, start, end);
     }
     const lastPrompt = row - 1;
     d.branches.forEach((branch) => {
@@ -101,7 +107,7 @@ export function pack(documents: Document[], scorePrompt = false): PackedBatch {
       for (let i = 0; i < branch.length; i++, row++) {
         ids[row] = branch[i]!;
         position[row] = P + i;
-        span.set([start, start + P, branchStart, branchEnd], row * 4);
+        see(start, start + P, branchStart, branchEnd);
         score(i === 0 ? lastPrompt : row - 1, branch[i]!);
       }
       q++;
@@ -127,15 +133,23 @@ export function pack(documents: Document[], scorePrompt = false): PackedBatch {
 
 /** Distinct keys in rising order, and for each the rows that hold it, in order: those from its offset to the next one's. */
 function grouped(keys: Uint32Array): { keys: Uint32Array; offsets: Uint32Array; rows: Uint32Array } {
-  const rows = Uint32Array.from(keys.keys()).sort((a, b) => keys[a]! - keys[b]! || a - b);
-  const unique: number[] = [];
-  const offsets: number[] = [];
-  rows.forEach((r, i) => {
-    if (i > 0 && keys[r] === unique.at(-1)) return;
-    unique.push(keys[r]!);
-    offsets.push(i);
-  });
-  return { keys: Uint32Array.from(unique), offsets: Uint32Array.from([...offsets, keys.length]), rows };
+  const N = keys.length;
+  // Key and row in one number: sorting numbers is several times as fast as sorting by a function. Exact below 2^53.
+  const sorted = new Float64Array(N);
+  for (let r = 0; r < N; r++) sorted[r] = keys[r]! * N + r;
+  sorted.sort();
+  const rows = new Uint32Array(N);
+  const unique = new Uint32Array(N);
+  const offsets = new Uint32Array(N + 1);
+  let count = 0;
+  for (let i = 0; i < N; i++) {
+    const r = (rows[i] = sorted[i]! % N);
+    if (i > 0 && keys[r] === unique[count - 1]) continue;
+    unique[count] = keys[r]!;
+    offsets[count++] = i;
+  }
+  offsets[count] = N;
+  return { keys: unique.slice(0, count), offsets: offsets.slice(0, count + 1), rows };
 }
 
 /**
