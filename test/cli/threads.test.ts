@@ -11,9 +11,9 @@ t.teardown(() => rmSync(dir, { recursive: true, force: true }));
 const model = await tinyFolder(join(dir, 'model'));
 const r = rng(5);
 const sentence = (n: number): string => Array.from({ length: n }, () => String.fromCharCode(97 + r.int(26)).repeat(1 + r.int(6))).join(' ');
-/** Enough text for threads, with empty responses in rows 40 and 1200. */
+/** Enough bytes for threads (most of them in a column that nobody reads), with empty responses in rows 40 and 1200. */
 const data = join(dir, 'train.jsonl');
-writeFileSync(data, Array.from({ length: 1300 }, (_, i) => JSON.stringify({ prompt: `${sentence(180)}:`, chosen: i === 40 || i === 1200 ? '' : ` ${sentence(120)}`, rejected: ` ${sentence(120)}` })).join('\n'));
+writeFileSync(data, Array.from({ length: 1300 }, (_, i) => JSON.stringify({ prompt: `${sentence(180)}:`, chosen: i === 40 || i === 1200 ? '' : ` ${sentence(120)}`, rejected: ` ${sentence(120)}`, notes: 'x'.repeat(5500) })).join('\n'));
 const cores = availableParallelism();
 const args = (...rest: string[]): string[] => ['inspect', '--model_name_or_path', model, '--data_files', data, '--bad_rows', 'drop', '--max_length', '0', '--max_prompt_length', '0', '--json', ...rest];
 const threads = (err: string): number => Number(/"threads":(\d+).*"msg":"tokenising"/.exec(err)?.[1]);
@@ -39,7 +39,7 @@ t.test('the same rows and words with threads and without', (t) => {
 t.test('SIGINT while threads tokenise ends the process at once', { skip: cores === 1 ? 'one core: no threads' : false }, async (t) => {
   const large = join(dir, 'large.jsonl');
   const whole = `${readFileSync(data, 'utf8')}\n`;
-  writeFileSync(large, whole.repeat(30));
+  writeFileSync(large, whole.repeat(20));
   const temp = join(dir, 'temp');
   mkdirSync(temp);
   const before = { TMPDIR: process.env['TMPDIR'], EDPO_LOG: process.env['EDPO_LOG'] };

@@ -28,8 +28,8 @@ export interface ThreadTask {
 }
 
 const MOST = 8;
-/** About a second of one thread; loading a tokenizer takes a thread two to six tenths of that. */
-const FROM_BYTES = 2 << 20;
+/** Text that threads must take off the main one: a second's worth or more. Each takes a good part of that to load its tokenizer and to be compiled. */
+const SPARED_BYTES = 4 << 20;
 /** A preference pair of usual data has so much text. */
 const ROW_BYTES = 2048;
 
@@ -38,9 +38,10 @@ export const threadCount = (asked: number | undefined): number => Math.min(asked
 
 /** Threads that are worth their start for the text in these files, by their sizes; 1: the main one alone. @param maxSamples 0: all rows */
 export function threadsFor(asked: number | undefined, files: string[], maxSamples: number): number {
+  const count = threadCount(asked);
   const bytes = files.reduce((n, f) => n + (statSync(f, { throwIfNoEntry: false })?.size ?? 0) * (/\.(gz|parquet)$/.test(f) ? 3 : 1), 0);
   const text = maxSamples > 0 ? Math.min(bytes, maxSamples * ROW_BYTES) : bytes;
-  return text < FROM_BYTES ? 1 : threadCount(asked);
+  return text * (1 - 1 / count) < SPARED_BYTES ? 1 : count;
 }
 
 interface Thread {

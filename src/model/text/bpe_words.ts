@@ -10,12 +10,12 @@ export interface BpeModel {
 const WORDS = 1 << 16;
 const LONGEST = 64;
 
-/** Words already split into tokens: long ones hardly come again, and data without end must not fill the memory. */
-class WordCache extends Map<string, string[]> {
-  override set(word: string, tokens: string[]): this {
+/** What is known of words already met: long ones hardly come again, and data without end must not fill the memory. */
+export class WordCache<T> extends Map<string, T> {
+  override set(word: string, value: T): this {
     if (word.length > LONGEST) return this;
     if (this.size >= WORDS) this.clear();
-    return super.set(word, tokens);
+    return super.set(word, value);
   }
 }
 
@@ -26,9 +26,20 @@ class WordCache extends Map<string, string[]> {
  */
 export function boundWords(model: BpeModel): void {
   if (!model.cache || !model.bpe || !model.merges) return;
-  model.cache = new WordCache();
+  model.cache = new WordCache<string[]>();
   const crosses = model.merges.some(([left, right]) => /[^▁]▁/u.test(`${left}${right}`));
   if (crosses || model.ignore_merges || model.end_of_word_suffix) return;
   const bpe = model.bpe.bind(model);
-  model.bpe = (word) => (word.includes('▁', 1) ? word.split(/(?<=[^▁])(?=▁)/u).flatMap((part) => bpe(part)) : bpe(word));
+  model.bpe = (text) => {
+    if (!text.includes('▁', 1)) return bpe(text);
+    const tokens: string[] = [];
+    let from = 0;
+    for (let at = text.indexOf('▁', 1); at >= 0; at = text.indexOf('▁', at + 1)) {
+      if (text[at - 1] === '▁') continue;
+      for (const token of bpe(text.slice(from, at))) tokens.push(token);
+      from = at;
+    }
+    for (const token of bpe(text.slice(from))) tokens.push(token);
+    return tokens;
+  };
 }

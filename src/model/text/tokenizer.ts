@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
 import { boundWords, type BpeModel } from './bpe_words.js';
+import { rememberSpellings, type PreTokenizerPart } from './byte_words.js';
 import { findNormalizedTokens, type EncodingParts } from './normalized_tokens.js';
 import { TextRefusal } from './refusal.js';
 import { normaliseTokenizerJson, startsWith, type TokenizerJson } from './tokenizer_json.js';
@@ -78,6 +79,7 @@ export async function loadTokenizer(dir: string, modelDir = dir): Promise<Tokeni
     throw new InputError(`${path}: this tokenizer cannot be built: ${(cause as Error).message}`, 'edpo reads BPE, Unigram and WordPiece files as Hugging Face tokenizers write them', cause);
   }
   boundWords(inner.model);
+  rememberSpellings(inner.pre_tokenizer as PreTokenizerPart | null);
   const addedTokens = json.added_tokens!;
   findNormalizedTokens(inner, addedTokens);
   const added = new Map(addedTokens.map((t) => [t.content, t.id]));
