@@ -25,6 +25,7 @@ export const FUSED_PATHS = {
   swiglu_operand: 'SwiGLU and its gradients are written as f16 operands where products alone read them; without: in f32, packed by kernels of their own',
   head_grad_operand: 'the gradient of the logits is written so; without: in f32, packed by a kernel of its own',
   head_tiles_kept: 'tiles of logits kept in f16 for the backward pass where the plan has room (head_tiles); without: made again by their product',
+  head_tile_skip: 'products with the gradient of the logits leave out steps that are zeros in f16; without: all steps are made',
   adamw_copy: 'AdamW writes the f16 copy of a matrix with its values; without: a kernel of its own packs it',
   grad_norm_grouped: 'the gradient norm takes eight gradients a dispatch, and all that lie in one buffer; without: a dispatch for each',
   parameter_arena: 'small trained tensors, their gradients and moments lie behind one another and are cleared and moved as one; without: each in a buffer of its own',

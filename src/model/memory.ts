@@ -1,5 +1,6 @@
 import { GAIN_ROWS } from '../gpu/ops/column_sums.js';
 import type { MatrixTile } from '../gpu/matrices.js';
+import { filledWords } from '../gpu/ops/filled.js';
 import { HEAD_TILE, keptBytes } from '../gpu/ops/head.js';
 import type { HeadTiles } from '../gpu/ops/kept_tiles.js';
 import { tileCapacity, TILE_WORDS } from '../gpu/ops/attention_tiles.js';
@@ -94,6 +95,8 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const activations = (mode: KeepMode, made: OperandTensors): number => N * ((made.h ? 0 : D) + (made.act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, made);
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
+  // Flags of the gradient's blocks, of each tile of the vocabulary.
+  const flags = keep === 'forward' || !mixed ? 0 : Math.floor(V / width) * filledWords(N, width, mixed).words + (V % width > 0 ? filledWords(N, V % width, mixed).words : 0);
   // Small trained tensors lie in arenas.
   const nothing = { values: 0, gradients: 0 };
   const extra = keep === 'forward' ? nothing : lora ? arenaExtra(lora.list, IN_F32) : arenaExtra(specs, storage?.policy ?? IN_F32);
@@ -104,7 +107,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     ...(keep === 'forward' ? {} : { 'gradients': trained * 4 + extra.gradients, 'optimiser state': optimiser ?? trained * 8 + 2 * extra.values }),
     'activations': (activations(keep, policyAlone) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
     ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (1 + (names.gate && !policyAlone.dgate ? 1 : 0) + (policyAlone.dup ? 0 : 1)) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm && !policyAlone.dpost ? D : 0)) + partial) * 4 }),
-    'head': head * 4,
+    'head': (head + flags) * 4,
     ...(headTiles === 'recomputed' ? {} : { 'head tiles kept': keptBytes(N, V, width, headTiles) }),
     'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)) + 2 * 4 * TILE_WORDS * tileCapacity(N, sequenceCapacity(N)),
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),

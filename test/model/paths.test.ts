@@ -105,6 +105,7 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   swiglu_operand: { mixed: true, taken: labelled(/swiglu\.(fwd|bwd)_f16/), apart: 'bits' },
   head_grad_operand: { mixed: true, taken: labelled(/head_grad\.bwd_f16/), apart: 'bits' },
   head_tiles_kept: { mixed: true, model: { vocab_size: 1100 }, options: { headTiles: 'kept' }, taken: labelled(/head_grad\.bwd_f16_kept/), apart: KEPT },
+  head_tile_skip: { mixed: true, model: { vocab_size: 1100 }, taken: labelled(/matmul\.matrix_tn\w*\.filled/), apart: 'bits' },
   adamw_copy: { mixed: true, taken: labelled(/adamw_vec4_f16/), apart: 'bits' },
   // Values turn by no position, so their bias is the product's.
   product_bias: [

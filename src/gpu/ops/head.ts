@@ -3,6 +3,7 @@ import { formatOf } from '../packed.js';
 import type { Program } from '../program.js';
 import { capacityOf, Tensor, type Extent } from '../tensor.js';
 import { HEAD_TILE, headBf16, headCriterion, headCriterionKept, headGrad, headGradF16, headGradKl, headSquare, headStats, headStatsKept, labelOffset, roundF16, STATS, TERMS, tokenStats, tokenTerms, type GradientForm } from './head_kernels.js';
+import { filledRoom, type Filled } from './filled.js';
 import { keptArgs, keptTile, keptWords, type HeadTiles } from './kept_tiles.js';
 import { matmulNN, matmulNT, matmulTN } from './matmul.js';
 import { mix } from './mix.js';
@@ -93,6 +94,8 @@ export class Head {
   /** Columns of a tile. */
   readonly width: number;
   private readonly fold: { tune: { FOLD: number } };
+  /** Which blocks of the gradient's operands hold anything but zeros. */
+  private filled: { all: Tensor; each: Filled[] } | undefined;
 
   constructor(readonly options: HeadOptions) {
     const { gpu, S, D, V, pieces, mode } = options;
@@ -209,6 +212,7 @@ export class Head {
   backward(p: Program, t: { hidden: Tensor; labels: Tensor; coef: Tensor; seqOf: Tensor; dHidden: Tensor; refHidden?: Tensor; tokenWeights?: Tensor | undefined }): void {
     const { pieces, dPieces, refPieces, klGradient, softCap: cap = 0 } = this.options;
     const { tile, state } = this;
+    const filled = this.flags(p);
     this.ranges.forEach(({ piece, first, v0, count, kept, refKept }, i) => {
       // A vocabulary of one tile still stands from the forward pass.
       const again = this.ranges.length > 1;
@@ -227,12 +231,26 @@ export class Head {
       else {
         // Where only products in f16 read the gradient, they are given it packed.
         const half = p.gpu.uses('head_grad_operand') && count % 4 === 0 ? p.operands?.weight(pieces[piece]!) : undefined;
-        if (half) writeOperand(p, headGradF16(form), { ...inputs, ...(kept ? {} : { tile }) }, tile, half.slots.gradient, { columns: count, gradient: true, args, ...this.fold });
+        if (half) writeOperand(p, headGradF16(form, filled !== undefined), { ...inputs, ...(kept ? {} : { tile }) }, tile, half.slots.gradient, { columns: count, gradient: true, args, ...this.fold, filled: filled?.[i] });
         else p.run(headGrad(form), { ...inputs, tile }, { ...args, count }, this.fold);
       }
-      matmulNN(p, { x: tile, w: pieces[piece]!, y: t.dHidden }, { first, count, accumulate: i > 0 });
-      if (dPieces) matmulTN(p, { a: tile, b: t.hidden, y: dPieces[piece]! }, { first, count });
+      matmulNN(p, { x: tile, w: pieces[piece]!, y: t.dHidden }, { first, count, accumulate: i > 0, filled: filled?.[i] });
+      if (dPieces) matmulTN(p, { a: tile, b: t.hidden, y: dPieces[piece]! }, { first, count, filled: filled?.[i] });
     });
+  }
+
+  /** Flags of each range's gradient, cleared, where all of these leave `headGradF16` as operands. */
+  private flags(p: Program): Filled[] | undefined {
+    const { S, pieces, klGradient } = this.options;
+    const { operands } = p;
+    const noted = operands && !klGradient && p.gpu.uses('head_tile_skip') && p.gpu.uses('head_grad_operand') && pieces.every((w) => operands.weight(w)) && this.ranges.every(({ count }) => count % 4 === 0);
+    if (!noted) return undefined;
+    if (!this.filled) {
+      this.filled = filledRoom(p, 'head.filled', S, this.ranges.map(({ count }) => count), operands.tile);
+      this.tensors.push(this.filled.all);
+    }
+    p.clear(this.filled.all);
+    return this.filled.each;
   }
 
   get bytes(): number {

@@ -151,11 +151,11 @@ export const headGrad = (form: GradientForm): Kernel => gradient('head_grad.bwd'
 /** With the gradient of KL(ref‖policy) per token (TDPO and its kin). */
 export const headGradKl = (form: GradientForm): Kernel => gradient('head_grad_kl.bwd', form, true);
 
-/** The same as headGrad as an f16 operand. */
-export const headGradF16 = (form: GradientForm): Kernel => packKernel(
-  nameOf('head_grad.bwd_f16', form), { ...scored(form), ...(form.kept ? { logit_kept: KEPT } : { tile: '_ Y :vec4f' }) },
+/** The same as headGrad as an f16 operand; `noted`: with flags of what is in it (filled.ts). */
+export const headGradF16 = (form: GradientForm, noted = false): Kernel => packKernel(
+  `${nameOf('head_grad.bwd_f16', form)}${noted ? '_noted' : ''}`, { ...scored(form), ...(form.kept ? { logit_kept: KEPT } : { tile: '_ Y :vec4f' }) },
   {
-    shader: 'head_grad.bwd_f16', watched: true, args: { v0: 'u32', soft_cap: 'f32', ...(form.kept ? KEEPING.args : {}) }, ...(form.kept ? { tune: { FOLD: HEAD_TILE } } : {}),
+    shader: 'head_grad.bwd_f16', watched: true, noted, args: { v0: 'u32', soft_cap: 'f32', ...(form.kept ? KEEPING.args : {}) }, ...(form.kept ? { tune: { FOLD: HEAD_TILE } } : {}),
     prelude: `${tokenWeightCode(form.weighted)}\n${form.kept ? keptCode('logit') : 'fn logit4(s: u32, v: u32) -> vec4f { return tile[(s * args.Y + v) / 4u]; }'}`,
   },
 );

@@ -6,6 +6,7 @@ import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { addBias } from './bias.js';
+import type { Filled } from './filled.js';
 import { matrixNN, matrixNT, matrixTN } from './matmul_matrix.js';
 import { tiledNN, tiledNT, tiledTN } from './matmul_tiled.js';
 import { formatSuffix, perFormat, weightBindings, weightCode, weightTensors } from './weights.js';
@@ -142,8 +143,8 @@ export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
   run(p, kind[formatOf(w)], { vec4, lanes: vec4 }, { x, ...weightTensors('w', w), y, ...(o.add ? { add: o.add } : {}) }, args);
 }
 
-/** y[m,i] (+)= Σ_{c<count} x[m,c]·w[first+c,i]. x [M,X], w [O,I] (packed or not), y [M,I]. */
-export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { accumulate?: boolean } = {}): void {
+/** y[m,i] (+)= Σ_{c<count} x[m,c]·w[first+c,i]. x [M,X], w [O,I] (packed or not), y [M,I]. With flags of x's operand, in matrices, blocks of zeros are left out. */
+export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: RowRange & { accumulate?: boolean; filled?: Filled | undefined } = {}): void {
   const { x, w, y } = t;
   const args = { first: o.first ?? 0, count: o.count ?? size(w, 0) };
   const half = p.operands?.weight(w);
@@ -153,11 +154,11 @@ export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
   run(p, (o.accumulate ? kernels.nnAcc : kernels.nn)[formatOf(w)], { vec4, lanes: vec4 && byFours(p.gpu, size(x, 1), args.count) }, { x, ...weightTensors('w', w), y }, args);
 }
 
-/** y[first+c,i] += Σ_m a[m,c]·b[m,i] for c < count. a [M,X], b [M,I], y [O,I]; always adds. */
-export function matmulTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor }, o: RowRange = {}): void {
+/** y[first+c,i] += Σ_m a[m,c]·b[m,i] for c < count. a [M,X], b [M,I], y [O,I]; always adds. Flags of a's operand as above. */
+export function matmulTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor }, o: RowRange & { filled?: Filled | undefined } = {}): void {
   const args = { first: o.first ?? 0, count: o.count ?? size(t.y, 0) };
   const half = p.operands?.weight(t.y);
-  if (half) return matrixTN(p, { ...t, w: half, ...args });
+  if (half) return matrixTN(p, { ...t, w: half, ...args }, o);
   if (plainForm(p.gpu) === 'tiled') return tiledTN(p, t, args, p.gpu.products?.tile);
   const vec4 = byFours(p.gpu, size(t.a, 1), size(t.b, 1), args.count);
   run(p, kernels.tn, { vec4, lanes: vec4 }, t, args);

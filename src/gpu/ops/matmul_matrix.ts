@@ -5,6 +5,7 @@ import { PackedTensor, type PackedFormat } from '../packed.js';
 import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import { capacityOf, type Extent, type Tensor } from '../tensor.js';
+import { EVERY_STEP, filledSteps, type Filled } from './filled.js';
 import { COPY_LOADS, frozenBindings, frozenLoads, type LoadWidth } from './matmul_loads.js';
 import { padded, padOf, type MatrixWeight } from './operand_layout.js';
 import { operand, unpackWeight } from './pack_f16.js';
@@ -86,36 +87,37 @@ export function perFrozen<T>(make: (of: Frozen) => T): (of: Frozen) => T {
 
 
 /** What the kernels of a form have in common: how they find their operands and rows. */
-export function common(form: Layout, of: Frozen, row = FORM[form].yRow, chunk = 'depth()'): { prelude: string; words: Record<string, string>; tiles: (g: Record<string, number>) => number } {
+export function common(form: Layout, of: Frozen, row = FORM[form].yRow, chunk = 'depth()', steps = EVERY_STEP): { prelude: string; words: Record<string, string>; tiles: (g: Record<string, number>) => number } {
   const f = FORM[form];
   return {
     prelude: [
       `fn rows() -> u32 { return args.${f.rows}; }`, `fn cols() -> u32 { return args.${f.cols}; }`, `fn depth() -> u32 { return args.${f.depth}; }`, `fn chunk() -> u32 { return ${chunk}; }`,
-      side('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), side('b', f.bByK, f.bRow, 'B'), of ? frozenLoads(of.format, of.by, f.bByK) : COPY_LOADS, `fn y_row(row: u32, part: u32) -> u32 { return ${row}row; }`,
+      side('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), side('b', f.bByK, f.bRow, 'B'), of ? frozenLoads(of.format, of.by, f.bByK) : COPY_LOADS, `fn y_row(row: u32, part: u32) -> u32 { return ${row}row; }`, steps,
     ].join('\n'),
     words: { LAYOUT_A: f.aByK ? 'col_major' : 'row_major', LAYOUT_B: f.bByK ? 'row_major' : 'col_major' },
     tiles: (g) => Math.ceil(g[f.rows]! / g['BM']!) * Math.ceil(g[f.cols]! / g['BN']!),
   };
 }
 
-function product(form: Layout, start: Start, width: 1 | 4, of: Frozen): Kernel {
+/** `filled`: steps whose block of A holds zeros alone are left out (filled.ts). */
+function product(form: Layout, start: Start, width: 1 | 4, of: Frozen, filled = false): Kernel {
   const split = start === '_split';
-  const { prelude, words, tiles } = common(form, of, ...(split ? ['part * args.count + ', 'args.chunk'] : []));
+  const { prelude, words, tiles } = common(form, of, split ? 'part * args.count + ' : undefined, split ? 'args.chunk' : undefined, filled && form !== 'nt' ? filledSteps(form) : undefined);
   const type = width === 4 ? ':vec4f' : '';
   return defineKernel({
-    name: `matmul.matrix_${form}${start}${width === 4 ? '' : '_scalar'}${frozenSuffix(of)}`,
+    name: `matmul.matrix_${form}${start}${width === 4 ? '' : '_scalar'}${frozenSuffix(of)}${filled ? '.filled' : ''}`,
     shader: 'matmul.matrix',
     matrices: true,
-    read: { ...operandBindings(of), ...(start.startsWith('_add') ? { add: `_ Y${type}` } : {}), ...(hasBias(start) ? { bias: `_ ${type}` } : {}) },
+    read: { ...operandBindings(of), ...(start.startsWith('_add') ? { add: `_ Y${type}` } : {}), ...(hasBias(start) ? { bias: `_ ${type}` } : {}), ...(filled ? { filled: '_ :u32' } : {}) },
     ...(start === '_acc' ? { update: { y: `_ Y${type}` } } : { write: { y: `_ ${split ? '' : 'Y'}${type}` } }),
-    args: { ...ARGS, ...(split ? { chunk: 'u32' } : {}) },
+    args: { ...ARGS, ...(split ? { chunk: 'u32' } : {}), ...(filled ? { filled_tn: 'u32' } : {}) },
     prelude: `${prelude}\n${edges(start, width)}`,
     words,
     grid: (g) => tiles(g) * (split ? Math.ceil(g['M']! / g['chunk']!) : 1),
   });
 }
 
-const widths = (form: Layout, start: Start, of?: Frozen): Record<1 | 4, Kernel> => ({ 1: product(form, start, 1, of), 4: product(form, start, 4, of) });
+const widths = (form: Layout, start: Start, of?: Frozen, filled?: boolean): Record<1 | 4, Kernel> => ({ 1: product(form, start, 1, of, filled), 4: product(form, start, 4, of, filled) });
 export const matrixKernels = {
   nt: widths('nt', ''), nt_add: widths('nt', '_add'), nt_bias: widths('nt', '_bias'), nt_add_bias: widths('nt', '_add_bias'),
   nn: widths('nn', ''), nn_acc: widths('nn', '_acc'), tn: widths('tn', '_acc'), tn_split: widths('tn', '_split'),
@@ -123,6 +125,10 @@ export const matrixKernels = {
 /** The products that a frozen weight takes part in, and their kernels. */
 const frozenKernels = perFrozen((of) => ({
   nt: widths('nt', '', of), nt_add: widths('nt', '_add', of), nt_bias: widths('nt', '_bias', of), nt_add_bias: widths('nt', '_add_bias', of), nn: widths('nn', '', of), nn_acc: widths('nn', '_acc', of),
+}));
+/** Of a gradient with flags. */
+export const filledKernels = perFrozen((of) => ({
+  nn: widths('nn', '', of, true), nn_acc: widths('nn', '_acc', of, true), ...(of ? {} : { tn: widths('tn', '_acc', of, true), tn_split: widths('tn', '_split', of, true) }),
 }));
 export const formsOf = (form: keyof ReturnType<typeof frozenKernels>, of: Frozen): Record<1 | 4, Kernel> => (of ? frozenKernels(of) : matrixKernels)[form];
 
@@ -149,7 +155,7 @@ export function matrixTune(kernel: Kernel, t: MatrixTile, resultBytes = Infinity
 
 interface Product { x: Tensor; w: MatrixWeight; y: Tensor; first: number; count: number }
 
-function multiply(p: Program, forms: Record<1 | 4, Kernel>, t: Record<string, Tensor>, args: { M: Extent; I: number; first: number; count: number; sa: number; sb: number; slot_a: number; slot_b: number; chunk?: number; Y?: number }): void {
+function multiply(p: Program, forms: Record<1 | 4, Kernel>, t: Record<string, Tensor>, args: { M: Extent; I: number; first: number; count: number; sa: number; sb: number; slot_a: number; slot_b: number; chunk?: number; filled_tn?: number; Y?: number }): void {
   const { tile, scales } = p.operands!;
   const columns = forms[1].name.includes('_nt') ? args.count : args.I;
   const kernel = forms[byFours(p.gpu, columns, args.Y ?? (t['y']!.shape[1] as number)) ? 4 : 1];
@@ -180,26 +186,30 @@ export function matrixNT(p: Program, { x, w, y, first, count }: Product, o: { ad
   });
 }
 
+const flagsOf = (filled: Filled | undefined): Record<string, Tensor> => (filled ? { filled: filled.flags } : {});
+
 /** y[m,i] (+)= Σ_{c<count} x[m,c]·w[first+c,i]; see matmulNN. x is a gradient. */
-export function matrixNN(p: Program, { x, w, y, first, count }: Product, o: { accumulate?: boolean | undefined } = {}): void {
+export function matrixNN(p: Program, { x, w, y, first, count }: Product, o: { accumulate?: boolean | undefined; filled?: Filled | undefined } = {}): void {
   const a = operand(p, x, w.slots.gradient, { columns: count, gradient: true });
   const b = weightSide(p, w, { first, count });
-  multiply(p, formsOf(o.accumulate ? 'nn_acc' : 'nn', b.of), { a: a.packed, ...b.bound, y }, {
-    M: x.shape[0]!, I: w.inner, first: b.first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.gradient, slot_b: w.slots.weight,
+  const form = o.accumulate ? 'nn_acc' : 'nn';
+  multiply(p, o.filled ? filledKernels(b.of)[form] : formsOf(form, b.of), { a: a.packed, ...b.bound, y, ...flagsOf(o.filled) }, {
+    M: x.shape[0]!, I: w.inner, first: b.first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.gradient, slot_b: w.slots.weight, ...(o.filled ? { filled_tn: o.filled.tn } : {}),
   });
 }
 
 /** y[first+c,i] += Σ_m a[m,c]·b[m,i]; see matmulTN. a is a gradient, b the input of the forward product. */
-export function matrixTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor; w: MatrixWeight; first: number; count: number }): void {
+export function matrixTN(p: Program, t: { a: Tensor; b: Tensor; y: Tensor; w: MatrixWeight; first: number; count: number }, { filled }: { filled?: Filled | undefined } = {}): void {
   const { w, first, count } = t;
   const a = operand(p, t.a, w.slots.gradient, { columns: count, gradient: true });
   const b = operand(p, t.b, w.slots.input, { busy: [a] });
-  const args = { M: t.a.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: b.stride, slot_a: w.slots.gradient, slot_b: w.slots.input };
+  const args = { M: t.a.shape[0]!, I: w.inner, first, count, sa: a.stride, sb: b.stride, slot_a: w.slots.gradient, slot_b: w.slots.input, ...(filled ? { filled_tn: filled.tn } : {}) };
+  const { tn, tn_split } = filled ? (filledKernels(undefined) as typeof matrixKernels) : matrixKernels;
   const rows = capacityOf(args.M);
   const chunk = matrixChunk(p.operands!.tile, rows, count, w.inner);
-  if (chunk >= rows || !p.gpu.uses('split_sums')) return multiply(p, matrixKernels.tn, { a: a.packed, b: b.packed, y: t.y }, args);
+  if (chunk >= rows || !p.gpu.uses('split_sums')) return multiply(p, tn, { a: a.packed, b: b.packed, y: t.y, ...flagsOf(filled) }, args);
   const room = splitRoom(p.gpu, Math.ceil(rows / chunk) * count * w.inner);
-  multiply(p, matrixKernels.tn_split, { a: a.packed, b: b.packed, y: room }, { ...args, chunk, Y: w.inner });
+  multiply(p, tn_split, { a: a.packed, b: b.packed, y: room, ...flagsOf(filled) }, { ...args, chunk, Y: w.inner });
   splitSum(p, room, t.y, { M: args.M, chunk, first, count });
 }
 

@@ -5,6 +5,7 @@ import { PackedTensor, type WeightFormat } from '../packed.js';
 import { byFours } from '../paths.js';
 import type { ArgValue, Program } from '../program.js';
 import { capacityOf, Dyn, type Tensor } from '../tensor.js';
+import { NOTED, notedTune, UNNOTED, type Filled } from './filled.js';
 import { packedBytes, padded, padding, type MatrixWeight } from './operand_layout.js';
 import { perFormat, weightBindings, weightCode, weightTensors } from './weights.js';
 
@@ -34,15 +35,15 @@ export const packGrid = ({ M, W, TILE, WG, RUN, MEASURE, measure }: Record<strin
 export const watchedRun = (columns: number): number => (columns < 512 ? 1 : 8);
 
 /** A kernel over lib/pack_f16, which writes an operand; its shader gives `four`. */
-export const packKernel = (name: string, read: Record<string, string>, o: { shader?: string; prelude?: string; watched?: boolean; args?: Record<string, ArgType>; tune?: Record<string, number> } = {}): Kernel => defineKernel({
+export const packKernel = (name: string, read: Record<string, string>, o: { shader?: string; prelude?: string; watched?: boolean; noted?: boolean; args?: Record<string, ArgType>; tune?: Record<string, number> } = {}): Kernel => defineKernel({
   name,
   shader: o.shader ?? name,
   read: { ...read, scales: 'K' },
   write: { packed: '_ :vec4<u32>' },
-  ...(o.watched ? { update: { peaks: 'K :atomic<u32>' } } : {}),
-  args: { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32', ...o.args },
-  tune: { WG: 256, TILE: 128, BLOCK: 16, RUN: 1, MEASURE: 0, ...o.tune },
-  prelude: `${o.watched ? WATCHED : UNWATCHED}\n${o.prelude ?? ''}`,
+  ...(o.watched || o.noted ? { update: { ...(o.watched ? { peaks: 'K :atomic<u32>' } : {}), ...(o.noted ? { filled: '_ :atomic<u32>' } : {}) } } : {}),
+  args: { M: 'u32', I: 'u32', Y: 'u32', W: 'u32', slot: 'u32', ...(o.noted ? { filled_tn: 'u32' } : {}), ...o.args },
+  tune: { WG: 256, TILE: 128, BLOCK: 16, RUN: 1, MEASURE: 0, ...(o.noted ? { FM: 128, FK: 32 } : {}), ...o.tune },
+  prelude: `${o.watched ? WATCHED : UNWATCHED}\n${o.noted ? NOTED : UNNOTED}\n${o.prelude ?? ''}`,
   grid: packGrid,
 });
 
@@ -137,18 +138,19 @@ export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions):
 
 /**
  * Runs a `packKernel` that makes the operand x would be packed to; x itself is not written and stands as that operand alone. A gradient's kernel is a watched one,
- * which runs once more before where scales are measured.
+ * which runs once more before where scales are measured. One that notes what it writes is given `filled`.
  */
-export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Tensor>, x: Tensor, slot: number, o: OperandOptions & { tune?: Record<string, number>; args?: Record<string, ArgValue> } = {}): void {
+export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Tensor>, x: Tensor, slot: number, o: OperandOptions & { tune?: Record<string, number>; args?: Record<string, ArgValue>; filled?: Filled | undefined } = {}): void {
   const { tile, scales, peaks } = p.operands!;
   const { key, packed, args } = operandRoom(p, x, slot, o.columns ?? columnsOf(x), o);
-  const tune = { ...o.tune, ...padding(tile), ...(o.gradient ? { RUN: watchedRun(o.columns ?? columnsOf(x)) } : {}) };
-  const tensors = { ...from, scales, packed, ...(o.gradient ? { peaks: peaks! } : {}) };
+  const tune = { ...o.tune, ...padding(tile), ...(o.filled ? notedTune(tile) : {}), ...(o.gradient ? { RUN: watchedRun(o.columns ?? columnsOf(x)) } : {}) };
+  const tensors = { ...from, scales, packed, ...(o.gradient ? { peaks: peaks! } : {}), ...(o.filled ? { filled: o.filled.flags } : {}) };
+  const own = { ...o.args, ...(o.filled ? { filled_tn: o.filled.tn } : {}) };
   if (o.gradient) {
-    p.run(kernel, tensors, { ...args, ...o.args, measure: new Dyn('measureScales', 0) }, { tune: { ...tune, MEASURE: 1 } });
+    p.run(kernel, tensors, { ...args, ...own, measure: new Dyn('measureScales', 0) }, { tune: { ...tune, MEASURE: 1 } });
     scaleMeasured(p, slot);
   }
-  p.run(kernel, tensors, { ...args, ...o.args }, { tune });
+  p.run(kernel, tensors, { ...args, ...own }, { tune });
   p.holdOperand(x, key, packed, true);
 }
 

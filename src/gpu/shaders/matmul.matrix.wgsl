@@ -1,7 +1,8 @@
 // C[m,n] = start + alpha Σ_k A[m,k] B[k,n] in f16 matrices with f32 sums; alpha undoes the operands' scales (powers of two).   Operands are f16, eight to a
 // vec4<u32>, in blocks (lib/operand_layout.wgsl), padded to tiles with zeros, so no load is checked; B may also be a frozen weight as it is kept.   A workgroup makes BM x BN; a
 // subgroup TM x TN matrices of it. The next tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix.ts): rows(), cols(), depth(), chunk(), a_at(),
-// a_slot(), a_in() and b's, y_row(), start() and put() of four columns; b_begin(), b_load(), b_halves() (ops/matmul_loads.ts).
+// a_slot(), a_in() and b's, y_row(), start() and put() of four columns; b_begin(), b_load(), b_halves() (ops/matmul_loads.ts);
+// filled_from() (ops/filled.ts), the next step that is made.
 // #use lib/grid
 // #use lib/operand_layout
 // #use lib/halves
@@ -62,15 +63,17 @@ fn ENTRY(
   }
   // #end
 
+  let steps = (min(depth() - first, chunk()) + BK - 1u) / BK;
+  var step = filled_from(0u, steps, m0, first);
+  let begin = first + min(step, steps - 1u) * BK;
   // #for i LOADS_A
-  var next_a$i = a[a_at(m0, first, $iu * WG + local)];
+  var next_a$i = a[a_at(m0, begin, $iu * WG + local)];
   // #end
   // #for i LOADS_B
-  var next_b$i = b_load(n0, first, $iu * WG + local);
+  var next_b$i = b_load(n0, begin, $iu * WG + local);
   // #end
   b_begin(local);
-  let steps = (min(depth() - first, chunk()) + BK - 1u) / BK;
-  for (var step = 0u; step < steps; step++) {
+  while (step < steps) {
     workgroupBarrier();
     // #for i LOADS_A
     tiles[a_slot($iu * WG + local)] = next_a$i;
@@ -79,8 +82,9 @@ fn ENTRY(
     tiles[SIZE_A + b_slot($iu * WG + local)] = b_halves(next_b$i);
     // #end
     workgroupBarrier();
-    if (step + 1u < steps) {
-      let k0 = first + (step + 1u) * BK;
+    step = filled_from(step + 1u, steps, m0, first);
+    if (step < steps) {
+      let k0 = first + step * BK;
       // #for i LOADS_A
       next_a$i = a[a_at(m0, k0, $iu * WG + local)];
       // #end

@@ -1,6 +1,6 @@
 // packed[r,c] = f16(value[r,c] * scale) for r < M, c < I, zero up to the tiles' edges. The shader gives four(row, col), the values at col ... col + 3, 0 from I on.
 // One thread per RUN vec4s. Where magnitudes are watched (gradients), the largest finite one goes to peaks[slot] as bits: those of a positive float order as integers;
-// with MEASURE that is all that is done.
+// with MEASURE that is all that is done. wrote() may note what was written (ops/filled.ts).
 // #use lib/grid
 // #use lib/packed_rows
 @compute @workgroup_size(WG)
@@ -17,7 +17,11 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
       b = four(row, c * 8u + 4u);
     }
     peak = max(peak, max(magnitude4(a), magnitude4(b)));
-    if (MEASURE == 0u && row < packed_rows()) { packed[packed_at(row, c)] = packed8(a, b, scales[args.slot]); }
+    if (MEASURE == 0u && row < packed_rows()) {
+      let x = packed8(a, b, scales[args.slot]);
+      packed[packed_at(row, c)] = x;
+      wrote(row, c, x);
+    }
   }
   watch(peak);
 }
