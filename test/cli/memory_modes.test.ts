@@ -142,6 +142,7 @@ t.test('head_tiles: what the run does with the head’s logits is said, resumes 
   const roomy = edpo(args(join(dir, 'tiles-auto'), ...mixed, '--gpu_memory', '2'));
   if (/does not multiply f16 matrices/.test(roomy.err)) return t.comment('no subgroup matrices here');
   t.equal(roomy.code, 0, roomy.err);
+  t.match((JSON.parse(readFileSync(join(dir, 'tiles-auto', 'run.json'), 'utf8')) as { precision: Record<string, string> }).precision['arithmetic'], /^f16 operands .* float32$/);
   t.match(roomy.err, /head tiles kept 36\.\d+ MB.*; the head’s logits the policy’s kept in f16 for the backward pass/);
   const want = hex(join(dir, 'tiles-auto', 'checkpoint-6/edpo_state.safetensors'));
   // No limit is given now: the checkpoint's choice holds.
@@ -167,6 +168,9 @@ realTest('the real model learns alike with 8-bit moments and packed activations,
   t.ok(Math.abs(small.loss / f32.loss - 1) < 0.02, `${small.loss} against ${f32.loss}`);
   t.ok(small.gpu_bytes < f32.gpu_bytes, `${small.gpu_bytes} bytes against ${f32.gpu_bytes}`);
   const rounded = run('real-bf16', '--master_dtype', 'bfloat16', '--base_dtype', 'bfloat16');
+  const precision = (name: string): Record<string, string> => (JSON.parse(readFileSync(join(dir, name, 'run.json'), 'utf8')) as { precision: Record<string, string> }).precision;
+  t.match(precision('real-small'), { arithmetic: 'float32', trained_weights: 'float32', activations: 'float16', optimiser: 'adamw_8bit' });
+  t.match(precision('real-bf16'), { trained_weights: 'bfloat16', frozen_weights: 'bfloat16', activations: 'float32' });
   t.ok(Math.abs(rounded.loss / f32.loss - 1) < 0.02, `bf16 masters: ${rounded.loss} against ${f32.loss}`);
   t.comment(`losses: f32 ${f32.loss}, 8-bit AdamW with f16 activations ${small.loss}, bf16 masters ${rounded.loss}`);
   t.ok(rounded.gpu_bytes < f32.gpu_bytes, `${rounded.gpu_bytes} bytes against ${f32.gpu_bytes}`);

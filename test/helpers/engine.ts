@@ -1,10 +1,12 @@
 import { Engine } from '../../src/model/engine.js';
 import type { EngineOptions, ReferencePlan } from '../../src/model/engine_types.js';
+import type { RunConfig } from '../../src/config/keys.js';
 import type { Gpu } from '../../src/gpu/device.js';
 import type { ModelSpec } from '../../src/model/families/index.js';
 import { losses, type LossName } from '../../src/model/losses/index.js';
 import type { LossDefinition, LossSettings } from '../../src/model/losses/types.js';
 import { Parameters } from '../../src/model/parameters.js';
+import { useDtype } from '../../src/model/session.js';
 import type { Storage } from '../../src/model/storage.js';
 
 export const settings = (over: Partial<LossSettings> = {}): LossSettings => ({
@@ -36,4 +38,14 @@ export async function makeEngine(
   await engine.ready();
   engine.setState(settings(over).beta);
   return engine;
+}
+
+/** What `body` makes in mixed precision. */
+export async function inMixed<T>(gpu: Gpu, body: () => Promise<T>): Promise<T> {
+  useDtype(gpu, { dtype: 'mixed_f16' } as RunConfig);
+  try {
+    return await body();
+  } finally {
+    gpu.mixed = undefined;
+  }
 }

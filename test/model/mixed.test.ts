@@ -19,7 +19,7 @@ import { loadFrozen } from '../../src/model/frozen.js';
 import { loadWeights, useDtype } from '../../src/model/session.js';
 import { loadTokenizer } from '../../src/model/text/tokenizer.js';
 import type { RunConfig } from '../../src/config/keys.js';
-import { loadParameters, makeEngine } from '../helpers/engine.js';
+import { inMixed, loadParameters, makeEngine } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';
 import { normals } from '../helpers/rng.js';
 import { realTest, sharedData } from '../helpers/shared.js';
@@ -32,15 +32,6 @@ const OPTIMISE = { lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, maxGradNor
 const BOUND = 1e-3;
 const column = (table: ArrayLike<number>, i: number, key: (typeof PAIR_COLUMNS)[number]): number => table[i * PAIR_COLUMNS.length + PAIR_COLUMNS.indexOf(key)]!;
 
-/** What `body` makes, built in mixed precision. */
-async function inMixed<T>(body: () => Promise<T>): Promise<T> {
-  useDtype(gpu, { dtype: 'mixed_f16' } as RunConfig);
-  try {
-    return await body();
-  } finally {
-    gpu.mixed = undefined;
-  }
-}
 
 /** What `body` makes with attention in f32. */
 async function withoutAttention<T>(body: () => Promise<T>): Promise<T> {
@@ -90,12 +81,12 @@ if (typeof tile === 'string') {
 
   t.test('ties are exact, a document’s bits do not depend on its neighbours, log-probs are near those of f32', async (t) => {
     const f32 = await logps(await makeEngine(gpu, await model(false), 'sigmoid', { kind: 'none' }, { training: false }), documents);
-    const engine = await inMixed(async () => makeEngine(gpu, await model(true), 'epsilon_dpo', { kind: 'live', parameters: await model(false, weights, 'reference') }));
+    const engine = await inMixed(gpu, async () => makeEngine(gpu, await model(true), 'epsilon_dpo', { kind: 'live', parameters: await model(false, weights, 'reference') }));
     const all = await logps(engine, documents);
     t.ok(all.every((v, i) => Math.abs(v - f32[i]!) < 2e-2 && v !== f32[i]), `${Math.max(...all.map((v, i) => Math.abs(v - f32[i]!)))}`);
     // A reference that its files keep in 16 bits: the same copy, made from the same values.
     const rounded = Object.fromEntries(Object.entries(weights).map(([name, w]) => [name, decode16(encode16(w, 'BF16'), 'BF16')]));
-    const packed = await inMixed(async () => makeEngine(gpu, await model(true, rounded), 'epsilon_dpo', { kind: 'live', parameters: await loadParameters(gpu, spec, rounded, false, 'reference', (p) => (p.shape.length === 2 ? 'bf16' : 'f32')) }));
+    const packed = await inMixed(gpu, async () => makeEngine(gpu, await model(true, rounded), 'epsilon_dpo', { kind: 'live', parameters: await loadParameters(gpu, spec, rounded, false, 'reference', (p) => (p.shape.length === 2 ? 'bf16' : 'f32')) }));
     for (const e of [engine, packed]) {
       const { table } = await e.microBatch(documents, undefined, 1, false)();
       documents.forEach((_, i) => t.same(['delta_plus', 'delta_minus', 'epsilon_step'].map((key) => Math.abs(column(table, i, key as 'delta_plus'))), [0, 0, 0], 'a tie'));
@@ -108,9 +99,9 @@ if (typeof tile === 'string') {
 
   t.test('heads that the matrices do not divide take the plain kernels; with and without attention in matrices ten steps agree', async (t) => {
     const odd = tinySpec({ head_dim: 6 });
-    const engine = await inMixed(async () => makeEngine(gpu, await loadParameters(gpu, odd, tinyWeights(odd, 1), true), 'sft', { kind: 'none' }));
+    const engine = await inMixed(gpu, async () => makeEngine(gpu, await loadParameters(gpu, odd, tinyWeights(odd, 1), true), 'sft', { kind: 'none' }));
     t.same(engine.dispatches(documents).filter(({ label }) => /attention/.test(label)).map(({ label }) => label.slice(4)), ['attention.fwd', 'attention.fwd', ...['delta', 'dq', 'dkv', 'delta', 'dq', 'dkv'].map((x) => `attention.bwd_${x}`)]);
-    const build = (): Promise<Engine> => inMixed(async () => makeEngine(gpu, await model(true), 'epsilon_dpo', { kind: 'live', parameters: await model(false, tinyWeights(spec, 2), 'reference') }));
+    const build = (): Promise<Engine> => inMixed(gpu, async () => makeEngine(gpu, await model(true), 'epsilon_dpo', { kind: 'live', parameters: await model(false, tinyWeights(spec, 2), 'reference') }));
     const [on, off] = [await steps(await build(), documents, 10), await withoutAttention(async () => steps(await build(), documents, 10))];
     const apart = Math.max(...off.losses.map((l, i) => Math.abs(on.losses[i]! - l) / l));
     t.ok(apart < 0.01 && apart > 0, `losses differ by at most ${(100 * apart).toFixed(4)} %: ${off.losses[0]} to ${off.losses.at(-1)}`);
@@ -122,7 +113,7 @@ if (typeof tile === 'string') {
     const want = await logps(plain, documents);
     const top = (await debugRead(plain.acts.act)).subarray(0, 19 * spec.F).reduce((m, v) => Math.max(m, Math.abs(v)), 0);
     t.ok(top > 65504, `the largest product is ${top}`);
-    const engine = await inMixed(async () => makeEngine(gpu, await model(true, large), 'sft', { kind: 'none' }));
+    const engine = await inMixed(gpu, async () => makeEngine(gpu, await model(true, large), 'sft', { kind: 'none' }));
     const got = await logps(engine, documents);
     t.ok(got.every((v, i) => Math.abs(v - want[i]!) < 2e-2), `${Math.max(...got.map((v, i) => Math.abs(v - want[i]!)))}`);
     const { losses } = await steps(engine, documents, 3, 1e-7);
@@ -130,7 +121,7 @@ if (typeof tile === 'string') {
   });
 
   t.test('an operand that runs over skips its step and lowers the scale; state restored continues to the same bits', async (t) => {
-    const build = () => inMixed(async () => makeEngine(gpu, await model(true), 'epsilon_dpo', { kind: 'live', parameters: await model(false, tinyWeights(spec, 2), 'reference') }));
+    const build = () => inMixed(gpu, async () => makeEngine(gpu, await model(true), 'epsilon_dpo', { kind: 'live', parameters: await model(false, tinyWeights(spec, 2), 'reference') }));
     const engine = await build();
     await steps(engine, documents, 2);
     const state = await engine.operands!.state();
@@ -165,7 +156,7 @@ if (typeof tile === 'string') {
       const values = Object.fromEntries(parameterSpecs(of).map((p, i) => [p.name, normals(i + 1, p.shape.reduce((a, b) => a * b, 1), p.shape.length === 2 ? 0.08 : 0.1).map((v) => (p.shape.length === 1 && /norm|ln_/.test(p.name) && !/bias/.test(p.name) ? 1 + v : v))]));
       const f32 = await logps(await makeEngine(gpu, await loadParameters(gpu, of, values, false), 'sigmoid', { kind: 'none' }, { training: false }), documents);
       for (const gradientCheckpointing of [false, true]) {
-        const engine = await inMixed(async () => makeEngine(gpu, await loadParameters(gpu, of, values, true), 'sft', { kind: 'none' }, { gradientCheckpointing }));
+        const engine = await inMixed(gpu, async () => makeEngine(gpu, await loadParameters(gpu, of, values, true), 'sft', { kind: 'none' }, { gradientCheckpointing }));
         const got = await logps(engine, documents);
         const off = Math.max(...got.map((v, i) => Math.abs(v - f32[i]!)));
         t.ok(off < 2e-2, `${name}, checkpointing ${gradientCheckpointing}: log-probs off by ${off}`);
@@ -180,7 +171,7 @@ if (typeof tile === 'string') {
     for (const live of [true, false]) {
       const large = tinySpec({ vocab_size: 900, head_dim: tile.MM });
       const before = gpu.bytesNow;
-      await inMixed(async () => {
+      await inMixed(gpu, async () => {
         const reference = live ? { kind: 'live' as const, parameters: await loadParameters(gpu, large, tinyWeights(large, 2), false, 'reference') } : { kind: 'cache' as const, rounded: false };
         return makeEngine(gpu, await loadParameters(gpu, large, tinyWeights(large, 1), true), live ? 'epsilon_dpo' : 'sigmoid', reference, { rows: 2048, capacity: { rows: 2048, sequences: 512 } });
       });
@@ -202,7 +193,7 @@ if (typeof tile === 'string') {
       const of = modelSpec({ ...families[name]!.config, hidden_size: 96, intermediate_size: 200, head_dim: 32, n_embd: 96, n_inner: 200, vocab_size: 500 }, name);
       const lora = modules && { r: 4, alpha: 4, rslora: false, targets: loraTargets(of, [...modules]) };
       const before = gpu.bytesNow;
-      const engine = await inMixed(async () => {
+      const engine = await inMixed(gpu, async () => {
         const policy = await loadParameters(gpu, of, Object.fromEntries(parameterSpecs(of).map((p, i) => [p.name, normals(i, p.shape.reduce((a, b) => a * b, 1), 0.1)])), !lora);
         return makeEngine(gpu, lora ? policy.with(new Adapters(gpu, of, lora, true)) : policy, 'sft', { kind: 'none' }, { rows, capacity: { rows, sequences: 256 }, gradientCheckpointing: checkpointing });
       });
@@ -228,7 +219,7 @@ if (typeof tile === 'string') {
     const pairs = texts.map(([prompt, chosen, rejected], id) => ({ id, prompt: [1, ...ids(prompt)], branches: [ids(chosen), ids(rejected)] }));
     const build = async (): Promise<Engine> => makeEngine(gpu, await loadWeights(gpu, folder, 'policy'), 'epsilon_dpo', { kind: 'live', parameters: await loadFrozen(gpu, folder, 'reference', { base_dtype: 'auto', load_in_4bit: false, load_in_8bit: false } as RunConfig) }, { rows: 160 });
     const f32 = await steps(await build(), pairs, 20);
-    const mixed = await steps(await inMixed(build), pairs, 20);
+    const mixed = await steps(await inMixed(gpu, build), pairs, 20);
     const off = Math.max(...f32.losses.map((l, i) => Math.abs(mixed.losses[i]! - l) / l));
     t.ok(off < 0.01, `losses differ by at most ${(100 * off).toFixed(3)} %: ${f32.losses[0]} to ${f32.losses.at(-1)}`);
     let [worst, differ, counted] = [0, 0, 0];

@@ -8,10 +8,8 @@ import type { ModelSpec } from '../../src/model/families/index.js';
 import { adapterCount, adapterName, adapterParameters, Adapters, adapterSpecs, loraTargets, type LoraSettings } from '../../src/model/lora.js';
 import { memoryPlan } from '../../src/model/memory.js';
 import { DIRECT_ROWS } from '../../src/model/operands.js';
-import { useDtype } from '../../src/model/session.js';
 import { isLayerMatrix, type Storage } from '../../src/model/storage.js';
-import type { RunConfig } from '../../src/config/keys.js';
-import { loadParameters, makeEngine } from '../helpers/engine.js';
+import { inMixed, loadParameters, makeEngine } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';
 import { normals } from '../helpers/rng.js';
 import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
@@ -25,14 +23,6 @@ const PACKED = WEIGHT_FORMATS.filter((f): f is PackedFormat => f !== 'f32');
 const OPTIMISE = { lr: 5e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, maxGradNorm: 1, weightDecay: 0 };
 const column = (table: Float32Array, name: (typeof PAIR_COLUMNS)[number]): number[] => Array.from({ length: table.length / PAIR_COLUMNS.length }, (_, i) => table[i * PAIR_COLUMNS.length + PAIR_COLUMNS.indexOf(name)]!);
 
-async function inMixed<T>(body: () => Promise<T>): Promise<T> {
-  useDtype(gpu, { dtype: 'mixed_f16' } as RunConfig);
-  try {
-    return await body();
-  } finally {
-    gpu.mixed = undefined;
-  }
-}
 /** Layers in this format, tables in it too where they may be, else in bf16: what `load_in_4bit` makes of a bf16 checkpoint. */
 const storageOf = (spec: ModelSpec, format: PackedFormat): Storage => (p) => (p.shape.length !== 2 ? 'f32' : isLayerMatrix(spec, p) || format === 'f16' ? format : 'bf16');
 
@@ -70,7 +60,7 @@ if (typeof tile === 'string') {
     t.test(`width ${spec.D}: adapters on a frozen base in mixed precision: ties at the start, ten steps within 1 % of f32’s, the same bits by both ways`, async (t) => {
       for (const format of spec.D === 40 ? PACKED : (['nf4_double'] as const)) {
         const f32 = await steps(await lora(spec, format), 10);
-        const engine = await inMixed(() => lora(spec, format));
+        const engine = await inMixed(gpu, () => lora(spec, format));
         const labels = engine.dispatches(documents).map(({ label }) => label);
         t.ok(labels.some((l) => l.includes(`matmul.matrix_nt.${format}`)) && labels.some((l) => l.includes(`matmul.matrix_nn.${format}`)), 'both forms read the base as it is kept');
         t.notOk(labels.some((l) => /matmul\.(?!matrix)\w+_(f16|bf16|int8|nf4)/.test(l)), 'no product with the base is in f32');
@@ -82,7 +72,7 @@ if (typeof tile === 'string') {
 
         gpu.without.add('quantised_operands');
         try {
-          const unpacked = await inMixed(() => lora(spec, format));
+          const unpacked = await inMixed(gpu, () => lora(spec, format));
           const others = unpacked.dispatches(documents).map(({ label }) => label);
           t.ok(others.some((l) => l.includes(`pack_f16_vec4.${format}`)) && !others.some((l) => /matmul\.matrix_\w+\./.test(l)), 'each is unpacked first');
           t.same(await steps(unpacked, 10), mixed, `${format}: read as it is kept or unpacked first, the same bits`);
@@ -101,7 +91,7 @@ if (typeof tile === 'string') {
     for (const format of PACKED) {
       for (const rows of format === 'nf4_double' || format === 'f16' ? [128, DIRECT_ROWS + 64] : [128]) {
         const before = gpu.bytesNow;
-        await inMixed(() => lora(spec, format, rows));
+        await inMixed(gpu, () => lora(spec, format, rows));
         const got = gpu.bytesNow - before;
         const storage = storageOf(spec, format);
         const plan = memoryPlan({ spec, rows, keep: 'train', reference: 'live', rounded: false, lora: { rank: 4, parameters, targets, list }, sharedReference: true, storage: { policy: storage, reference: storage }, mixed: tile });

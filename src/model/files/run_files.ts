@@ -21,6 +21,15 @@ const packageVersion = (name: string): string => {
   }
 };
 
+/** In what a run computed and what it kept in fewer bits; log-probs, softmax, criterion, losses, residual stream and gradients are always f32. */
+const precisionOf = ({ dtype, master_dtype, base_dtype, load_in_4bit, load_in_8bit, activation_dtype, optim }: RunConfig): Record<string, string> => ({
+  arithmetic: dtype === 'mixed_f16' ? 'f16 operands of attention and of products with weights, their sums and all else float32' : 'float32',
+  trained_weights: master_dtype,
+  frozen_weights: load_in_4bit ? 'nf4' : load_in_8bit ? 'int8' : base_dtype === 'auto' ? 'as stored' : base_dtype,
+  activations: activation_dtype,
+  optimiser: optim,
+});
+
 /** run.json: what a reader needs to know to make the run again. */
 export function runManifest(o: { config: RunConfig; inputs: Inputs; gpu: Gpu; state: TrainState; train: DataReport; evaluation: DataReport | undefined; memory: MemoryPlan }): Record<string, unknown> {
   const { config, inputs, gpu, state } = o;
@@ -28,7 +37,7 @@ export function runManifest(o: { config: RunConfig; inputs: Inputs; gpu: Gpu; st
     versions: { edpo: VERSION, webgpu: packageVersion('webgpu'), node: process.version },
     adapter: { ...kernelFields(gpu), kind: gpu.kind, limits: gpu.limits, ...(gpu.tuned ? { tuned: gpu.tuned } : {}), ...(gpu.without.size > 0 ? { without: [...gpu.without] } : {}) },
     hashes: { policy: inputs.policy.weightsHash(), reference: inputs.reference.weightsHash(), tokenizer: inputs.tokenizer.hash, template: templateHash(inputs.template), data: state.identity['data'] },
-    precision: 'float32 throughout: weights, activations, log-softmax, criterion, gradients, moments',
+    precision: precisionOf(config),
     data: { train: o.train, evaluation: o.evaluation ?? null },
     memory: { planned_bytes: o.memory.total, used_bytes: gpu.bytesPeak, parts: o.memory.parts, head_tiles: o.memory.headTiles },
     steps: state.step, tokens: state.numTokens, beta: state.beta, best: state.best,
