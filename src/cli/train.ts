@@ -193,7 +193,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
       io.say(`the result is the best step's, ${state.best.step} (${config.metric_for_best_model} ${state.best.metric.toPrecision(4)})`);
     }
     await writeResult(dir, write);
-    const manifest = runManifest({ config, inputs, gpu, state, train: train.report, evaluation: evalStore?.report, memory });
+    const manifest = runManifest({ config: asked, tokenBudget: config.token_budget, inputs, gpu, state, train: train.report, evaluation: evalStore?.report, memory });
     writeAtomic(join(dir, 'run.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     writeAtomic(join(dir, 'trainer_state.json'), trainerState(state));
     writeAtomic(join(dir, 'README.md'), modelCard({ config, loss, state, base: lora && inputs.baseName.name }));

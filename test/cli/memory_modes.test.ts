@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { AUTO_BUDGET } from '../../src/config/keys.js';
 import { decode16 } from '../../src/model/files/float_formats.js';
 import { SafetensorsFile } from '../../src/model/files/safetensors.js';
 import { edpo, tinyFolder, tinyPairs } from '../helpers/cli.js';
@@ -13,6 +14,7 @@ const hex = (path: string): string => readFileSync(path).toString('hex');
 // Matrices of 64 x 65 are just large enough for 8-bit moments; the MLP's and the tables have odd counts.
 const model = await tinyFolder(join(dir, 'model'), 1, { hidden_size: 65, num_attention_heads: 8, num_key_value_heads: 8, head_dim: 8 });
 const data = tinyPairs(join(dir, 'train.jsonl'), 24);
+const runJson = (name: string): { config: Record<string, unknown>; memory: Record<string, unknown>; precision: Record<string, string> } => JSON.parse(readFileSync(join(dir, name, 'run.json'), 'utf8')) as ReturnType<typeof runJson>;
 const args = (out: string, ...more: string[]): string[] => ['train', '--model_name_or_path', model, '--data_files', data, '--loss_type', 'epsilon_dpo', '--total_batch_size', '4', '--num_train_epochs', '1', '--learning_rate', '1e-3',
   '--token_budget', '128', '--logging_steps', '1', '--save_steps', '3', '--report_html', 'false', '--output_dir', out, ...more];
 
@@ -113,6 +115,8 @@ t.test('token_budget auto: chosen from gpu_memory, tried on the longest document
   const again = edpo(args(out, '--token_budget', 'auto', '--gpu_memory', '0.01', '--resume_from_checkpoint', join(out, 'checkpoint-3')));
   t.equal(again.code, 0, again.err);
   t.same([hex(join(out, 'checkpoint-6/edpo_state.safetensors')), hex(join(out, 'pairs.ndjson'))], [state, ledger]);
+  const { config, memory } = runJson('auto');
+  t.same([config['token_budget'], memory['token_budget']], [AUTO_BUDGET, budget], 'run.json: as asked, and what it became');
   // The same budget by number, without a dry step.
   const given = join(dir, 'given');
   t.equal(edpo(args(given, '--token_budget', String(budget))).code, 0);
@@ -125,7 +129,7 @@ t.test('token_budget auto: chosen from gpu_memory, tried on the longest document
 t.test('head_tiles: what the run does with the head’s logits is said, resumes to the same bytes, and stays as it was chosen; the first losses have the same bits', async (t) => {
   const wide = await tinyFolder(join(dir, 'wide'), 1, { vocab_size: 1100 });
   const more = ['--model_name_or_path', wide];
-  const tiles = (name: string): string => (JSON.parse(readFileSync(join(dir, name, 'run.json'), 'utf8')) as { memory: { head_tiles: string } }).memory.head_tiles;
+  const tiles = (name: string): unknown => runJson(name).memory['head_tiles'];
   const first = (name: string): string[] => readFileSync(join(dir, name, 'pairs.ndjson'), 'utf8').trim().split('\n').slice(0, 4);
   for (const way of ['recomputed', 'kept']) {
     resumes(t, `tiles-${way}`, ...more, '--head_tiles', way);
@@ -142,13 +146,13 @@ t.test('head_tiles: what the run does with the head’s logits is said, resumes 
   const roomy = edpo(args(join(dir, 'tiles-auto'), ...mixed, '--gpu_memory', '2'));
   if (/does not multiply f16 matrices/.test(roomy.err)) return t.comment('no subgroup matrices here');
   t.equal(roomy.code, 0, roomy.err);
-  t.match((JSON.parse(readFileSync(join(dir, 'tiles-auto', 'run.json'), 'utf8')) as { precision: Record<string, string> }).precision['arithmetic'], /^f16 operands .* float32$/);
+  t.match(runJson('tiles-auto').precision['arithmetic'], /^f16 operands .* float32$/);
   t.match(roomy.err, /head tiles kept 36\.\d+ MB.*; the head’s logits the policy’s kept in f16 for the backward pass/);
   const want = hex(join(dir, 'tiles-auto', 'checkpoint-6/edpo_state.safetensors'));
   // No limit is given now: the checkpoint's choice holds.
   const again = edpo(args(join(dir, 'tiles-auto'), ...mixed, '--resume_from_checkpoint', join(dir, 'tiles-auto', 'checkpoint-3')));
   t.equal(again.code, 0, again.err);
-  t.same([hex(join(dir, 'tiles-auto', 'checkpoint-6/edpo_state.safetensors')), tiles('tiles-auto')], [want, 'kept']);
+  t.same([hex(join(dir, 'tiles-auto', 'checkpoint-6/edpo_state.safetensors')), tiles('tiles-auto'), runJson('tiles-auto').config['head_tiles']], [want, 'kept', 'auto']);
   const plan = (...keys: string[]): string => edpo(['plan', ...mixed, '--data_files', data, '--loss_type', 'epsilon_dpo', ...keys]).out;
   t.match(plan('--gpu_memory', '2'), /\n  head tiles kept +36\.\d+ MB\n[^]*\nthe head’s logits: the policy’s kept in f16/);
   t.match(plan(), /\nthe head’s logits: made again for the backward pass\n/);
@@ -168,7 +172,7 @@ realTest('the real model learns alike with 8-bit moments and packed activations,
   t.ok(Math.abs(small.loss / f32.loss - 1) < 0.02, `${small.loss} against ${f32.loss}`);
   t.ok(small.gpu_bytes < f32.gpu_bytes, `${small.gpu_bytes} bytes against ${f32.gpu_bytes}`);
   const rounded = run('real-bf16', '--master_dtype', 'bfloat16', '--base_dtype', 'bfloat16');
-  const precision = (name: string): Record<string, string> => (JSON.parse(readFileSync(join(dir, name, 'run.json'), 'utf8')) as { precision: Record<string, string> }).precision;
+  const precision = (name: string): Record<string, string> => runJson(name).precision;
   t.match(precision('real-small'), { arithmetic: 'float32', trained_weights: 'float32', activations: 'float16', optimiser: 'adamw_8bit' });
   t.match(precision('real-bf16'), { trained_weights: 'bfloat16', frozen_weights: 'bfloat16', activations: 'float32' });
   t.ok(Math.abs(rounded.loss / f32.loss - 1) < 0.02, `bf16 masters: ${rounded.loss} against ${f32.loss}`);

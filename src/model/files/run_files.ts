@@ -30,8 +30,11 @@ const precisionOf = ({ dtype, master_dtype, base_dtype, load_in_4bit, load_in_8b
   optimiser: optim,
 });
 
-/** run.json: what a reader needs to know to make the run again. */
-export function runManifest(o: { config: RunConfig; inputs: Inputs; gpu: Gpu; state: TrainState; train: DataReport; evaluation: DataReport | undefined; memory: MemoryPlan }): Record<string, unknown> {
+/**
+ * run.json: what a reader needs to know to make the run again. `config` is as it was asked; what became of its `auto` stands under `memory`.
+ * @param o.tokenBudget rows of a micro-batch, whoever chose them
+ */
+export function runManifest(o: { config: RunConfig; tokenBudget: number; inputs: Inputs; gpu: Gpu; state: TrainState; train: DataReport; evaluation: DataReport | undefined; memory: MemoryPlan }): Record<string, unknown> {
   const { config, inputs, gpu, state } = o;
   return {
     versions: { edpo: VERSION, webgpu: packageVersion('webgpu'), node: process.version },
@@ -39,7 +42,7 @@ export function runManifest(o: { config: RunConfig; inputs: Inputs; gpu: Gpu; st
     hashes: { policy: inputs.policy.weightsHash(), reference: inputs.reference.weightsHash(), tokenizer: inputs.tokenizer.hash, template: templateHash(inputs.template), data: state.identity['data'] },
     precision: precisionOf(config),
     data: { train: o.train, evaluation: o.evaluation ?? null },
-    memory: { planned_bytes: o.memory.total, used_bytes: gpu.bytesPeak, parts: o.memory.parts, head_tiles: o.memory.headTiles },
+    memory: { planned_bytes: o.memory.total, used_bytes: gpu.bytesPeak, parts: o.memory.parts, head_tiles: o.memory.headTiles, token_budget: o.tokenBudget },
     steps: state.step, tokens: state.numTokens, beta: state.beta, best: state.best,
     config,
   };
