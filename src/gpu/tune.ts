@@ -94,9 +94,10 @@ function matrixCandidates(gpu: Gpu): MatrixTile[] {
   if (typeof config === 'string') return [];
   const usual = tileFor(config, gpu.limits);
   const { MM, MN, MK } = config;
-  // A processor's driver takes a second for every matrix of a tile. Tiles up to 128 need no more room for padding than memory plans count.
+  // A processor's driver takes a second for every matrix of a tile. Tiles up to 128 need no more room for padding than memory plans count, and 128 columns hold
+  // whole heads, which are turned where their product is made (result_rows.ts): narrower ones would keep queries and keys in f32 beside.
   const sizes = gpu.kind === 'hardware'
-    ? [64, 128].flatMap((BM) => [64, 128].flatMap((BN) => [16, 32, 64].flatMap((BK) => [[1, 2], [2, 1], [2, 2], [2, 4], [4, 2]].map(([WM, WN]) => ({ BM, BN, BK, WM: WM!, WN: WN! })))))
+    ? [64, 128].flatMap((BM) => [16, 32, 64].flatMap((BK) => [[1, 2], [2, 1], [2, 2], [2, 4], [4, 2]].map(([WM, WN]) => ({ BM, BN: 128, BK, WM: WM!, WN: WN! }))))
     : [{ BM: 2 * MM, BN: MN, BK: MK, WM: 1, WN: 1 }, { BM: 2 * MM, BN: 2 * MN, BK: 2 * MK, WM: 2, WN: 1 }];
   const all = sizes.map((s) => ({ ...config, ...s })).filter((t) => matrixRefusal(t, gpu.limits) === undefined && matrixName(t) !== matrixName(usual));
   return [usual, ...all];

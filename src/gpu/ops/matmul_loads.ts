@@ -45,7 +45,7 @@ const EIGHT: Record<PackedFormat, Eight> = {
   nf4_double: {
     type: 'u32', kept: 'struct Kept { codes: u32, scale: u32, outer: f32 }', none: 'Kept(0x77777777u, 0u, 0.0)', begin: NF4_BEGIN,
     load: `Kept(b[e / 8u], (b_codes[e / 256u] >> (8u * ((e / 64u) & 3u))) & 255u, b_scales[${NESTED_SCALES}u + e / 16384u])`,
-    halves: nf4Halves(`b_scales[${NF4_VALUES}u + kept.scale] * kept.outer + b_scales[${NESTED_SCALES - 1}u]`),
+    halves: nf4Halves(`fma(b_scales[${NF4_VALUES}u + kept.scale], kept.outer, b_scales[${NESTED_SCALES - 1}u])`),
   },
 };
 

@@ -49,7 +49,7 @@ const NF4_SCALE: Partial<Record<WeightFormat, string>> = {
   nf4: `${NF4}fn nf4_scale(b: u32) -> f32 { return W_scales[${NF4_VALUES}u + b]; }`,
   nf4_double: `${NF4}fn nf4_scale(b: u32) -> f32 {
   let q = (W_codes[b >> 2u] >> (8u * (b & 3u))) & 255u;
-  return W_scales[${NF4_VALUES}u + q] * W_scales[${NESTED_SCALES}u + (b >> 8u)] + W_scales[${NESTED_SCALES - 1}u];
+  return fma(W_scales[${NF4_VALUES}u + q], W_scales[${NESTED_SCALES}u + (b >> 8u)], W_scales[${NESTED_SCALES - 1}u]);
 }`,
 };
 
