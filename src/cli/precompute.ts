@@ -2,7 +2,7 @@ import type { RunConfig } from '../config/keys.js';
 import { EdpoError, InputError } from '../errors.js';
 import { CacheReader } from '../model/cache/reader.js';
 import { requireSame } from '../model/cache/header.js';
-import { threadCount } from '../model/data/row_threads.js';
+import { threadsOfEach } from '../model/data/row_threads.js';
 import type { TokenStore } from '../model/data/store.js';
 import { loadFrozen } from '../model/frozen.js';
 import { lockFolder } from '../model/files/lock.js';
@@ -87,7 +87,7 @@ async function shared(config: RunConfig, adapters: string[], io: CliIo): Promise
       reader?.close();
     }
     // Each process reads the data anew: they share the cores.
-    const dataset_num_proc = Math.max(1, Math.floor(threadCount(config.dataset_num_proc) / adapters.length));
+    const dataset_num_proc = threadsOfEach(config.dataset_num_proc, adapters.length);
     if (left.length > 0) await runOnAdapters(adapters.map((adapter, i) => ({ kind: 'precompute-ref', splits: left, config: { ...config, adapters: undefined, adapter, dataset_num_proc, shard: `${i}/${adapters.length}` } })), io, { stopped: () => interrupted });
     if (interrupted) throw new EdpoError(`interrupted; ${dir} keeps what is done`, { exitCode: 130, hint: 'the same command goes on from there' });
     for (const [split, store] of stores) {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, statfsSync } from 'node:fs';
+import { mkdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CliIo } from '../cli/io.js';
 import { Progress } from '../cli/progress.js';
@@ -177,5 +177,3 @@ export async function ensureCache(
   const hidden = loss.needs.reference === 'hidden';
   return { source: new CacheSource(reader, hidden, isSplit(store, loss)), exactTies: kernels.length === 0, kernels, rounded: hidden && reader.header.hidden_dtype === 'float16' };
 }
-
-export const cacheExists = (dir: string, split: string): boolean => existsSync(join(dir, `ref.${split}.ndjson`));

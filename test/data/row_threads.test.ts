@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import { EdpoError } from '../../src/errors.js';
 import { rows, type Row } from '../../src/model/data/rows.js';
-import { RowWorkers, threadCount, threadsFor } from '../../src/model/data/row_threads.js';
+import { RowWorkers, threadCount, threadsFor, threadsOfEach } from '../../src/model/data/row_threads.js';
 import { TokenStore, type StoreOptions } from '../../src/model/data/store.js';
 import { openText, type TextFiles } from '../../src/model/text/open.js';
 import { tinyFolder } from '../helpers/cli.js';
@@ -136,7 +136,13 @@ t.test('a thread that fails ends the run in plain words; nothing is left running
   const nowhere = { text: textOf(join(folder, 'nowhere')), options: { tokenization: 'edpo' as const, vocabSize: 1, maxLength: 0, maxPromptLength: 0, truncation: 'drop' as const, keepText: false } };
   const workers = new RowWorkers(2, nowhere);
   await t.rejects(workers.run({ rows: [], sides: 2 }), { constructor: EdpoError, message: /a thread that tokenises has failed: .*nowhere has no tokenizer.json/, hint: /--dataset_num_proc 1/, exitCode: 1 });
+  await t.rejects(workers.run({ rows: [], sides: 2 }), /nowhere has no tokenizer.json/, 'a thread that has ended is given nothing more');
   await workers.close();
+  const sound = new RowWorkers(1, { ...nowhere, text: textOf(model) });
+  const row = (value: Row['value']): Row & { format: 'tokenized' } => ({ value, where: 'here', format: 'tokenized' });
+  await t.rejects(sound.run({ rows: [row({ prompt: () => 1 })], sides: 2 }), { name: 'DataCloneError' });
+  t.match((await sound.run({ rows: [row({ prompt_ids: [0], chosen_ids: [0], rejected_ids: [7] })], sides: 2 })).rows, [{ failure: { message: /^here: token id 7 is outside/ } }], 'what could not be sent waits for no answer');
+  await sound.close();
   // A process without a word of process.exit ends only when no thread is left.
   const store = pathToFileURL(join('dist', 'src', 'model', 'data', 'store.js')).href;
   const open = pathToFileURL(join('dist', 'src', 'model', 'text', 'open.js')).href;
@@ -166,6 +172,7 @@ t.test('how many threads: for much text alone, never more than cores', (t) => {
   t.equal(threadCount(1), 1);
   t.equal(threadCount(1000), availableParallelism());
   t.equal(threadCount(undefined), Math.min(8, availableParallelism()));
+  for (const [asked, processes, cores, each] of [[undefined, 2, 32, 8], [undefined, 4, 16, 4], [undefined, 8, 4, 1], [3, 4, 16, 3], [12, 4, 16, 4]] as const) t.equal(threadsOfEach(asked, processes, cores), each, `${processes} processes on ${cores} cores, ${asked} asked for`);
   const small = file('x'.repeat(1000));
   const large = file('x'.repeat(9 << 20));
   t.equal(threadsFor(8, [small], 0), 1, 'little text');

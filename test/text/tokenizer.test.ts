@@ -1,8 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { gunzipSync } from 'node:zlib';
 import t, { type Test } from 'tap';
-import { boundWords } from '../../src/model/text/bpe_words.js';
+import { boundWords, WordCache } from '../../src/model/text/bpe_words.js';
 import { loadTokenizer, type Tokenizer } from '../../src/model/text/tokenizer.js';
 import { chatTemplate } from '../../src/model/text/template.js';
 import { realTest, sharedData } from '../helpers/shared.js';
@@ -157,6 +159,18 @@ t.test('cutting a text at its marks changes nothing, and only where no merge cro
     model.cache.set('x'.repeat(65), []);
     t.notOk(model.cache.has('x'.repeat(65)));
   }
+});
+
+t.test('a cache of words keeps words alone: the texts they were cut from are let go', async (t) => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const cache = new WordCache<number>();
+  const before = (collect(), process.memoryUsage().heapUsed);
+  for (let n = 0; n < 64; n++) cache.set(Buffer.alloc(1 << 19, `${n} is a word of many letters, `).toString('latin1').slice(64, 94), n);
+  const kept = (collect(), process.memoryUsage().heapUsed) - before;
+  t.ok(kept < 1 << 20, `64 words of texts of 0.5 MB: ${kept} bytes`);
+  t.equal(cache.size, 64);
+  for (const word of ['é', '\ud800 alone', 'a word of ASCII', '日本', '😀'.repeat(20)]) t.equal(cache.set(word, 7).get(word), 7, word);
 });
 
 t.test('the bundle stands alone and carries its licence', async (t) => {

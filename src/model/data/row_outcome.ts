@@ -65,14 +65,19 @@ export function outcomeOf(row: FormattedRow, sides: Sides, o: RowOptions): RowOu
   const weights = tokens.weights?.map((list, k) => list.slice(0, cut.ids.responses[k]!.length));
   if (weights?.some((list) => list.every((w) => w === 0))) return { refused: NO_WEIGHT };
   const lists = [cut.ids.prompt, ...cut.ids.responses];
-  const words = new Uint32Array(lists.reduce((sum, list) => sum + list.length, 0));
-  lists.reduce((at, list) => (words.set(list, at), at + list.length), 0);
   const { scores } = tokens as Partial<ListTokens>;
   return {
-    words, lengths: lists.map((list) => list.length), promptCut: cut.promptCut, responseCut: cut.responseCut,
+    words: joined(lists), lengths: lists.map((list) => list.length), promptCut: cut.promptCut, responseCut: cut.responseCut,
     ...(weights ? { weights: new Uint32Array(Float32Array.from(weights.flat()).buffer) } : {}),
     ...(scores ? { scores } : {}),
     ...(example?.desirable === undefined ? {} : { desirable: example.desirable }),
     ...(o.keepText && example ? { example } : {}),
   };
+}
+
+/** Lists of ids or bits, one behind the other in memory of their own. */
+export function joined(parts: Array<ArrayLike<number>>): Uint32Array<ArrayBuffer> {
+  const all = new Uint32Array(parts.reduce((n, part) => n + part.length, 0));
+  parts.reduce((at, part) => (all.set(part, at), at + part.length), 0);
+  return all;
 }

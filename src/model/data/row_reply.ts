@@ -1,6 +1,6 @@
 import { EdpoError, InputError } from '../../errors.js';
 import type { Sides } from './formats.js';
-import { outcomeOf, type FormattedRow, type RowOptions, type RowOutcome, type RowTokens } from './row_outcome.js';
+import { joined, outcomeOf, type FormattedRow, type RowOptions, type RowOutcome, type RowTokens } from './row_outcome.js';
 
 /** An error in a form that passes between threads. */
 interface Failure {
@@ -70,10 +70,4 @@ function errorOf({ kind, message, hint, exitCode, stack }: Failure): Error {
   const error = kind === 'internal' ? new Error(message) : kind === 'input' ? new InputError(message, hint) : new EdpoError(message, { exitCode, ...(hint === undefined ? {} : { hint }) });
   if (stack !== undefined) error.stack = stack;
   return error;
-}
-
-function joined(parts: Uint32Array[]): Uint32Array<ArrayBuffer> {
-  const all = new Uint32Array(parts.reduce((n, part) => n + part.length, 0));
-  parts.reduce((at, part) => (all.set(part, at), at + part.length), 0);
-  return all;
 }

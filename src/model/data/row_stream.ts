@@ -6,7 +6,7 @@ import { RowWorkers, type RowThreads } from './row_threads.js';
 import type { Row } from './rows.js';
 
 /** A row as it was read: its number, data set and format, and what is wanted of it. */
-export interface ReadRow extends FormattedRow {
+interface ReadRow extends FormattedRow {
   id: number;
   set: number;
   sides: Sides;
@@ -31,7 +31,7 @@ export async function* readRows(source: AsyncIterable<Row>, o: { format: Dataset
 }
 
 /** A row without its columns, and what became of it. */
-export type Tokenised = Pick<ReadRow, 'id' | 'set' | 'where' | 'format' | 'sides'> & { outcome: RowOutcome };
+type Tokenised = Pick<ReadRow, 'id' | 'set' | 'where' | 'format' | 'sides'> & { outcome: RowOutcome };
 
 /** Rows of a task: some tens of milliseconds of a thread. */
 const TASK = 64;

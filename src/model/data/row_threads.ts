@@ -34,7 +34,9 @@ const SPARED_BYTES = 4 << 20;
 const ROW_BYTES = 2048;
 
 /** Threads at most for `dataset_num_proc`: where absent one for each core up to 8, and never more than there are cores. */
-export const threadCount = (asked: number | undefined): number => Math.min(asked ?? MOST, availableParallelism());
+export const threadCount = (asked: number | undefined, cores = availableParallelism()): number => Math.min(asked ?? MOST, cores);
+/** The same for each of some processes that tokenise at once and share the cores. */
+export const threadsOfEach = (asked: number | undefined, processes: number, cores = availableParallelism()): number => Math.max(1, Math.min(threadCount(asked, cores), Math.floor(cores / processes)));
 
 /** Threads that are worth their start for the text in these files, by their sizes; 1: the main one alone. @param maxSamples 0: all rows */
 export function threadsFor(asked: number | undefined, files: string[], maxSamples: number): number {
@@ -60,8 +62,9 @@ export class RowWorkers {
     const idlest = this.threads.reduce<Thread | undefined>((best, t) => (best && best.waiting.length <= t.waiting.length ? best : t), undefined);
     const thread = idlest && (idlest.waiting.length === 0 || this.threads.length >= this.count) ? idlest : this.start();
     return new Promise((resolve, reject) => {
-      thread.waiting.push({ resolve, reject });
+      // What cannot be sent throws here, and must not wait for an answer.
       thread.worker.postMessage(task);
+      thread.waiting.push({ resolve, reject });
     });
   }
 
@@ -70,9 +73,13 @@ export class RowWorkers {
     const thread: Thread = { worker, waiting: [] };
     const fail = (why: string): void => {
       if (this.closed) return;
+      // It answers nothing more: what comes next goes to another one.
+      const at = this.threads.indexOf(thread);
+      if (at >= 0) this.threads.splice(at, 1);
+      void worker.terminate();
       for (const { reject } of thread.waiting.splice(0)) reject(new EdpoError(`a thread that tokenises ${why}`, { hint: '--dataset_num_proc 1 tokenises without threads' }));
     };
-    worker.on('message', (reply: RowsReply) => thread.waiting.shift()!.resolve(reply));
+    worker.on('message', (reply: RowsReply) => thread.waiting.shift()?.resolve(reply));
     worker.on('messageerror', (e) => fail(`sent what cannot be read: ${e.message}`));
     worker.on('error', (e) => fail(`has failed: ${e.message}`));
     worker.on('exit', (code) => fail(`has ended with code ${code} before it was through`));

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { EdpoError } from '../../errors.js';
@@ -59,9 +59,4 @@ export async function writeFolderAtomic(path: string, fill: (partial: string) =>
     await rm(partial, { recursive: true, force: true }).catch(() => undefined);
     throw writeFailure(path, cause);
   }
-}
-
-/** Cuts a log back to the length a checkpoint remembers. */
-export function truncateTo(path: string, bytes: number): void {
-  truncateSync(path, bytes);
 }

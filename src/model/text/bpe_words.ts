@@ -15,7 +15,8 @@ export class WordCache<T> extends Map<string, T> {
   override set(word: string, value: T): this {
     if (word.length > LONGEST) return this;
     if (this.size >= WORDS) this.clear();
-    return super.set(word, value);
+    // V8 cuts a long word out of its text as a view, and a key that is a view would keep the whole text; through bytes it is a copy.
+    return super.set(Buffer.from(word, 'utf16le').toString('utf16le'), value);
   }
 }
 
