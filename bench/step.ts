@@ -1,5 +1,6 @@
 import { InputError } from '../src/errors.js';
 import { openGpu } from '../src/gpu/device.js';
+import { HEAD_TILES } from '../src/gpu/ops/kept_tiles.js';
 import { patiently } from '../src/gpu/patience.js';
 import { idleShare, Profiler, type DispatchTime } from '../src/gpu/profile.js';
 import { matmulFlops } from '../src/gpu/program.js';
@@ -19,13 +20,13 @@ import { DTYPES, timeSteps, trainingCase, type Dtype, type TrainingCase } from '
 
 const HELP = `npm run bench -- step [--model NAME --lengths hh|ultrafeedback --scale 1 --pairs 32 --budget 16384]        a shape of bench/peers/models.json
 npm run bench -- step [--hidden 64 --layers 5 --vocab 512 --pairs 8 --length 400 --budget 16384]               an invented one
-  [--dtype float32|mixed_f16 --reference cached|live --loss_type epsilon_dpo --warm 2 --runs 5 --adapter auto --out FILE]
+  [--dtype float32|mixed_f16 --reference cached|live --loss_type epsilon_dpo --head_tiles recomputed --warm 2 --runs 5 --adapter auto --out FILE]
 `;
 
 const text = (value: string) => ({ type: 'string' as const, default: value });
 const OPTIONS = {
   model: { type: 'string' }, lengths: text('hh'), scale: text('1'), hidden: text('64'), layers: text('5'), vocab: text('512'), length: text('400'), pairs: { type: 'string' }, budget: text('16384'),
-  dtype: text('float32'), reference: text('cached'), loss_type: text('epsilon_dpo'), warm: text('2'), runs: text('5'), adapter: text('auto'), out: { type: 'string' }, help: { type: 'boolean', default: false },
+  dtype: text('float32'), reference: text('cached'), loss_type: text('epsilon_dpo'), head_tiles: text('recomputed'), warm: text('2'), runs: text('5'), adapter: text('auto'), out: { type: 'string' }, help: { type: 'boolean', default: false },
 } as const;
 
 /**
@@ -47,6 +48,7 @@ export async function run(args: string[]): Promise<void> {
   };
   const dtype: Dtype = oneOf('dtype', o.dtype, DTYPES);
   const source = oneOf('reference', o.reference, ['cached', 'live']);
+  const headTiles = oneOf('head_tiles', o.head_tiles, HEAD_TILES);
   const loss: LossDefinition = losses[oneOf('loss_type', o.loss_type, LOSS_NAMES.filter((n) => losses[n].needs.branches === 2))];
   const [warm, runs, budget] = [whole('warm'), whole('runs'), whole('budget')];
   const perStep = Number(o.pairs ?? (o.model ? 32 : 8));
@@ -58,7 +60,7 @@ export async function run(args: string[]): Promise<void> {
   const gpu = await openGpu({ adapter: o.adapter });
   const top = dtype === 'float32' ? await ceiling(gpu, runs) : undefined;
   const params = Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value]));
-  const c = await trainingCase({ gpu, spec, loss, params, reference: source, dtype, steps, budget });
+  const c = await trainingCase({ gpu, spec, loss, params, reference: source, dtype, steps, budget, headTiles });
   const host: number[] = [];
   const times = await timeSteps(c, warm, host);
   const step_ms = times.reduce((n, ms) => n + ms, 0) / times.length;
@@ -68,7 +70,7 @@ export async function run(args: string[]): Promise<void> {
   const gflops = flops / step_ms / 1e6;
   const idle = Profiler.supported(gpu) ? idleShare(await profiled(c, 'pass', Array.from({ length: runs }, (_, i) => warm + i))) : undefined;
   const write = ndjsonOut(o.out);
-  const emit = (line: object): void => write({ bench: 'step', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, model: o.model ?? 'invented', dtype, reference: source, loss_type: loss.name, ...line });
+  const emit = (line: object): void => write({ bench: 'step', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, model: o.model ?? 'invented', dtype, reference: source, loss_type: loss.name, head_tiles: headTiles, ...(gpu.without.size > 0 ? { without: [...gpu.without] } : {}), ...line });
   emit({
     parameters: parameterCount(spec), rows, pairs: perStep, micro_batches: c.plan.slice(warm).flat().length / runs, steps: runs, step_ms, median_ms: median(times), tokens_per_second: (rows / step_ms) * 1000, pairs_per_second: (perStep / step_ms) * 1000,
     matmul_gflops: gflops, ...(top ? { ceiling_gflops: top.gflops, ceiling_gbps: top.gbps, share_of_matmul: gflops / top.gflops } : {}), host_ms: median(host), setup_ms: c.setupMs, ...(idle ? { span_ms: idle.span, busy_ms: idle.busy, idle_share: idle.idle } : {}), gpu_bytes: gpu.bytesPeak,

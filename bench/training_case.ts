@@ -1,6 +1,7 @@
 import { EdpoError, InputError } from '../src/errors.js';
 import type { Gpu } from '../src/gpu/device.js';
 import { matrixTile } from '../src/gpu/matrices.js';
+import type { HeadTiles } from '../src/gpu/ops/kept_tiles.js';
 import { documentRows, planMicroBatches, type Document } from '../src/model/batch/pack.js';
 import { keyedUniform } from '../src/model/data/order.js';
 import { Engine } from '../src/model/engine.js';
@@ -25,6 +26,8 @@ export interface TrainingWork {
   /** `live`: the reference runs in every micro-batch. */
   reference: 'cached' | 'live';
   dtype: Dtype;
+  /** Logits kept for the backward pass, or made again (where absent). */
+  headTiles?: HeadTiles;
   /** Documents of every optimiser step. */
   steps: Document[][];
   /** Token rows of a micro-batch at most. */
@@ -109,7 +112,7 @@ export async function trainingCase(w: TrainingWork): Promise<TrainingCase> {
     : { kind: 'cache', rounded, ...(states ? { head: await randomWeights(gpu, spec, head, false, 'reference') } : {}) };
   const started = performance.now();
   const engine = await new Engine({
-    gpu, policy, reference, training: true, capacity, loss,
+    gpu, policy, reference, training: true, capacity, loss, ...(w.headTiles ? { headTiles: w.headTiles } : {}),
     settings: { beta: 0.1, epsilonCheck: 0.01, epsilonSize: 0.01, criterion: 'exact', deadzone: 0, betaUpdate: 'harmonic', betaMin: 0, params: w.params, criterionColumns: w.criterionColumns === true },
   }).ready();
   engine.setState(0.1);
