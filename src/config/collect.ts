@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { InputError } from '../errors.js';
-import { ALIASES, IGNORED, isNeutral, SECTIONS, UNAVAILABLE } from './foreign.js';
+import { ALIASES, IGNORED, isNeutral, SECTIONS, UNAVAILABLE, YIELDING } from './foreign.js';
 import { fromEnvironment, isEnvironment } from './environment.js';
 import { FORM_KEYS, isFormKey, readForms, type FormKey } from './forms.js';
 import { isSimpoForm, setSimpoMargin, simpoSurrogate } from './simpo.js';
@@ -38,6 +38,8 @@ export interface Collected {
   ratio?: { value: unknown; where: string };
   /** Is the file in the form of SimPO's own code? */
   simpo?: boolean;
+  /** Keys of the file as written. */
+  written?: ReadonlySet<string>;
 }
 
 const KNOWN = [...KEYS, 'gamma_beta_ratio', ...Object.keys(ALIASES), ...FORM_KEYS];
@@ -70,6 +72,7 @@ export function collect(file: string | undefined, flags: Record<string, string>,
 function collectFile(file: string, c: Collected): void {
   const entries = readYaml(readText(file), file, Object.keys(SECTIONS));
   c.simpo = isSimpoForm(entries);
+  c.written = new Set(entries.map((e) => e.key));
   for (const entry of entries) collectEntry(entry, c);
   setForms(c);
   // The nested form is the official ε-DPO repository's, where the loss is not a key.
@@ -131,6 +134,11 @@ function collectEntry({ key, path, value, line }: YamlEntry, c: Collected): void
     return fate('ignored', 'asks for nothing');
   }
   if (!isKey(name)) return problem(unknownKey(key, KNOWN));
+  if (YIELDING.has(key) && c.written?.has(name)) {
+    const why = `${name} stands beside it; the result is the same`;
+    c.notes.push(`${label}: not used (${why})`);
+    return fate('ignored', why);
+  }
   if (name !== label) c.notes.push(`${label}: read as ${name}`);
   const reading = readValue(name, value, label);
   if (!reading) return fate('ignored', 'null says nothing');

@@ -11,6 +11,9 @@ export const ALIASES: Record<string, string> = {
   preprocessing_num_workers: 'dataset_num_proc', dataset_processes: 'dataset_num_proc',
 };
 
+/** Aliases that give way where our name stands in the file, too: no result hangs on them. Any other key given twice is an error. */
+export const YIELDING: ReadonlySet<string> = new Set(['preprocessing_num_workers', 'dataset_processes']);
+
 /** Nested forms (the official ε-DPO repository's): a section's keys are taken as if they stood at the top. */
 export const SECTIONS: Record<string, Record<string, string>> = {
   model: { pretrained_model_name_or_path: 'model_name_or_path', torch_dtype: 'dtype', dtype: 'dtype', attn_implementation: 'attn_implementation', revision: 'model_revision' },

@@ -159,6 +159,10 @@ t.test('nothing changes silently', async (t) => {
   t.match(load('max_steps: 10\nnum_train_epochs: 2\n').notes, ['num_train_epochs: not used (max_steps 10 wins, as in transformers)']);
   t.match(load('warmup_steps: 10\nwarmup_ratio: 0.1\n').notes, ['warmup_ratio: not used (warmup_steps 10 wins, as in transformers)']);
   t.match(load('overwrite_output_dir: true\n', { resume_from_checkpoint: 'last' }).notes, ['overwrite_output_dir: not used (resume_from_checkpoint continues the run that is there)']);
+  for (const [text, n] of [['dataset_num_proc: 12\npreprocessing_num_workers: 12\n', 12], ['preprocessing_num_workers: 4\ndataset_num_proc: 12\n', 12]] as const) {
+    t.match(load(text), { config: { dataset_num_proc: n }, notes: ['preprocessing_num_workers: not used (dataset_num_proc stands beside it; the result is the same)'] }, 'a setting that changes no result may come under two names');
+  }
+  t.match(load('preprocessing_num_workers: 4\n'), { config: { dataset_num_proc: 4 }, notes: ['preprocessing_num_workers: read as dataset_num_proc'] });
   t.same(problemsOf('lr: 1.0e-6\nlearning_rate: 1.0e-6\n'), ['learning_rate given twice, line 1 and here; keep one line 2']);
 });
 
