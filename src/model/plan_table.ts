@@ -46,7 +46,9 @@ const cardsOf = (c: RunConfig): number[] => [...new Set([...CARDS, ...(c.gpu_mem
 export function planTable(spec: ModelSpec, config: RunConfig, setups = SETUPS, budgets = BUDGETS): PlanRow[] {
   const loss = lossOf(config);
   const cards = cardsOf(config);
-  return setups.flatMap(({ name, keys }) => [true, false].flatMap((checkpointing) => budgets.map((rows): PlanRow => {
+  // Masters in bfloat16 have no f16 copies beside them: training refuses the two together.
+  const possible = setups.filter(({ keys }) => config.dtype !== 'mixed_f16' || keys.master_dtype !== 'bfloat16');
+  return possible.flatMap(({ name, keys }) => [true, false].flatMap((checkpointing) => budgets.map((rows): PlanRow => {
     const c = { ...config, load_in_4bit: false, load_in_8bit: false, master_dtype: 'float32' as const, ...keys, gradient_checkpointing: checkpointing, token_budget: rows };
     const memory = trainingMemory(spec, loss, c, adaptersOf(spec, c));
     return { setup: name, keys, rows, checkpointing, memory, card: cards.find((gb) => memory.total <= gb * 1e9) };

@@ -38,6 +38,19 @@ t.test('the targets at 4,096 rows with per-layer checkpointing, by plan arithmet
   under(llama, 'QLoRA', 12);
 });
 
+t.test('the table holds what training takes, and nothing else', (t) => {
+  const names = (dtype: RunConfig['dtype']): string[] => [...new Set(planTable(spec('google/gemma-2-2b-it'), { ...config, dtype }).map((r) => r.setup))];
+  t.same(names('float32'), SETUPS.map((s) => s.name));
+  t.same(names('mixed_f16'), SETUPS.filter((s) => s.keys.master_dtype !== 'bfloat16').map((s) => s.name), 'bfloat16 masters have no f16 copies');
+  for (const dtype of ['float32', 'mixed_f16'] as const) {
+    for (const { name, keys } of SETUPS.filter((s) => names(dtype).includes(s.name))) {
+      const flags = Object.fromEntries(Object.entries({ model_name_or_path: 'x', data_files: 'd.jsonl', output_dir: 'o', loss_type: 'epsilon_dpo', dtype, ...keys }).map(([k, v]) => [k, String(v)]));
+      t.doesNotThrow(() => loadConfig({ file: undefined, flags, env: {}, command: 'train' }), `${name}, ${dtype}`);
+    }
+  }
+  t.end();
+});
+
 t.test('more rows take more, checkpointing and adapters less; weights do not depend on rows', async (t) => {
   for (const name of ['google/gemma-2-2b-it', 'mistralai/Mistral-7B-Instruct-v0.2', 'meta-llama/Meta-Llama-3-8B-Instruct']) {
     const table = planTable(spec(name), config, SETUPS, [1024, 4096]);
