@@ -74,7 +74,7 @@ const written = {
   load_in_8bit: key('load_in_8bit', 'model', FROZEN, z.boolean().default(false), 'the frozen matrices of the layers in 8 bits, a scale per row (as LLM.int8() stores them)'),
   bnb_4bit_quant_type: key('bnb_4bit_quant_type', 'model', FROZEN, z.enum(['nf4']).default('nf4'), 'load_in_4bit: the 4-bit values'),
   use_bnb_nested_quant: key('use_bnb_nested_quant', 'model', FROZEN, z.boolean().default(false), 'load_in_4bit: double quantisation, the blocks’ scales in 8 bits: 4.13 bits a weight instead of 4.5'),
-  dtype: key('dtype', 'model', MODEL, z.enum(['float32', 'mixed_f16']).default('float32'), 'arithmetic of the run; mixed_f16: products with weights take f16 operands and sum in f32 (tensor cores), all else stays f32 (docs/mixed-precision.md)'),
+  dtype: key('dtype', 'model', MODEL, z.enum(['float32', 'mixed_f16']).default('float32'), 'arithmetic of the run; mixed_f16: products with weights and those of attention take f16 operands and sum in f32 (tensor cores), all else stays f32 (docs/mixed-precision.md)'),
 
   dataset_name: key('dataset_name', 'data', DATA, text.optional(), 'a data file, a folder with files named by split, or a hub id (ORG/NAME or ORG/NAME@REVISION)'),
   dataset_revision: key('dataset_revision', 'data', DATA, text.optional(), 'branch, tag or commit of a dataset_name from the hub; main where absent'),
