@@ -27,9 +27,9 @@ bench="node dist/bench/main.js peers"
 if [ -e "$out/edpo.ndjson" ] || [ -e "$out/torch.ndjson" ]; then echo "error: $out has figures of another run" >&2; exit 2; fi
 
 if [ -n "${WHEELS:-}" ]; then
-  "$python" -m pip install --quiet --no-index --no-deps --upgrade --target "$out/packages" "$WHEELS"/*.whl || exit 1
-  # They come before what the machine has: bring only what it lacks.
-  PYTHONPATH=${PYTHONPATH:+$PYTHONPATH:}$out/packages; export PYTHONPATH
+  "$python" -m pip install --quiet --no-index --no-deps --upgrade --target "$out/site-packages" "$WHEELS"/*.whl || exit 1
+  # They come before what the machine has: bring only what it lacks. datasets hashes with dill, which takes modules elsewhere than in a site-packages for the program's own.
+  PYTHONPATH=${PYTHONPATH:+$PYTHONPATH:}$out/site-packages; export PYTHONPATH
 fi
 if [ -z "$rehearsal" ]; then
   node bin/edpo.js doctor --json >"$out/doctor.json" 2>"$out/doctor.txt"
