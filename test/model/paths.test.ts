@@ -58,7 +58,7 @@ interface Case {
   reference?: PackedFormat;
   options?: Partial<EngineOptions> & { rows?: number };
   /** Of the device while it is recorded and run: what an adapter that takes the path has. */
-  device?: Partial<Pick<Gpu, 'products' | 'kind'>>;
+  device?: Partial<Pick<Gpu, 'products' | 'kind' | 'limits'>>;
   /** Paths that are off with it and without it. */
   without?: FusedPath[];
   /** Whether it was taken, by the labels of all that was recorded and how many bind groups the steps made. */
@@ -120,7 +120,8 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   parameter_arena: { model: { hidden_size: 21, intermediate_size: 27, tie_word_embeddings: true }, taken: labelled(/grad_norm\.arena/), apart: 'bits' },
   rope_bias: { model: { model_type: 'qwen2' }, taken: labelled(/rope(_vec4)?_bias/), apart: 'bits' },
   quantised_operands: { mixed: true, reference: 'nf4_double', taken: labelled(/matmul\.matrix_nt\w*\.nf4_double/), apart: 'bits' },
-  head_wide: { device: { kind: 'hardware', products: { form: 'patches' } }, model: { vocab_size: 1100 }, taken: (recorded) => times(/head_stats/, recorded) === 2, apart: ORDER },
+  // In one piece, however small the pieces of a table are to be: a tile ends with its piece.
+  head_wide: { device: { kind: 'hardware', products: { form: 'patches' }, limits: { ...gpu.limits, tableSplitBytes: gpu.limits.bindingBytes } }, model: { vocab_size: 1100 }, taken: (recorded) => times(/head_stats/, recorded) === 2, apart: ORDER },
   replay: { taken: (_, made) => made === 0, apart: 'bits' },
 };
 
@@ -145,7 +146,7 @@ async function boundIn(body: () => Promise<void>): Promise<string[]> {
 /** Ten optimiser steps of ε-DPO with a live reference on a small model, from the same weights. */
 async function training(c: Omit<Case, 'taken' | 'apart'>, o: { lr?: number; anew?: boolean } = {}): Promise<Training> {
   const { documents = DOCUMENTS, options = {} } = c;
-  const before = { products: gpu.products, kind: gpu.kind, mixed: gpu.mixed, without: gpu.without };
+  const before = { products: gpu.products, kind: gpu.kind, limits: gpu.limits, mixed: gpu.mixed, without: gpu.without };
   Object.assign(gpu, c.device ?? {}, { without: new Set([...gpu.without, ...(c.without ?? [])]), mixed: c.mixed && typeof tile !== 'string' ? tile : undefined });
   try {
     const spec = tinySpec({ ...MODEL, ...c.model });

@@ -227,23 +227,22 @@ export class Head {
       const inputs = { state, labels: t.labels, seq_of: t.seqOf, coef: t.coef, ...(kept ? { logit_kept: kept } : {}), ...(t.tokenWeights ? { token_weights: t.tokenWeights } : {}) };
       const form: GradientForm = { weighted: t.tokenWeights !== undefined, kept: kept !== undefined, refKept: refKept !== undefined };
       const args = { v0, soft_cap: cap, ...keptArgs(count) };
+      // Where only products in f16 read the gradient, they are given it packed.
+      const half = !klGradient && p.gpu.uses('head_grad_operand') && count % 4 === 0 ? p.operands?.weight(pieces[piece]!) : undefined;
+      const noted = half ? filled?.[i] : undefined;
       if (klGradient) p.run(headGradKl(form), { ...inputs, tile, ...(refKept ? { ref_logit_kept: refKept } : { ref_tile: this.refTile! }), criterion: this.criterion! }, { ...args, count }, this.fold);
-      else {
-        // Where only products in f16 read the gradient, they are given it packed.
-        const half = p.gpu.uses('head_grad_operand') && count % 4 === 0 ? p.operands?.weight(pieces[piece]!) : undefined;
-        if (half) writeOperand(p, headGradF16(form, filled !== undefined), { ...inputs, ...(kept ? {} : { tile }) }, tile, half.slots.gradient, { columns: count, gradient: true, args, ...this.fold, filled: filled?.[i] });
-        else p.run(headGrad(form), { ...inputs, tile }, { ...args, count }, this.fold);
-      }
-      matmulNN(p, { x: tile, w: pieces[piece]!, y: t.dHidden }, { first, count, accumulate: i > 0, filled: filled?.[i] });
-      if (dPieces) matmulTN(p, { a: tile, b: t.hidden, y: dPieces[piece]! }, { first, count, filled: filled?.[i] });
+      else if (half) writeOperand(p, headGradF16(form, noted !== undefined), { ...inputs, ...(kept ? {} : { tile }) }, tile, half.slots.gradient, { columns: count, gradient: true, args, ...this.fold, filled: noted });
+      else p.run(headGrad(form), { ...inputs, tile }, { ...args, count }, this.fold);
+      matmulNN(p, { x: tile, w: pieces[piece]!, y: t.dHidden }, { first, count, accumulate: i > 0, filled: noted });
+      if (dPieces) matmulTN(p, { a: tile, b: t.hidden, y: dPieces[piece]! }, { first, count, filled: noted });
     });
   }
 
-  /** Flags of each range's gradient, cleared, where all of these leave `headGradF16` as operands. */
+  /** Flags of each range's gradient, cleared, where such gradients leave `headGradF16` as operands. */
   private flags(p: Program): Filled[] | undefined {
     const { S, pieces, klGradient } = this.options;
     const { operands } = p;
-    const noted = operands && !klGradient && p.gpu.uses('head_tile_skip') && p.gpu.uses('head_grad_operand') && pieces.every((w) => operands.weight(w)) && this.ranges.every(({ count }) => count % 4 === 0);
+    const noted = operands && !klGradient && p.gpu.uses('head_tile_skip') && p.gpu.uses('head_grad_operand') && pieces.some((w) => operands.weight(w));
     if (!noted) return undefined;
     if (!this.filled) {
       this.filled = filledRoom(p, 'head.filled', S, this.ranges.map(({ count }) => count), operands.tile);
