@@ -225,8 +225,9 @@ function withCheckpoint(error: unknown, command: string, dir: string, lost: bool
   const last = listCheckpoints(dir).at(-1);
   if (!(error instanceof EdpoError)) return error;
   const where = last ? `; the last checkpoint is ${last.path}` : '; there is no checkpoint yet';
+  const again = 'start anew with the same command; a smaller --save_steps makes the first checkpoint earlier';
   return new EdpoError(`${error.message}${where}`, {
     exitCode: error.exitCode, cause: error,
-    hint: lost && last ? `edpo ${command} --config ${existsSync(join(dir, 'config.yaml')) ? join(dir, 'config.yaml') : 'CONFIG'} --resume` : (error.hint ?? '--resume continues from the last checkpoint'),
+    hint: lost && !last ? again : lost ? `edpo ${command} --config ${existsSync(join(dir, 'config.yaml')) ? join(dir, 'config.yaml') : 'CONFIG'} --resume` : (error.hint ?? (last ? '--resume continues from the last checkpoint' : again)),
   });
 }

@@ -170,9 +170,10 @@ t.test('non-finite loss, lost device, no adapter', async (t) => {
   const skip = edpo(train('--learning_rate', '1e30', '--max_grad_norm', '0', '--lr_scheduler_type', 'constant', '--on_nonfinite', 'skip'));
   t.match(skip.err, /warning: step \d: non-finite .*weights, moments and β were not moved/);
   const lost = train('--save_steps', '1', '--num_train_epochs', '2');
-  refused(t, edpo(lost, { env: { EDPO_FAULT: 'device_lost:3' } }), /the GPU device was lost: .*the last checkpoint is .*checkpoint-\d/, { code: 1, gpu: true });
+  refused(t, edpo(lost, { env: { EDPO_FAULT: 'device_lost:3' } }), /the GPU device was lost: .*the last checkpoint is .*checkpoint-\d\nhint: edpo train --config .* --resume/, { code: 1, gpu: true });
   const resumed = edpo([...lost, '--resume']);
   t.equal(resumed.code, 0, resumed.err);
+  refused(t, edpo(train('--save_steps', '100'), { env: { EDPO_FAULT: 'device_lost:1' } }), /there is no checkpoint yet\nhint: start anew with the same command; a smaller --save_steps/, { code: 1, gpu: true });
   refused(t, edpo(train('--adapter', 'GeForce 256')), /no adapter whose name contains "GeForce 256"/);
   refused(t, edpo(train(), { env: { EDPO_ADAPTER: 'GeForce 256' } }), /no adapter whose name contains "GeForce 256"/);
   copyFileSync(data, join(dir, 'copy.jsonl'));
