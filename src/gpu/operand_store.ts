@@ -1,7 +1,7 @@
 import { EdpoError } from '../errors.js';
 import type { Gpu } from './device.js';
 import { packedBytes, type AttentionSlots, type MatrixOperands, type MatrixWeight } from './ops/operand_layout.js';
-import { packWeight } from './ops/pack_f16.js';
+import { packWeight } from './ops/pack_weights.js';
 import type { MatrixTile } from './matrices.js';
 import { PackedTensor } from './packed.js';
 import type { Program } from './program.js';

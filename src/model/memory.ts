@@ -1,8 +1,8 @@
 import { GAIN_ROWS } from '../gpu/ops/column_sums.js';
 import type { MatrixTile } from '../gpu/matrices.js';
-import { filledWords } from '../gpu/ops/filled.js';
-import { HEAD_TILE, keptBytes } from '../gpu/ops/head.js';
-import type { HeadTiles } from '../gpu/ops/kept_tiles.js';
+import { filledBytes } from '../gpu/ops/filled.js';
+import { HEAD_TILE } from '../gpu/ops/head.js';
+import { keptBytes, type HeadTiles } from '../gpu/ops/kept_tiles.js';
 import { tileCapacity, TILE_WORDS } from '../gpu/ops/attention_tiles.js';
 import { headBytes } from '../gpu/ops/attention_matrix.js';
 import { matrixChunk } from '../gpu/ops/matmul_matrix.js';
@@ -14,7 +14,7 @@ import { sequenceCapacity } from './batch/pack.js';
 import { parameterCount, parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import { isTarget } from './lora.js';
 import { ALL_IN_F32, operandTensors, type OperandTensors } from './operand_tensors.js';
-import { DIRECT_ROWS, layerMatrices, scratchSizes, unpackedRoom } from './operands.js';
+import { DIRECT_ROWS, layerMatrices, scratchSizes, unpackedRoom } from './operand_sizes.js';
 import { longFrom, rotaryRows, rotaryWidth } from './rotary.js';
 import { IN_F32, storageBytes, type Storage } from './storage.js';
 
@@ -95,8 +95,6 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const activations = (mode: KeepMode, made: OperandTensors): number => N * ((made.h ? 0 : D) + (made.act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, made);
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
-  // Flags of the gradient's blocks, of each tile of the vocabulary.
-  const flags = keep === 'forward' || !mixed ? 0 : Math.floor(V / width) * filledWords(N, width, mixed).words + (V % width > 0 ? filledWords(N, V % width, mixed).words : 0);
   // Small trained tensors lie in arenas.
   const nothing = { values: 0, gradients: 0 };
   const extra = keep === 'forward' ? nothing : lora ? arenaExtra(lora.list, IN_F32) : arenaExtra(specs, storage?.policy ?? IN_F32);
@@ -107,8 +105,8 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     ...(keep === 'forward' ? {} : { 'gradients': trained * 4 + extra.gradients, 'optimiser state': optimiser ?? trained * 8 + 2 * extra.values }),
     'activations': (activations(keep, policyAlone) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
     ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (1 + (names.gate && !policyAlone.dgate ? 1 : 0) + (policyAlone.dup ? 0 : 1)) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm && !policyAlone.dpost ? D : 0)) + partial) * 4 }),
-    'head': (head + flags) * 4,
-    ...(headTiles === 'recomputed' ? {} : { 'head tiles kept': keptBytes(N, V, width, headTiles) }),
+    'head': head * 4 + (mixed && keep !== 'forward' ? filledBytes(N, V, width, mixed) : 0),
+    ...(headTiles === 'recomputed' ? {} : { 'head tiles kept': keptBytes(N, V, width, headTiles, HEAD_TILE) }),
     'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)) + 2 * 4 * TILE_WORDS * tileCapacity(N, sequenceCapacity(N)),
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
     ...(reference === 'head' && !sharedReference ? { 'reference head': storageBytes([{ name: spec.tied ? spec.names.embed : spec.names.head, shape: [V, D], table: true }], storage?.reference ?? IN_F32) } : {}),

@@ -7,7 +7,7 @@ import type { Engine } from '../../src/model/engine.js';
 import type { ModelSpec } from '../../src/model/families/index.js';
 import { adapterCount, adapterName, adapterParameters, Adapters, adapterSpecs, loraTargets, type LoraSettings } from '../../src/model/lora.js';
 import { memoryPlan } from '../../src/model/memory.js';
-import { DIRECT_ROWS } from '../../src/model/operands.js';
+import { DIRECT_ROWS } from '../../src/model/operand_sizes.js';
 import { isLayerMatrix, type Storage } from '../../src/model/storage.js';
 import { inMixed, loadParameters, makeEngine } from '../helpers/engine.js';
 import { testGpu } from '../helpers/gpu.js';

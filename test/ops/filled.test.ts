@@ -3,7 +3,7 @@ import { OperandStore } from '../../src/gpu/operand_store.js';
 import { matrixTile } from '../../src/gpu/matrices.js';
 import { filledWords } from '../../src/gpu/ops/filled.js';
 import { Head } from '../../src/gpu/ops/head.js';
-import { packedBytes } from '../../src/gpu/ops/operand_layout.js';
+import { packedBytes, padded } from '../../src/gpu/ops/operand_layout.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
 import { output, runOnce, testGpu, upload } from '../helpers/gpu.js';
 import { normals } from '../helpers/rng.js';
@@ -69,7 +69,7 @@ else {
           const count = Math.min(WIDTH, end - first);
           const { tn, words } = filledWords(S, count, tile);
           for (const [base, R, C] of [[0, tile.BM, tile.BK], [tn, tile.BK, tile.BM]] as const) {
-            const across = Math.ceil(count / Math.max(tile.BM, tile.BN, tile.BK)) * Math.max(tile.BM, tile.BN, tile.BK) / C;
+            const across = padded(count, tile) / C;
             for (let r = 0; r * R < S; r++) for (let c = 0; c * C < count; c++) {
               const block = rows.slice(r * R, (r + 1) * R).flatMap((row) => row.slice(v0 + c * C, Math.min(v0 + (c + 1) * C, v0 + count)));
               const flag = skipping!.flags![at + base + r * across + c]!;

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
-import { Head, HEAD_TILE, headWidth, keptBytes, type HeadOptions } from '../../src/gpu/ops/head.js';
-import type { HeadTiles } from '../../src/gpu/ops/kept_tiles.js';
+import { Head, HEAD_TILE, headWidth, type HeadOptions } from '../../src/gpu/ops/head.js';
+import { keptBytes, type HeadTiles } from '../../src/gpu/ops/kept_tiles.js';
 import { roundF16, STATS, TERMS } from '../../src/gpu/ops/head_kernels.js';
 import { defineKernel } from '../../src/gpu/kernel.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';

@@ -4,10 +4,9 @@ import { matrixTile, sharedBytes, tileFor, type MatrixTile } from '../../src/gpu
 import { OperandStore } from '../../src/gpu/operand_store.js';
 import { headBytes } from '../../src/gpu/ops/attention_matrix.js';
 import { matmulNT } from '../../src/gpu/ops/matmul.js';
-import { matrixTune } from '../../src/gpu/ops/matmul_matrix.js';
+import { matrixTune, type Frozen } from '../../src/gpu/ops/matmul_matrix_kernels.js';
 import { packedBytes, padded } from '../../src/gpu/ops/operand_layout.js';
 import { operand } from '../../src/gpu/ops/pack_f16.js';
-import type { Frozen } from '../../src/gpu/ops/matmul_matrix.js';
 import { matrixRows, rowsKernels, turnsInProduct } from '../../src/gpu/ops/result_rows.js';
 import { rope, ropeTable } from '../../src/gpu/ops/rope.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';

@@ -5,7 +5,7 @@ import type { ArgValue, Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { masterKernels, masterOf, roundingArgs } from './master.js';
 import { padded, padding } from './operand_layout.js';
-import { holdCopy } from './pack_f16.js';
+import { holdCopy } from './pack_weights.js';
 
 const args = { E: 'u32', lr: 'f32', beta1: 'f32', beta2: 'f32', oneMinusBeta1: 'f32', oneMinusBeta2: 'f32', epsilon: 'f32', weightDecay: 'f32' } as const;
 

@@ -16,7 +16,7 @@ export const fwd = defineKernel({
 });
 
 /** partial[k, d] = Σ over the k-th block of rows of dy. */
-export const bwdPartial = columnPartials('bias.bwd_partial', { dy: 'N D' }, 'dy[at]');
+const bwdPartial = columnPartials('bias.bwd_partial', { dy: 'N D' }, 'dy[at]');
 
 /** y [N, D], b [D]. */
 export function addBias(p: Program, t: { y: Tensor; b: Tensor }): void {

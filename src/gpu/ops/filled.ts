@@ -1,6 +1,6 @@
 import type { MatrixTile } from '../matrices.js';
 import type { Program } from '../program.js';
-import { capacityOf, Tensor, type Extent } from '../tensor.js';
+import { capacityOf, partBytes, Tensor, type Extent } from '../tensor.js';
 import { padded } from './operand_layout.js';
 
 /*
@@ -13,15 +13,17 @@ import { padded } from './operand_layout.js';
 /** Flags of an operand, and where its list for TN begins. */
 export interface Filled { flags: Tensor; tn: number }
 
-const LIST_ALIGN = 64;
-
-/** Words of both lists for an operand of so many rows and columns; whole parts of a tensor. */
+/** Words of both lists for an operand of so many rows and columns, to the end of a part of a tensor; where TN's begins. */
 export function filledWords(rows: number, columns: number, t: MatrixTile): { tn: number; words: number } {
   const tn = (padded(rows, t) * padded(columns, t)) / (t.BM * t.BK);
-  return { tn, words: Math.ceil((2 * tn) / LIST_ALIGN) * LIST_ALIGN };
+  return { tn, words: partBytes(4 * 2 * tn) / 4 };
 }
 
-/** Room for the flags of operands of `rows` and each of these columns, all in one tensor that is cleared at once; and each one's. */
+/** Bytes of the flags of a vocabulary of V columns in tiles of `width`. */
+export const filledBytes = (rows: number, V: number, width: number, t: MatrixTile): number =>
+  4 * (Math.floor(V / width) * filledWords(rows, width, t).words + (V % width > 0 ? filledWords(rows, V % width, t).words : 0));
+
+/** Room for the flags of operands of `rows` and each of these columns: one tensor [words], cleared at once, and each one's part of it. */
 export function filledRoom(p: Program, label: string, rows: Extent, columns: number[], t: MatrixTile): { all: Tensor; each: Filled[] } {
   const lists = columns.map((n) => filledWords(capacityOf(rows), n, t));
   const all = new Tensor(p.gpu, label, [lists.reduce((n, l) => n + l.words, 0)], 'u32');

@@ -4,7 +4,7 @@ import type { Program } from '../program.js';
 import { capacityOf, Tensor, type Extent } from '../tensor.js';
 import { HEAD_TILE, headBf16, headCriterion, headCriterionKept, headGrad, headGradF16, headGradKl, headSquare, headStats, headStatsKept, labelOffset, roundF16, STATS, TERMS, tokenStats, tokenTerms, type GradientForm } from './head_kernels.js';
 import { filledRoom, type Filled } from './filled.js';
-import { keptArgs, keptTile, keptWords, type HeadTiles } from './kept_tiles.js';
+import { keptArgs, keptTile, type HeadTiles } from './kept_tiles.js';
 import { matmulNN, matmulNT, matmulTN } from './matmul.js';
 import { mix } from './mix.js';
 import { writeOperand } from './pack_f16.js';
@@ -25,14 +25,7 @@ const TILE_BYTES = 2 ** 26;
  */
 export const headWidth = (rows: number, hardware: boolean): number => (hardware ? Math.max(1, Math.floor(TILE_BYTES / (4 * rows * HEAD_TILE))) * HEAD_TILE : HEAD_TILE);
 
-/** Bytes of the tiles that are kept of so many rows and columns; `width` columns a tile. None of a vocabulary of one tile, which stands anyway. */
-export function keptBytes(rows: number, V: number, width: number, tiles: HeadTiles, fold = HEAD_TILE): number {
-  if (tiles === 'recomputed' || V <= width) return 0;
-  const words = Math.floor(V / width) * keptWords(width, fold) + keptWords(V % width, fold);
-  return (tiles === 'kept_both' ? 2 : 1) * 4 * rows * words;
-}
-
-const fours = (n: number): number => 4 * Math.ceil(n / 4);
+const wholeFours = (n: number): number => 4 * Math.ceil(n / 4);
 
 export interface HeadOptions {
   gpu: Gpu;
@@ -99,7 +92,7 @@ export class Head {
 
   constructor(readonly options: HeadOptions) {
     const { gpu, S, D, V, pieces, mode } = options;
-    const fold = fours(options.tile ?? HEAD_TILE);
+    const fold = wholeFours(options.tile ?? HEAD_TILE);
     const width = Math.min(options.width ?? options.tile ?? headWidth(capacityOf(S), gpu.kind === 'hardware' && gpu.uses('head_wide')), V);
     this.width = width;
     this.fold = { tune: { FOLD: fold } };
@@ -110,19 +103,19 @@ export class Head {
     };
     this.stats = make('stats', S, STATS.length);
     // Rows begin at whole vec4s.
-    this.tile = make('tile', S, fours(width));
+    this.tile = make('tile', S, wholeFours(width));
     this.state = make('state', S, 4);
     if (options.terms) this.terms = make('terms', S, TERMS.length);
     if (options.terms?.square) this.square = make('square', S, 2);
     if (options.terms?.refEntropy) this.refState = make('ref_state', S, 4);
     if (mode === 'hidden') {
-      this.refTile = make('ref_tile', S, fours(width));
+      this.refTile = make('ref_tile', S, wholeFours(width));
       this.criterion = make('criterion', S, 8);
       this.offset = make('offset', S);
       if (options.bf16) this.mixed = make('mixed', S, 9);
       if (options.rounded) {
         this.roundedHidden = make('rounded_hidden', S, D);
-        this.roundedTile = make('rounded_tile', S, fours(width));
+        this.roundedTile = make('rounded_tile', S, wholeFours(width));
       }
     }
     this.ranges = [];

@@ -15,7 +15,14 @@ export const KEPT = 'S KW :vec2<u32>';
 
 const fours = (count: number): number => Math.ceil(count / 4);
 /** Words of a row that keeps `count` columns folded by `fold`. */
-export const keptWords = (count: number, fold: number): number => 2 * (fours(count) + Math.ceil(Math.ceil(count / fold) / 2));
+const keptWords = (count: number, fold: number): number => 2 * (fours(count) + Math.ceil(Math.ceil(count / fold) / 2));
+
+/** Bytes of the tiles that are kept of so many rows and columns; `width` columns a tile. None of a vocabulary of one tile, which stands anyway. */
+export function keptBytes(rows: number, V: number, width: number, tiles: HeadTiles, fold: number): number {
+  if (tiles === 'recomputed' || V <= width) return 0;
+  const words = Math.floor(V / width) * keptWords(width, fold) + keptWords(V % width, fold);
+  return (tiles === 'kept_both' ? 2 : 1) * 4 * rows * words;
+}
 
 export const keptTile = (gpu: Gpu, label: string, S: Extent, count: number, fold: number): Tensor => new Tensor(gpu, label, [S, keptWords(count, fold)], 'u32');
 

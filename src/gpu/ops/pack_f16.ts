@@ -1,18 +1,16 @@
 import { perThread } from '../grid.js';
 import { defineKernel, type ArgType, type Kernel } from '../kernel.js';
-import type { MatrixTile } from '../matrices.js';
-import { PackedTensor, type WeightFormat } from '../packed.js';
+import type { WeightFormat } from '../packed.js';
 import { byFours } from '../paths.js';
 import type { ArgValue, Program } from '../program.js';
 import { capacityOf, Dyn, type Tensor } from '../tensor.js';
 import { NOTED, notedTune, UNNOTED, type Filled } from './filled.js';
-import { packedBytes, padded, padding, type MatrixWeight } from './operand_layout.js';
-import { perFormat, weightBindings, weightCode, weightTensors } from './weights.js';
+import { packedBytes, padded, padding } from './operand_layout.js';
+import { perFormat, weightBindings, weightCode } from './weights.js';
 
 /*
- * Operands of matmul_matrix.ts: f32 -> f16 times a power of two, rows and columns padded to tiles with zeros. Weights in f32 are packed when they have changed, other
- * operands where a product is recorded, unless they stand packed already. A frozen weight in fewer bits has no copy: its products read it as it is kept, or first have it
- * unpacked into a room they share (`unpackWeight`).
+ * Operands of matmul_matrix.ts: f32 -> f16 times a power of two, rows and columns padded to tiles with zeros. They are packed where a product is recorded, unless they stand
+ * packed already; weights by pack_weights.ts.
  */
 
 const WATCH = `fn watch_at(slot: u32, peak: u32) {
@@ -65,7 +63,7 @@ const packs = (format: WeightFormat, watched = false): Record<1 | 4, Kernel> => 
   return { 1: by(1), 4: by(4) };
 };
 /** From f32, or from frozen weights in fewer bits. */
-const packFrom = perFormat((format) => packs(format));
+export const packFrom = perFormat((format) => packs(format));
 const packWatched = packs('f32', true);
 /** Row by row, for attention: its matrices may begin at any row. */
 const inRows = (forms: Record<1 | 4, Kernel>): Record<1 | 4, Kernel> => {
@@ -73,7 +71,8 @@ const inRows = (forms: Record<1 | 4, Kernel>): Record<1 | 4, Kernel> => {
   return { 1: of(forms[1]), 4: of(forms[4]) };
 };
 const packInto = { blocks: { plain: packFrom.f32, watched: packWatched }, rows: { plain: inRows(packFrom.f32), watched: inRows(packWatched) } };
-const by = (p: Program, ...sizes: number[]): 1 | 4 => (byFours(p.gpu, ...sizes) ? 4 : 1);
+/** By fours where rows and columns are whole fours. */
+export const by = (p: Program, ...sizes: number[]): 1 | 4 => (byFours(p.gpu, ...sizes) ? 4 : 1);
 
 const absmax = defineKernel({
   name: 'absmax',
@@ -152,25 +151,4 @@ export function writeOperand(p: Program, kernel: Kernel, from: Record<string, Te
   }
   p.run(kernel, tensors, { ...args, ...own }, { tune });
   p.holdOperand(x, key, packed, true);
-}
-
-const COPY = 'copy';
-/** What was recorded last wrote a weight's values and their f16 copy alike. */
-export const holdCopy = (p: Program, value: Tensor, w: MatrixWeight): void => p.holdOperand(value, COPY, w.packed);
-
-/** Records the making of a weight's f16 copy from its values [rows, inner], if it has one, unless what wrote them in this program made it too. */
-export function packWeight(p: Program, value: Tensor, w: MatrixWeight, o: { tile: MatrixTile; scales: Tensor }): void {
-  if (w.packed instanceof PackedTensor || p.heldOperand(value, COPY) === w.packed) return;
-  p.run(packFrom.f32[by(p, w.inner)], { x: value, scales: o.scales, packed: w.packed.as([w.packed.elements]) }, { M: w.rows, I: w.inner, Y: w.inner, W: padded(w.inner, o.tile) / 8, slot: w.slots.weight }, { tune: padding(o.tile) });
-}
-
-/** The f16 operand of `count` rows of a frozen weight from `first` on, made in the store's room unless it stands there already. */
-export function unpackWeight(p: Program, weight: PackedTensor, w: Omit<MatrixWeight, 'packed'>, { first, count }: { first: number; count: number }): Tensor {
-  const { room, tile, scales } = p.operands!;
-  const key = `${COPY} ${first} ${count}`;
-  const held = p.heldOperand(weight, key);
-  if (held) return held;
-  p.run(packFrom[weight.format][by(p, w.inner)], { ...weightTensors('x', weight), scales, packed: room! }, { M: count, I: w.inner, Y: w.inner, W: padded(w.inner, tile) / 8, slot: w.slots.weight, first }, { tune: padding(tile) });
-  p.holdOperand(weight, key, room!);
-  return room!;
 }

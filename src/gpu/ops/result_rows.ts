@@ -4,7 +4,8 @@ import type { MatrixTile } from '../matrices.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { TILE_ROWS } from './attention_tiles.js';
-import { ARGS, common, frozenSuffix, matrixTune, operandBindings, perFrozen, weightSide, type Frozen } from './matmul_matrix.js';
+import { weightSide } from './matmul_matrix.js';
+import { ARGS, common, frozenSuffix, matrixTune, operandBindings, perFrozen, type Frozen } from './matmul_matrix_kernels.js';
 import { padded, type MatrixWeight } from './operand_layout.js';
 import { operand, operandRoom } from './pack_f16.js';
 
@@ -33,7 +34,7 @@ function rowsProduct(turns: boolean, bias: boolean, of: Frozen): Kernel {
 export const rowsKernels = perFrozen((of) => ({ rows: rowsProduct(false, false, of), rows_bias: rowsProduct(false, true, of), rows_turned: rowsProduct(true, false, of), rows_turned_bias: rowsProduct(true, true, of) }));
 
 /** How heads are turned by their rows' positions: see `rope`. */
-export interface Turning { table: Tensor; position: Tensor; C: number; first?: number }
+interface Turning { table: Tensor; position: Tensor; C: number; first?: number }
 
 /** Can a product turn heads of C columns, the first R of each: are they whole in a tile, and their pairs by fours? */
 export const turnsInProduct = (t: MatrixTile, C: number, R: number): boolean => t.BN % C === 0 && R % 8 === 0;
