@@ -29,10 +29,12 @@ export interface Place {
   readonly bytes: number;
 }
 
+/** Have two places a byte in common? */
 export const overlap = (a: Place, b: Place): boolean => a.buffer === b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 
 /** Offsets of parts are multiples of this: the most that WebGPU lets an adapter ask for, so that a layout is the same on all. */
 export const PART_ALIGN = 256;
+/** Bytes up to where the next part may begin. */
 export const partBytes = (bytes: number): number => Math.ceil(bytes / PART_ALIGN) * PART_ALIGN;
 
 /** A GPUBuffer, or a part of one, with a shape (row-major, outermost first, 4-byte elements) and a label. */

@@ -13,6 +13,7 @@ export interface TextFiles {
   mergeSystem: boolean;
 }
 
+/** Loads the tokenizer, and the template where there is one. @throws InputError for files that are missing or cannot be read (`loadTokenizer`, `chatTemplate`) */
 export async function openText(from: TextFiles): Promise<{ tokenizer: Tokenizer; template: ChatTemplate | undefined }> {
   const tokenizer = await loadTokenizer(from.tokenizer, from.model);
   return { tokenizer, template: chatTemplate(from.template, tokenizer.chatTemplate, tokenizer.special, from.mergeSystem) };
