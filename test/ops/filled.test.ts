@@ -1,11 +1,11 @@
 import t from 'tap';
-import { OperandStore } from '../../src/gpu/operand_store.js';
 import { matrixTile } from '../../src/gpu/matrices.js';
 import { filledWords } from '../../src/gpu/ops/filled.js';
 import { Head } from '../../src/gpu/ops/head.js';
-import { packedBytes, padded } from '../../src/gpu/ops/operand_layout.js';
+import { padded } from '../../src/gpu/ops/operand_layout.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
 import { output, runOnce, testGpu, upload } from '../helpers/gpu.js';
+import { operandStore, SCALES, SLOTS } from '../helpers/operand_store.js';
 import { normals } from '../helpers/rng.js';
 import * as matmul from '../reference/matmul.js';
 
@@ -16,7 +16,7 @@ import * as matmul from '../reference/matmul.js';
 const gpu = await testGpu();
 const tile = matrixTile(gpu);
 const [D, S, V, WIDTH] = [24, 21, 1100, 512];
-const SCALE = 1024;
+const SCALE = SCALES[SLOTS.gradient]!;
 
 if (typeof tile === 'string') t.pass(`no f16 matrices here: ${tile}`);
 else {
@@ -28,10 +28,7 @@ else {
   const backward = async (coef: Float32Array, skips: boolean) => {
     const pieces = CUTS.slice(0, -1).map((first, i) => upload(gpu, 'w', [CUTS[i + 1]! - first, D], w.slice(first * D, CUTS[i + 1]! * D)));
     const dPieces = pieces.map((p) => upload(gpu, 'dw', p.shape as number[], normals(9, (p.shape[0] as number) * D)));
-    const store = new OperandStore(gpu, tile, 3, [{ bytes: packedBytes(S, WIDTH, tile), count: 3 }], true);
-    store.scales.write(Float32Array.of(2, 0.25, SCALE));
-    store.lossScale!.write(Float32Array.of(4096, 0, 0, 0));
-    pieces.forEach((p, i) => store.add(p, dPieces[i], { weight: 0, input: 1, gradient: 2 }));
+    const store = operandStore(tile, pieces.map((piece, i) => ({ w: piece, dw: dPieces[i] })), S, WIDTH);
     if (!skips) gpu.without.add('head_tile_skip');
     const head = new Head({ gpu, S, D, V, mode: 'none', pieces, dPieces, rounded: false, bf16: false, width: WIDTH });
     const dHidden = output(gpu, 'dh', [S, D], 5);
