@@ -1,4 +1,4 @@
-"""Adapters by PEFT on tiny models, for test/model/lora.test.ts: test/goldens/lora.json.
+"""Adapters by PEFT on tiny models, for test/model/lora_peft.test.ts: test/goldens/lora.json.
 
     python test/goldens/make_lora.py > test/goldens/lora.json
 
