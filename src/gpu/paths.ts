@@ -37,13 +37,16 @@ export const FUSED_PATHS = {
 } as const;
 export type FusedPath = keyof typeof FUSED_PATHS;
 
+/** Which paths are taken: a device's (`Gpu`), or where there is none those of the environment. */
+export interface Paths { uses(path: FusedPath): boolean }
+
 /** Those that change the order of a sum of the forward pass, and so log-probs in their last bits: a cache made without one says so. */
 const REORDERED: FusedPath[] = ['attention_matrix', 'attention_tiled', 'products_tiled', 'by_fours', 'subgroup_sums'];
 /** Which of them are off, in words for a cache's header; empty where none is. */
 export const reordered = (gpu: Gpu): string => REORDERED.filter((path) => !gpu.uses(path)).join(', ');
 
 /** Whether kernels that take four elements a thread serve these sizes. */
-export const byFours = (gpu: Gpu, ...sizes: number[]): boolean => gpu.uses('by_fours') && sizes.every((n) => n % 4 === 0);
+export const byFours = (paths: Paths, ...sizes: number[]): boolean => paths.uses('by_fours') && sizes.every((n) => n % 4 === 0);
 
 /** The paths that EDPO_WITHOUT names. Throws EdpoError for a name that is none. */
 export function pathsOff(names: string | undefined): Set<FusedPath> {
@@ -51,4 +54,10 @@ export function pathsOff(names: string | undefined): Set<FusedPath> {
   const wrong = asked.filter((n) => !(n in FUSED_PATHS));
   if (wrong.length > 0) throw new EdpoError(`EDPO_WITHOUT names ${wrong.join(', ')}; expected some of ${Object.keys(FUSED_PATHS).join(', ')}`, { exitCode: 2 });
   return new Set(asked as FusedPath[]);
+}
+
+/** Those that a device opened now would take. */
+export function pathsOfEnvironment(): Paths {
+  const off = pathsOff(process.env['EDPO_WITHOUT']);
+  return { uses: (path) => !off.has(path) };
 }

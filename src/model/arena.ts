@@ -1,4 +1,5 @@
 import { gradNormTable } from '../gpu/ops/grad_norm.js';
+import { pathsOfEnvironment, type Paths } from '../gpu/paths.js';
 import { partBytes } from '../gpu/tensor.js';
 import type { ParameterSpec } from './families/spec.js';
 import type { Storage } from './storage.js';
@@ -45,11 +46,11 @@ export function layArenas(list: ParameterSpec[], storage: Storage, most: number)
 }
 
 /** Bytes that arenas take beyond their elements': of values (and of each moment that lies so), and of gradients, with the tables of their norm. */
-export function arenaExtra(list: ParameterSpec[], storage: Storage): { values: number; gradients: number } {
-  const inside = list.filter((p) => groupOf(p, storage));
+export function arenaExtra(list: ParameterSpec[], storage: Storage, paths: Paths = pathsOfEnvironment()): { values: number; gradients: number } {
+  const inside = paths.uses('parameter_arena') ? list.filter((p) => groupOf(p, storage)) : [];
   const values = inside.reduce((n, p) => n + partBytes(bytesOf(p)) - bytesOf(p), 0);
-  return { values, gradients: values + gradNormTable(inside.map((p) => bytesOf(p) / 4)) };
+  return { values, gradients: values + (paths.uses('grad_norm_grouped') ? gradNormTable(inside.map((p) => bytesOf(p) / 4)) : 0) };
 }
 
 /** What an arena's tensor takes beyond its elements, 0 for one in no arena. */
-export const arenaPadding = (p: ParameterSpec, storage: Storage): number => arenaExtra([p], storage).values;
+export const arenaPadding = (p: ParameterSpec, storage: Storage, paths?: Paths): number => arenaExtra([p], storage, paths).values;

@@ -55,10 +55,10 @@ export function chooseBudget(gpu: Gpu, config: RunConfig, { policy }: Inputs, lo
   const bounds = sources.map((x) => rowBounds(x, batch));
   const longest = Math.max(...bounds.map((b) => b.longest));
   const widest = Math.max(spec.D, spec.F, spec.H * spec.C, HEAD_TILE, 32);
-  const total = (rows: number): number => trainingMemory(spec, loss, config, lora, rows, files).total;
+  const total = (rows: number): number => trainingMemory(spec, loss, config, lora, rows, files, gpu).total;
   const budget = largestBudget(total, { longest, step: bounds[0]!.step }, limit, { bindingBytes: gpu.limits.bindingBytes, widest });
   io.say(`token_budget auto: ${budget} rows, planned ${bytesText(total(budget))} of ${bytesText(limit)}`);
-  if (total(budget) > limit) requireMemory({ spec, loss, config: { ...config, gpu_memory: limit / 1e9, token_budget: budget }, lora, longest, files }, trainingMemory(spec, loss, config, lora, budget, files));
+  if (total(budget) > limit) requireMemory({ spec, loss, config: { ...config, gpu_memory: limit / 1e9, token_budget: budget }, lora, longest, files }, trainingMemory(spec, loss, config, lora, budget, files, gpu));
   return budget;
 }
 

@@ -20,6 +20,9 @@ export interface LoraSettings {
 /** One of an adapter's matrices, or a tensor trained in full. */
 export type AdapterSide = 'A' | 'B' | 'saved';
 
+/** Is a tensor of this name one of an adapter's two matrices, rather than one trained in full? */
+export const isAdapterMatrix = (name: string): boolean => /\.lora_[AB]\.weight$/.test(name);
+
 /** What the product of B and A is multiplied by. */
 export const loraScale = ({ r, alpha, rslora }: Pick<LoraSettings, 'r' | 'alpha' | 'rslora'>): number => alpha / (rslora ? Math.sqrt(r) : r);
 

@@ -5,16 +5,16 @@ import { HEAD_TILE } from '../gpu/ops/head.js';
 import { keptBytes, type HeadTiles } from '../gpu/ops/kept_tiles.js';
 import { tileCapacity, TILE_WORDS } from '../gpu/ops/attention_tiles.js';
 import { headBytes } from '../gpu/ops/attention_matrix.js';
-import { matrixChunk } from '../gpu/ops/matmul_matrix.js';
 import { packedBytes } from '../gpu/ops/operand_layout.js';
 import { halfWords } from '../gpu/ops/pack_rows.js';
+import { pathsOfEnvironment, type Paths } from '../gpu/paths.js';
 import { arenaExtra } from './arena.js';
 import { keepsAttention, keepsMlp, type KeepFormat, type KeepMode } from './activations.js';
 import { sequenceCapacity } from './batch/pack.js';
 import { parameterCount, parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
-import { isTarget } from './lora.js';
+import { isTarget, savedOf } from './lora.js';
 import { ALL_IN_F32, operandTensors, type OperandTensors } from './operand_tensors.js';
-import { DIRECT_ROWS, layerMatrices, scratchSizes, unpackedRoom } from './operand_sizes.js';
+import { DIRECT_ROWS, layerMatrices, scratchSizes, splitElements, unpackedRoom } from './operand_sizes.js';
 import { longFrom, rotaryRows, rotaryWidth } from './rotary.js';
 import { IN_F32, storageBytes, type Storage } from './storage.js';
 
@@ -47,23 +47,31 @@ export interface MemoryOptions {
   storage?: { policy: Storage; reference: Storage } | undefined;
   /** Bytes the optimiser keeps, a mask's among them; those of AdamW in f32 where absent. */
   optimiser?: number | undefined;
-  /** Only adapters are trained: their rank, how many numbers they hold, whether elements of their inputs fall, the matrices they are on, and their tensors. */
-  lora?: { rank: number; parameters: number; dropout?: boolean; targets?: string[]; list: ParameterSpec[] } | undefined;
+  /** Only adapters are trained: their rank, how many numbers they hold, whether elements of their inputs fall, the matrices they are on, those trained in full beside them, and all their tensors. */
+  lora?: { rank: number; parameters: number; dropout?: boolean; targets?: string[]; saved?: string[] | undefined; list: ParameterSpec[] } | undefined;
   /** The reference's weights are the policy's frozen ones. */
   sharedReference?: boolean | undefined;
   /** Mixed precision, and the tile its operands are padded to. */
   mixed?: MatrixTile | undefined;
+  /** Plain products go by tiles, as a GPU makes them; otherwise where absent. */
+  tiled?: boolean;
+  /** The loss has a gradient through KL. */
+  klGradient?: boolean;
+  /** Which fused paths are taken; those of the environment where absent. */
+  paths?: Paths;
 }
 
+interface Multiplied { name: string; rows: number; inner: number; table: boolean; copied: boolean }
 /** The matrices of a model, or its head alone, that multiply in f16, and how they are kept. */
-function multiplied(spec: ModelSpec, layers: boolean, storage: Storage): Array<{ rows: number; inner: number; table: boolean; copied: boolean }> {
+function multiplied(spec: ModelSpec, layers: boolean, storage: Storage): Multiplied[] {
   const { names } = spec;
   const wanted = new Set([spec.tied ? names.embed : names.head, ...(layers ? names.layers.flatMap((w) => [w.q, w.k, w.v, w.o, w.gate, w.up, w.down]) : [])]);
-  return parameterSpecs(spec).filter((p) => wanted.has(p.name)).map((p) => ({ rows: p.shape[0]!, inner: p.shape[1]!, table: p.table, copied: storage(p) === 'f32' }));
+  return parameterSpecs(spec).filter((p) => wanted.has(p.name)).map((p) => ({ name: p.name, rows: p.shape[0]!, inner: p.shape[1]!, table: p.table, copied: storage(p) === 'f32' }));
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
-export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, rounded, terms = 0, mask, tile, headTiles = 'recomputed', optimiser, lora, sharedReference, storage, mixed }: MemoryOptions): MemoryPlan {
+export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, rounded, terms = 0, mask, tile, headTiles: asked = 'recomputed', optimiser, lora, sharedReference, storage, mixed, tiled = false, klGradient = false, paths = pathsOfEnvironment() }: MemoryOptions): MemoryPlan {
+  const headTiles = paths.uses('head_tiles_kept') ? asked : 'recomputed';
   const { D, H, G, C, F, V, L } = spec;
   const specs = parameterSpecs(spec);
   const P = parameterCount(spec);
@@ -89,7 +97,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const blocks = (rows: number): number => Math.ceil(rows / GAIN_ROWS);
   const partial = Math.max(blocks(N) * D, names.qBias ? blocks(N) * H * C : 0, names.upBias ? blocks(N) * F : 0, headNorm ? blocks(N * H) * C : 0);
   // In mixed precision some scratch is a packed operand alone.
-  const alone = (targets: string[] = []): OperandTensors => (mixed ? operandTensors(spec, mixed, (weight) => isTarget(spec, targets, weight)) : ALL_IN_F32);
+  const alone = (targets: string[] = []): OperandTensors => (mixed ? operandTensors(spec, mixed, paths, (weight) => isTarget(spec, targets, weight)) : ALL_IN_F32);
   const policyAlone = alone(lora?.targets);
   const referenceAlone = alone();
   const activations = (mode: KeepMode, made: OperandTensors): number => N * ((made.h ? 0 : D) + (made.act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, made);
@@ -97,15 +105,17 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   // Small trained tensors lie in arenas.
   const nothing = { values: 0, gradients: 0 };
-  const extra = keep === 'forward' ? nothing : lora ? arenaExtra(lora.list, IN_F32) : arenaExtra(specs, storage?.policy ?? IN_F32);
-  const masked = mask ? arenaExtra(mask.list, IN_F32) : nothing;
+  const extra = keep === 'forward' ? nothing : lora ? arenaExtra(lora.list, IN_F32, paths) : arenaExtra(specs, storage?.policy ?? IN_F32, paths);
+  const masked = mask ? arenaExtra(mask.list, IN_F32, paths) : nothing;
+  const noted = mixed && keep !== 'forward' && !klGradient && paths.uses('head_tile_skip') && paths.uses('head_grad_operand');
+  const ranges = keep === 'forward' ? 0 : 4 * splitElements(lora?.list ?? specs, spec, paths, { rows: N, headTile: width, mixed, tiled });
   const parts: Record<string, number> = {
     'weights': (storage ? storageBytes(specs, storage.policy) : P * 4) + (lora ? 0 : extra.values),
     ...(lora ? { 'adapters': lora.parameters * 4 + extra.values } : {}),
     ...(keep === 'forward' ? {} : { 'gradients': trained * 4 + extra.gradients, 'optimiser state': optimiser ?? trained * 8 + 2 * extra.values }),
     'activations': (activations(keep, policyAlone) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
     ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (1 + (names.gate && !policyAlone.dgate ? 1 : 0) + (policyAlone.dup ? 0 : 1)) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm && !policyAlone.dpost ? D : 0)) + partial) * 4 }),
-    'head': head * 4 + (mixed && keep !== 'forward' ? filledBytes(N, V, width, mixed) : 0),
+    'head': head * 4 + (noted ? filledBytes(N, V, width, mixed) : 0),
     ...(headTiles === 'recomputed' ? {} : { 'head tiles kept': keptBytes(N, V, width, headTiles, HEAD_TILE) }),
     'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)) + 2 * 4 * TILE_WORDS * tileCapacity(N, sequenceCapacity(N)),
     ...(reference === 'none' ? {} : { 'reference rows': (N + (hidden ? N * D : 0)) * 4 }),
@@ -113,21 +123,20 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     ...(reference === 'live' ? { 'reference model': (sharedReference ? 0 : storageBytes(specs, storage?.reference ?? IN_F32)) + (activations('forward', referenceAlone) + N * (12 + width + 4)) * 4 } : {}),
     ...(mask ? { 'token mask': (N * mask.perRow + 2 * mask.parameters + (optimiser === undefined ? 2 * mask.parameters : 0)) * 4 + masked.values + masked.gradients + (optimiser === undefined ? 2 * masked.values : 0) } : {}),
     ...(mixed ? { 'f16 operands': mixedBytes() } : {}),
+    ...(ranges > 0 ? { 'sums of ranges': ranges } : {}),
   };
   function mixedBytes(): number {
-    const models = [...multiplied(spec, true, storage?.policy ?? IN_F32), ...(hidden && !sharedReference ? multiplied(spec, reference === 'live', storage?.reference ?? IN_F32) : [])];
+    // What adapters train in full stands beside the frozen weight, which is left to a reference.
+    const inFull = (name: string): boolean => lora !== undefined && savedOf(spec, lora, name) !== undefined;
+    const policy = multiplied(spec, true, (p) => (inFull(p.name) ? 'f32' : (storage?.policy ?? IN_F32)(p)));
+    const other = hidden ? multiplied(spec, reference === 'live', storage?.reference ?? IN_F32).filter(({ name }) => !sharedReference || inFull(name)) : [];
+    const models = [...policy, ...other];
     // A weight in f32 has an f16 copy; others are read as they are kept, or unpacked one at a time.
     const copies = models.filter((m) => m.copied).reduce((n, { rows, inner }) => n + packedBytes(rows, inner, mixed!), 0);
-    const room = N > DIRECT_ROWS ? unpackedRoom(models.filter((m) => !m.copied), width, mixed!) : 0;
+    const room = N > DIRECT_ROWS || !paths.uses('quantised_operands') ? unpackedRoom(models.filter((m) => !m.copied), width, mixed!) : 0;
     const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward', policyAlone.heads && (reference !== 'live' || referenceAlone.heads)).reduce((n, s) => n + s.bytes * s.count, 0);
-    // Sums of ranges of rows (ops/split_sum.ts): room for the largest dW that is made so.
-    const ranges = ([count, I]: [number, number]): number => {
-      const chunk = matrixChunk(mixed!, N, count, I);
-      return chunk < N ? 4 * Math.ceil(N / chunk) * count * I : 0;
-    };
-    const split = keep === 'forward' || lora ? 0 : Math.max(...([[H * C, D], [G * C, D], [D, H * C], [F, D], [D, F], [width, D]] as Array<[number, number]>).map(ranges));
     // Scales, maxima and peaks: a few words per matrix.
-    return copies + room + scratch + split + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
+    return copies + room + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
   }
   return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0), headTiles };
 }

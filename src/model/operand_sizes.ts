@@ -1,8 +1,12 @@
 import type { MatrixTile } from '../gpu/matrices.js';
 import type { ScratchSize } from '../gpu/operand_store.js';
+import { matrixChunk } from '../gpu/ops/matmul_matrix.js';
+import { tiledPlan } from '../gpu/ops/matmul_tiled.js';
 import { headBytes, matrixAttention } from '../gpu/ops/attention_matrix.js';
 import { packedBytes } from '../gpu/ops/operand_layout.js';
-import type { ModelSpec } from './families/spec.js';
+import type { Paths } from '../gpu/paths.js';
+import type { ModelSpec, ParameterSpec } from './families/spec.js';
+import { adapterName, isAdapterMatrix } from './lora.js';
 
 /**
  * Packed operands that stand at once: one as wide as the MLP (or a tile of the vocabulary), in training two where the MLP has a gate; of width D one for each side of a product, the reference's and the rounded
@@ -30,3 +34,33 @@ export const unpackedRoom = (frozen: Array<{ rows: number; inner: number; table:
 
 /** Matrices of one layer that multiply in f16. */
 export const layerMatrices = ({ names }: ModelSpec): number => (names.layers[0]!.gate ? 7 : 6);
+
+/** How the products of gradients with inputs are made, dW [O, I] over the rows of a micro-batch. */
+export interface GradientProducts {
+  rows: number;
+  /** Columns of a tile of the head's logits. */
+  headTile: number;
+  /** In mixed precision the matrices' tile; adapters' products are plain ones all the same. */
+  mixed: MatrixTile | undefined;
+  /** Plain products go by tiles. */
+  tiled: boolean;
+}
+
+/** Elements of the sums of ranges (ops/split_sum.ts) of the largest dW among these trained tensors that is made so; 0 where none is. */
+export function splitElements(trained: ParameterSpec[], { names, tied, V, D }: ModelSpec, paths: Paths, o: GradientProducts): number {
+  if (!paths.uses('split_sums')) return 0;
+  const head = tied ? names.embed : names.head;
+  const tiled = o.tiled && paths.uses('products_tiled');
+  const elements = ([count, I]: [number, number], half: boolean): number => {
+    const chunk = half ? matrixChunk(o.mixed!, o.rows, count, I) : tiled ? tiledPlan('tn', count, I, o.rows).chunk : o.rows;
+    return chunk < o.rows ? Math.ceil(o.rows / chunk) * count * I : 0;
+  };
+  return Math.max(0, ...trained.flatMap(({ name, shape, table }) => {
+    // Of a vector, of embeddings, of learned positions there is no product.
+    if (shape.length !== 2 || name === names.positions) return [];
+    const half = o.mixed !== undefined && !isAdapterMatrix(name);
+    if (!table) return [elements(shape as [number, number], half)];
+    if (name !== head && name !== adapterName(head, 'saved')) return [];
+    return [Math.min(V, o.headTile), V % o.headTile].filter((count) => count > 0).map((count) => elements([count, D], half));
+  }));
+}

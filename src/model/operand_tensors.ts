@@ -2,7 +2,7 @@ import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { matrixAttention } from '../gpu/ops/attention_matrix.js';
 import { turnsInProduct } from '../gpu/ops/result_rows.js';
-import { byFours } from '../gpu/paths.js';
+import { byFours, type Paths } from '../gpu/paths.js';
 import { OperandTensor, Tensor, type Extent } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
 import type { Parameters } from './parameters.js';
@@ -39,38 +39,35 @@ export const turnsWhereMade = (spec: ModelSpec, tile: MatrixTile): boolean => ro
  * What `norm`, `mlpProduct` (layer.ts), attention and the backward passes of the MLP and of post-norms make as operands alone in every layer; the same questions as they ask of one.
  * @param adapted has this weight an adapter, which reads its input too?
  */
-export function operandTensors(spec: ModelSpec, tile: MatrixTile, adapted: (weight: string) => boolean): OperandTensors {
+export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, adapted: (weight: string) => boolean): OperandTensors {
   const { layers } = spec.names;
   const all = (of: (w: LayerNames) => Array<string | undefined>): boolean => layers.every((w) => of(w).every((name) => name === undefined || !adapted(name)));
   const [first] = layers;
-  const gated = first!.gate !== undefined && spec.F % 4 === 0;
+  const norms = normPacks(paths, spec.D);
+  const gated = paths.uses('swiglu_operand') && first!.gate !== undefined && spec.F % 4 === 0;
   const inputs = gated && first!.upBias === undefined && all((w) => [w.gate, w.up]);
-  const heads = matrixAttention(spec.C, tile);
-  const turned = heads && turnsWhereMade(spec, tile);
+  const heads = paths.uses('attention_matrix') && paths.uses('heads_kept') && matrixAttention(spec.C, tile);
+  const made = heads && paths.uses('product_heads');
+  const turned = made && turnsWhereMade(spec, tile);
   return {
-    h: spec.D % 4 === 0 && all((w) => [w.q, w.k, w.v, w.gate, w.up]),
+    h: norms && all((w) => [w.q, w.k, w.v, w.gate, w.up]),
     act: gated && all((w) => [w.down]),
     dgate: inputs,
     dup: inputs,
-    dpost: first!.postNorm1 !== undefined && spec.D % 4 === 0 && first!.oBias === undefined && first!.downBias === undefined && all((w) => [w.o, w.down]),
+    dpost: norms && first!.postNorm1 !== undefined && first!.oBias === undefined && first!.downBias === undefined && all((w) => [w.o, w.down]),
     heads,
     q: turned && first!.qNorm === undefined && all((w) => [w.q]),
     k: turned && first!.kNorm === undefined && all((w) => [w.k]),
-    v: heads && all((w) => [w.v]),
+    v: made && all((w) => [w.v]),
   };
 }
 
 /** Whether a norm of this width may write its result as an operand: it sums by fours, and where other norms do not, bits must be theirs. */
-export const normPacks = (gpu: Gpu, D: number): boolean => gpu.uses('norm_operand') && byFours(gpu, D);
+export const normPacks = (paths: Paths, D: number): boolean => paths.uses('norm_operand') && byFours(paths, D);
 
 /** The same of a model on this device; in f32 unless it runs in mixed precision. */
 export function operandTensorsOf(gpu: Gpu, parameters: Parameters): OperandTensors {
-  if (!gpu.mixed) return ALL_IN_F32;
-  const alone = operandTensors(parameters.spec, gpu.mixed, (weight) => parameters.adapters?.of(weight) !== undefined);
-  const [norms, mlp] = [normPacks(gpu, parameters.spec.D), gpu.uses('swiglu_operand')];
-  const heads = alone.heads && gpu.uses('attention_matrix') && gpu.uses('heads_kept');
-  const made = heads && gpu.uses('product_heads');
-  return { h: alone.h && norms, act: alone.act && mlp, dgate: alone.dgate && mlp, dup: alone.dup && mlp, dpost: alone.dpost && norms, heads, q: made && alone.q, k: made && alone.k, v: made && alone.v };
+  return gpu.mixed ? operandTensors(parameters.spec, gpu.mixed, gpu, (weight) => parameters.adapters?.of(weight) !== undefined) : ALL_IN_F32;
 }
 
 /** A tensor, or only its name and shape where it stands as a packed operand. */

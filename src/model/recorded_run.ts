@@ -6,7 +6,9 @@ import { gradNorm, gradNormSlots, stepState } from '../gpu/ops/grad_norm.js';
 import { type GroupTensors, groupGather, groupStats, methodCommit } from '../gpu/ops/group_stats.js';
 import { Head, type HeadMode } from '../gpu/ops/head.js';
 import { TERMS } from '../gpu/ops/head_kernels.js';
+import { plainForm } from '../gpu/ops/matmul.js';
 import { seqSum } from '../gpu/ops/seq_sum.js';
+import { reserveSplitRoom } from '../gpu/ops/split_sum.js';
 import { takeColumn } from '../gpu/ops/take_column.js';
 import { Program, scalar } from '../gpu/program.js';
 import { ReadbackRing } from '../gpu/readback.js';
@@ -16,6 +18,7 @@ import { type BatchAxes, BatchTensors, batchAxes } from './batch/tensors.js';
 import type { EngineOptions } from './engine_types.js';
 import { LearnedMask } from './learned_mask.js';
 import { hasTerms, wantsLive } from './losses/types.js';
+import { splitElements } from './operand_sizes.js';
 import { Operands } from './operands.js';
 import { operandTensorsOf } from './operand_tensors.js';
 import { optimisers } from './optim/index.js';
@@ -166,6 +169,7 @@ export class RecordedRun {
     if (options.training) {
       this.scratch = new BackwardScratch(gpu, spec, this.axes, operandTensorsOf(gpu, policy));
       const scratch = this.scratch;
+      reserveSplitRoom(gpu, splitElements(policy.trained.list, spec, gpu, { rows: this.axes.N.capacity, headTile: this.head.width, mixed: gpu.mixed, tiled: plainForm(gpu) === 'tiled' }));
       const b = new Program(gpu, 'backward');
       this.backwardProgram = b;
       b.mixed(store, () => {

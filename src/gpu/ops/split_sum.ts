@@ -35,6 +35,11 @@ export function splitRoom(gpu: Gpu, elements: number): Tensor {
   return room;
 }
 
+/** Makes that room large enough for all that is recorded later, so that none is made beside a smaller one. */
+export function reserveSplitRoom(gpu: Gpu, elements: number): void {
+  if (elements > 0) splitRoom(gpu, elements);
+}
+
 /** What that room takes now. */
 export const splitRoomBytes = (gpu: Gpu): number => rooms.get(gpu)?.buffer.size ?? 0;
 

@@ -1,4 +1,5 @@
 import type { Gpu } from '../../gpu/device.js';
+import type { Paths } from '../../gpu/paths.js';
 import type { Program } from '../../gpu/program.js';
 import { partBytes, Tensor } from '../../gpu/tensor.js';
 import { arenaPadding } from '../arena.js';
@@ -100,14 +101,14 @@ function join({ arena, first, state }: Run, members: TrainedTensor[]): TrainedTe
 }
 
 /** Bytes an optimiser keeps of these tensors, its scratch included; vocabulary tables in pieces of at most `pieceBytes`, as an adapter binds them. */
-export function optimiserBytes(optimiser: Optimiser, list: ParameterSpec[], spec: ModelSpec, o: OptimiserSettings, pieceBytes = Number.MAX_SAFE_INTEGER, storage: Storage = IN_F32): number {
+export function optimiserBytes(optimiser: Optimiser, list: ParameterSpec[], spec: ModelSpec, o: OptimiserSettings, pieceBytes = Number.MAX_SAFE_INTEGER, storage: Storage = IN_F32, paths?: Paths): number {
   const tensors = list.map((p): PieceShape[] => {
     const whole = { elements: product(p.shape), embedding: isEmbedding(spec, p.name) };
     if (!p.table) return [{ ...whole, shape: p.shape, index: 0 }];
     return splitRows(p.shape[0]!, p.shape[1]!, pieceBytes).map(({ rows }, index) => ({ ...whole, shape: [rows, p.shape[1]!], index }));
   });
   const kept = tensors.flatMap((pieces, i) => pieces.map((x) => {
-    const padding = optimiser.elementwise?.(x) ? arenaPadding(list[i]!, storage) : 0;
+    const padding = optimiser.elementwise?.(x) ? arenaPadding(list[i]!, storage, paths) : 0;
     return optimiser.state(x, o).reduce((n, s) => n + product(s.shape) * 4 + padding, 0);
   }));
   return kept.reduce((a, b) => a + b, 0) + (optimiser.scratch?.(tensors) ?? 0);
