@@ -1,6 +1,7 @@
 import { InputErrors } from '../errors.js';
 import { collect } from './collect.js';
-import { contradictions, EPSILON_KEYS } from './contradictions.js';
+import { contradictions } from './contradictions.js';
+import { EPSILON_KEYS } from './contradictions_method.js';
 import type { Purpose } from './contradictions_types.js';
 import { KEYS, schema, type KeyName, type RunConfig } from './keys.js';
 import { formatProblems, valueProblems } from './problems.js';
