@@ -1,7 +1,7 @@
 import { collect, type Fate } from './collect.js';
 import { contradictions } from './contradictions.js';
 import type { Purpose } from './contradictions_types.js';
-import { differences, UNSAID } from './foreign.js';
+import { differences, UNSAID } from './foreign_differences.js';
 import { schema, shape, type KeyName } from './keys.js';
 import { valueProblems } from './problems.js';
 

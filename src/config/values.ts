@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { SINKS } from '../model/train/sinks/types.js';
-import { REFUSED_VALUES, TRACKERS, VALUE_ALIASES } from './foreign.js';
+import { REFUSED_VALUES, TRACKERS, VALUE_ALIASES } from './foreign_values.js';
 import { defaultOf, takesList, takesNumber, takesNumbers } from './expect.js';
 import { AUTO_BUDGET, shape, type KeyName } from './keys.js';
 
