@@ -81,6 +81,14 @@ export class OperandStore implements MatrixOperands {
     return tensor!;
   }
 
+  fits(sizes: number[], busy: GPUBuffer[]): boolean {
+    const free = this.pool.filter((t) => !busy.includes(t.buffer)).map((t) => t.bytes);
+    return sizes.every((bytes) => {
+      const least = Math.min(...free.filter((room) => room >= bytes));
+      return Number.isFinite(least) && free.splice(free.indexOf(least), 1).length === 1;
+    });
+  }
+
   touch(packed: Tensor): void {
     const at = this.pool.findIndex((t) => t.place === packed.place);
     if (at >= 0) this.pool.push(...this.pool.splice(at, 1));

@@ -16,6 +16,7 @@ export const FUSED_PATHS = {
   product_heads: 'queries, keys and values leave their products as the operands attention multiplies, with their bias and turned by RoPE; without: in f32, turned and packed in passes of their own',
   attention_tiled: 'attention in f32 by tiles of rows in workgroup memory; without: a thread for every row and head',
   products_tiled: 'plain products by tiles in workgroup memory; without: a thread makes a patch straight from storage',
+  product_sums: 'the gradient of what queries, keys and values read is one product in matrices, and so of gate and up; without: a product each, added to what stands',
   split_sums: 'dW over many rows in ranges of rows, their sums added in order; without: in one sum',
   by_fours: 'products, attention, norms, SwiGLU, RoPE, AdamW and packing by four elements a thread; without: by one',
   subgroup_sums: 'a row is summed by a subgroup; without: by one thread',

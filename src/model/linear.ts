@@ -1,4 +1,4 @@
-import { matmulNN, matmulNT, matmulTN } from '../gpu/ops/matmul.js';
+import { matmulNN, matmulNNSum, matmulNT, matmulTN } from '../gpu/ops/matmul.js';
 import { dropout, type DropoutKeys } from '../gpu/ops/dropout.js';
 import { scale } from '../gpu/ops/scale.js';
 import { scalar, type Program } from '../gpu/program.js';
@@ -34,12 +34,12 @@ export function linear(p: Program, layer: Pick<Layer, 'value' | 'adapter' | 'lor
 
 /**
  * The mirror of `linear`: dx (+)= dy·W, dW += dyᵀ·x unless W is frozen; of an adapter, with u = s·x'·Aᵀ made again and du = s·dy·B,
- * dB += dyᵀ·u, dA += duᵀ·x', dx += du·A (through the same dropout). dy [N, O], x and dx [N, I].
+ * dB += dyᵀ·u, dA += duᵀ·x', dx += du·A (through the same dropout). dy [N, O], x and dx [N, I]. `summed`: dx has dy·W already.
  */
-export function linearBackward(p: Program, { parameters, acts }: Pick<TransformerParts, 'parameters' | 'acts'>, weight: string, t: { dy: Tensor; x: Tensor; dx: Tensor }, o: { accumulate?: boolean } = {}): void {
+export function linearBackward(p: Program, { parameters, acts }: Pick<TransformerParts, 'parameters' | 'acts'>, weight: string, t: { dy: Tensor; x: Tensor; dx: Tensor }, { accumulate = false, summed = false } = {}): void {
   const { dy, x, dx } = t;
   const { value, moments } = parameters.piece(weight);
-  matmulNN(p, { x: dy, w: value, y: dx }, o);
+  if (!summed) matmulNN(p, { x: dy, w: value, y: dx }, { accumulate });
   if (moments) matmulTN(p, { a: dy, b: x, y: moments.grad });
   const adapter = parameters.adapters?.of(weight);
   if (!adapter) return;
@@ -53,4 +53,11 @@ export function linearBackward(p: Program, { parameters, acts }: Pick<Transforme
   if (!d) return matmulNN(p, { x: u, w: a.value, y: dx }, { accumulate: true });
   matmulNN(p, { x: u, w: a.value, y: input });
   dropout(p, { x: input, y: dx }, keysOf(adapter, d.keys), { accumulate: true });
+}
+
+/** The mirror of several `linear`s of one x [N, I]: dx = Σ dy·W, in one product where that can be, and all else as `linearBackward` makes it. */
+export function linearsBackward(p: Program, parts: Pick<TransformerParts, 'parameters' | 'acts'>, sides: Array<{ weight: string; dy: Tensor }>, t: { x: Tensor; dx: Tensor }): void {
+  const pieces = sides.map(({ weight }) => parts.parameters.piece(weight));
+  const summed = matmulNNSum(p, sides.map(({ dy }, i) => ({ x: dy, w: pieces[i]!.value })), t.dx, pieces.some(({ moments }) => moments) ? t.x : undefined);
+  sides.forEach(({ weight, dy }, i) => linearBackward(p, parts, weight, { dy, ...t }, { accumulate: i > 0, summed }));
 }

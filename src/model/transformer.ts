@@ -14,7 +14,7 @@ import type { Activations, BackwardScratch, LayerActivations } from './activatio
 import type { BatchTensors } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
 import { addToResidual, attentionOptions, byHead, gateAndUp, mlpOutput, mlpProduct, norm, operandSlots, projections, type Layer, type NextNorm, type NormTensors, type PostNormTensors } from './layer.js';
-import { linearBackward } from './linear.js';
+import { linearBackward, linearsBackward } from './linear.js';
 import { normPacks } from './operand_tensors.js';
 import type { Parameters } from './parameters.js';
 import { layerRotary } from './rotary.js';
@@ -180,8 +180,7 @@ function mlpBackward(p: Program, parts: TransformerParts, s: BackwardScratch, l:
   } else activationBackward(p, { x: a.up, dh: s.dact, dx: s.dup }, spec.block.mlp.gate);
   biasBackward(p, parts, s, w.upBias, s.dup, spec.F);
   norm(p, layer, w.norm2, w.norm2Bias, { x: xin, y: acts.h, ...a.norm2 }, mlpReaders(layer));
-  if (w.gate) linearBackward(p, parts, w.gate, { dy: s.dgate!, x: acts.h, dx: s.dh });
-  linearBackward(p, parts, w.up, { dy: s.dup, x: acts.h, dx: s.dh }, { accumulate: w.gate !== undefined });
+  linearsBackward(p, parts, [...(w.gate ? [{ weight: w.gate, dy: s.dgate! }] : []), { weight: w.up, dy: s.dup }], { x: acts.h, dx: s.dh });
   normBackward(p, parts, s, w.norm2, w.norm2Bias, { x: xin, dy: s.dh, dx: s.dx, ...a.norm2 });
 }
 
@@ -208,7 +207,7 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
     { d: s.dk, weight: w.k, bias: w.kBias, gain: w.kNorm, head: a.kHead, raw: s.dkRaw, heads: G },
     { d: s.dv, weight: w.v, bias: w.vBias, gain: undefined, head: undefined, raw: undefined, heads: G },
   ];
-  sides.forEach(({ d, weight, bias, gain, head, raw, heads }, i) => {
+  const through = sides.map(({ d, weight, bias, gain, head, raw, heads }) => {
     if (gain) {
       const piece = parameters.piece(gain);
       const rows = byHead(d, heads, C).shape[0]!;
@@ -216,7 +215,8 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
       d = raw!;
     }
     biasBackward(p, parts, s, bias, d, heads * C);
-    linearBackward(p, parts, weight, { dy: d, x: acts.h, dx: s.dh }, { accumulate: i > 0 });
+    return { weight, dy: d };
   });
+  linearsBackward(p, parts, through, { x: acts.h, dx: s.dh });
   normBackward(p, parts, s, w.norm1, w.norm1Bias, { x: acts.x(l), dy: s.dh, dx: s.dx, ...a.norm1 });
 }

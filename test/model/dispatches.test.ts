@@ -157,7 +157,7 @@ t.test('what an optimiser step dispatches and clears at Qwen2.5-0.5B’s real sh
 });
 
 /** Of layer 1, in f16 matrices of a GPU: its dispatches, forward and backward, and the bytes these move if each touches what is bound to it once. */
-async function mixedLayer(model: string, without: FusedPath[]): Promise<{ labels: string[]; bytes: number; kept: number }> {
+async function mixedLayer(model: string, without: FusedPath[]): Promise<{ labels: string[]; bytes: number; flops: number; kept: number }> {
   const owner = await nullGpu();
   const gpu = new ShapesGpu(owner);
   // The null backend binds 8 buffers, attention's gradients want 10; nothing of it is run.
@@ -171,7 +171,7 @@ async function mixedLayer(model: string, without: FusedPath[]): Promise<{ labels
     const ids = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
     const list = engine.dispatches([0, 1].map((id) => ({ id, prompt: ids(139), branches: [ids(50), ids(47)] }))).filter((d) => d.label.startsWith('L01 '));
     const { q, k, v, operands } = engine.acts.layer(1);
-    return { labels: list.map((d) => d.label.slice(4)), bytes: list.reduce((n, d) => n + d.bytes, 0), kept: Object.values(operands ?? { q, k, v }).reduce((n: number, t: Tensor) => n + t.bytes, 0) };
+    return { labels: list.map((d) => d.label.slice(4)), bytes: list.reduce((n, d) => n + d.bytes, 0), flops: matmulFlops(list), kept: Object.values(operands ?? { q, k, v }).reduce((n: number, t: Tensor) => n + t.bytes, 0) };
   } finally {
     await owner.device.popErrorScope();
     gpu.close();
@@ -194,4 +194,18 @@ t.test('what biases in products and heads made as operands spare a layer of Qwen
   t.ok(plain.bytes - fused.bytes > 5 * wide + operands, `${plain.bytes - fused.bytes} bytes less`);
   const { labels } = await mixedLayer('google/gemma-2-2b-it', []);
   t.same([/^rope/, /^pack_f16(_vec4)?\.rows/, /nt_rows/].map((what) => count(labels, what)), [4, 2, 1], 'its queries and keys turn in passes of their own, and are packed once');
+});
+
+t.test('the gradients of what queries, keys and values read, and gate and up, are one product each: three dispatches and six passes over them less, the same multiply-adds', async (t) => {
+  for (const [model, D] of [['Qwen/Qwen2.5-0.5B-Instruct', 896], ['google/gemma-2-2b-it', 2304]] as const) {
+    const [apart, summed] = [await mixedLayer(model, ['product_sums']), await mixedLayer(model, [])];
+    const products = ({ labels }: { labels: string[] }): number[] => [/matrix_nn$/, /matrix_nn_acc$/, /matrix_nn_sum2$/, /matrix_nn_sum3$/].map((what) => labels.filter((l) => what.test(l)).length);
+    // Down's and o's gradients of their inputs stay apart.
+    t.same([apart, summed].map(products), [[4, 3, 0, 0], [2, 0, 1, 1]], model);
+    t.equal(apart.labels.length - summed.labels.length, 3);
+    t.equal(summed.flops, apart.flops);
+    // Written twice and three times read and written; now written twice. Besides, the few scales that every product binds.
+    const spared = apart.bytes - summed.bytes - 6 * 472 * D * 4;
+    t.ok(spared >= 0 && spared < 1e4, `${apart.bytes - summed.bytes} bytes less`);
+  }
 });

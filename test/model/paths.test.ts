@@ -88,6 +88,8 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   attention_matrix: { mixed: true, taken: labelled(/attention\.matrix/), apart: HALF },
   attention_tiled: { device: { products: { form: 'tiled' } }, documents: pairs(2, 6), without: ['products_tiled'], taken: labelled(/attention\.tiled/), apart: ORDER },
   products_tiled: { device: { products: { form: 'tiled' } }, documents: pairs(2, 6), model: { num_hidden_layers: 1 }, taken: labelled(/matmul\.tiled/), apart: ORDER },
+  // Gate and up are two, queries, keys and values three, in each of two layers.
+  product_sums: { mixed: true, taken: (recorded) => times(/matrix_nn_sum2/, recorded) === 2 && times(/matrix_nn_sum3/, recorded) === 2, apart: MIXED_ORDER },
   split_sums: [
     { device: { products: { form: 'tiled' } }, ...RANGES, taken: labelled(/split_sum/), apart: ORDER },
     { mixed: true, ...RANGES, taken: labelled(/split_sum/), apart: MIXED_ORDER },

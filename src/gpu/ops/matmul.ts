@@ -9,6 +9,7 @@ import { addBias } from './bias.js';
 import type { Filled } from './filled.js';
 import { matrixNN, matrixNT, matrixTN } from './matmul_matrix.js';
 import { tiledNN, tiledNT, tiledTN } from './matmul_tiled.js';
+import { matrixNNSum } from './product_sum.js';
 import { formatSuffix, perFormat, weightBindings, weightCode, weightTensors } from './weights.js';
 
 /*
@@ -152,6 +153,19 @@ export function matmulNN(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
   if (plainForm(p.gpu) === 'tiled') return tiledNN(p, t, args, o, p.gpu.products?.tile);
   const vec4 = byFours(p.gpu, size(w, 1));
   run(p, (o.accumulate ? kernels.nnAcc : kernels.nn)[formatOf(w)], { vec4, lanes: vec4 && byFours(p.gpu, size(x, 1), args.count) }, { x, ...weightTensors('w', w), y }, args);
+}
+
+/**
+ * y[m,i] = Σ_s Σ_c x_s[m,c]·w_s[c,i], products of `matmulNN` that add up, in one. x_s [M,O_s], w_s [O_s,I], y [M,I]; `kept` [M,I] is the input of these layers if it is read next (product_sum.ts).
+ * Returns false, and records nothing, where they are to be made one by one.
+ */
+export function matmulNNSum(p: Program, terms: Array<{ x: Tensor; w: Tensor }>, y: Tensor, kept?: Tensor): boolean {
+  if (!p.gpu.uses('product_sums')) return false;
+  const halves = terms.flatMap(({ x, w }) => {
+    const half = p.operands?.weight(w);
+    return half ? [{ x, w: half }] : [];
+  });
+  return halves.length === terms.length && matrixNNSum(p, halves, y, kept);
 }
 
 /** y[first+c,i] += Σ_m a[m,c]·b[m,i] for c < count. a [M,X], b [M,I], y [O,I]; always adds. Flags of a's operand as above. */

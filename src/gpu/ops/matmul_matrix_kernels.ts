@@ -20,7 +20,7 @@ const START: Partial<Record<Start, string>> = { _add: 'add[i]', _acc: 'y[i]', _a
 const hasBias = (start: Start): boolean => start.endsWith('_bias');
 
 /** What is added to four columns of a result, and their way to y: in fours, or where rows of y or the columns that count are no whole fours one by one. */
-function edges(start: Start, width: 1 | 4): string {
+export function edges(start: Start, width: 1 | 4): string {
   const from = START[start];
   const each = (f: (j: number) => string): string => [0, 1, 2, 3].map((j) => `if (col + ${j}u < cols()) { ${f(j)} }`).join(' ');
   return `fn start(row: u32, col: u32) -> vec4f {
@@ -41,12 +41,13 @@ fn store(i: u32, col: u32, v: vec4f) {
 /**
  * Of the vec4 that is the i-th a workgroup loads of its tile at (m0, k0): where it lies in the operand and where it goes in workgroup memory; and where element (m, k) of
  * the tile is there. A tile has ROWS_x rows of ACROSS_x blocks (lib/operand_layout.wgsl), k along the rows (`byK`) or along the columns.
+ * @param stride the parameter that gives the vec4s of a row; else they are an argument of the kernel
  */
-const side = (name: string, byK: boolean, row: string, width: string): string => {
+export const operandSide = (name: string, byK: boolean, row: string, width: string, stride?: string): string => {
   const [r, c] = byK ? [`${row}k0`, 'm0'] : [`${row}m0`, 'k0'];
-  return `fn ${name}_at(m0: u32, k0: u32, i: u32) -> u32 {
+  return `fn ${name}_at(m0: u32, k0: u32, i: u32${stride ? `, ${stride}: u32` : ''}) -> u32 {
   let block = i / BLOCK;
-  return (((${r}) / 8u + block / ACROSS_${width}) * (args.s${name} * 8u / BLOCK) + ${c} / BLOCK + block % ACROSS_${width}) * BLOCK + i % BLOCK;
+  return (((${r}) / 8u + block / ACROSS_${width}) * (${stride ?? `args.s${name}`} * 8u / BLOCK) + ${c} / BLOCK + block % ACROSS_${width}) * BLOCK + i % BLOCK;
 }
 fn ${name}_slot(i: u32) -> u32 {
   let block = i / BLOCK;
@@ -73,15 +74,18 @@ export function perFrozen<T>(make: (of: Frozen) => T): (of: Frozen) => T {
   };
 }
 
+/** How a form's matrices stand in workgroup memory. */
+export const layoutWords = (form: Layout): Record<string, string> => ({ LAYOUT_A: FORM[form].aByK ? 'col_major' : 'row_major', LAYOUT_B: FORM[form].bByK ? 'row_major' : 'col_major' });
+
 /** What the kernels of a form have in common: how they find their operands and rows. */
 export function common(form: Layout, of: Frozen, row = FORM[form].yRow, chunk = 'depth()', steps = EVERY_STEP): { prelude: string; words: Record<string, string>; tiles: (g: Record<string, number>) => number } {
   const f = FORM[form];
   return {
     prelude: [
       `fn rows() -> u32 { return args.${f.rows}; }`, `fn cols() -> u32 { return args.${f.cols}; }`, `fn depth() -> u32 { return args.${f.depth}; }`, `fn chunk() -> u32 { return ${chunk}; }`,
-      side('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), side('b', f.bByK, f.bRow, 'B'), of ? frozenLoads(of.format, of.by, f.bByK) : COPY_LOADS, `fn y_row(row: u32, part: u32) -> u32 { return ${row}row; }`, steps,
+      operandSide('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), operandSide('b', f.bByK, f.bRow, 'B'), of ? frozenLoads(of.format, of.by, f.bByK) : COPY_LOADS, `fn y_row(row: u32, part: u32) -> u32 { return ${row}row; }`, steps,
     ].join('\n'),
-    words: { LAYOUT_A: f.aByK ? 'col_major' : 'row_major', LAYOUT_B: f.bByK ? 'row_major' : 'col_major' },
+    words: layoutWords(form),
     tiles: (g) => Math.ceil(g[f.rows]! / g['BM']!) * Math.ceil(g[f.cols]! / g['BN']!),
   };
 }
@@ -136,6 +140,6 @@ export function matrixTune(kernel: Kernel, t: MatrixTile, resultBytes = Infinity
     ...t, WG, TM: t.BM / t.WM / t.MM, TN: t.BN / t.WN / t.MN, KS: t.BK / t.MK,
     BLOCK: blockOf(t), ACROSS_A: (8 * rowA) / blockOf(t), ACROSS_B: (8 * rowB) / blockOf(t), PITCH_A: rowA + 1, PITCH_B: rowB + 1, SIZE_A, LOADS_A: (t.BM * t.BK) / 8 / WG, LOADS_B: (t.BN * t.BK) / 8 / WG,
     TILES: Math.max(SIZE_A + SIZE_B, stagedSize(t, AT_ONCE)), AT_ONCE, ROUNDS: t.WM / AT_ONCE, STAGED, PUTS: Math.ceil(STAGED / WG), EVEN: STAGED % WG === 0 ? 1 : 0, PITCH_Y: stagedPitch(t),
-    WIDTH: scalar ? 1 : 4, DIRECT: fits && (start === '' || start === '_split' || inPlace) ? 1 : 0, IN_PLACE: fits && inPlace ? 1 : 0,
+    WIDTH: scalar ? 1 : 4, DIRECT: fits && (/^(_split|_sum\d)?$/.test(start!) || inPlace) ? 1 : 0, IN_PLACE: fits && inPlace ? 1 : 0,
   };
 }

@@ -36,6 +36,8 @@ export interface MatrixOperands {
   room: Tensor | undefined;
   /** A buffer for `bytes` of packed operand that none of `busy` uses. */
   scratch(bytes: number, busy: GPUBuffer[]): Tensor;
+  /** Whether `scratch` has room for operands of all these sizes at once. */
+  fits(sizes: number[], busy: GPUBuffer[]): boolean;
   /** A packed operand is used again: it should stand for longer. */
   touch(packed: Tensor): void;
 }

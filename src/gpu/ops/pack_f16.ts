@@ -115,14 +115,21 @@ export function operandRoom(p: Program, x: Tensor, slot: number, columns: number
 }
 const keyOf = (x: Tensor, slot: number, columns: number, { layout = 'blocks' }: OperandOptions): string => `${layout} ${slot} ${columns} ${x.shape.map((e) => (typeof e === 'number' ? e : `${e.name}*${e.factor}`)).join()}`;
 
+/** x packed for `slot`, where this program holds it so. */
+export function heldOperand(p: Program, x: Tensor, slot: number, o: OperandOptions): Operand | undefined {
+  const columns = o.columns ?? columnsOf(x);
+  const packed = p.heldOperand(x, keyOf(x, slot, columns, o));
+  return packed && { packed, stride: padded(columns, p.operands!.tile) / 8 };
+}
+
 /** Packs x [M, I of Y columns] unless this program holds it packed already. */
 export function operand(p: Program, x: Tensor, slot: number, o: OperandOptions): Operand {
   const ops = p.operands!;
   const columns = o.columns ?? columnsOf(x);
-  const held = p.heldOperand(x, keyOf(x, slot, columns, o));
+  const held = heldOperand(p, x, slot, o);
   if (held) {
-    ops.touch(held);
-    return { packed: held, stride: padded(columns, ops.tile) / 8 };
+    ops.touch(held.packed);
+    return held;
   }
   const { key, packed, stride, args } = operandRoom(p, x, slot, columns, o);
   const watched = o.gradient && ops.peaks;

@@ -42,7 +42,6 @@ fn ENTRY(
   let n0 = (within / height) * BN;
   let sub_m = (subgroup / WN) * (TM * MM);
   let sub_n = (subgroup % WN) * (TN * MN);
-  let alpha = inverse(scales[args.slot_a]) * inverse(scales[args.slot_b]);
   let whole = m0 + BM <= rows() && n0 + BN <= cols() && args.Y % 4u == 0u;
   let pitch_y = args.Y / WIDTH;
   let y0 = (y_row(m0, part) + sub_m) * pitch_y + (n0 + sub_n) / WIDTH;
@@ -63,49 +62,7 @@ fn ENTRY(
   }
   // #end
 
-  let steps = (min(depth() - first, chunk()) + BK - 1u) / BK;
-  var step = filled_from(0u, steps, m0, first);
-  let begin = first + min(step, steps - 1u) * BK;
-  // #for i LOADS_A
-  var next_a$i = a[a_at(m0, begin, $iu * WG + local)];
-  // #end
-  // #for i LOADS_B
-  var next_b$i = b_load(n0, begin, $iu * WG + local);
-  // #end
-  b_begin(local);
-  while (step < steps) {
-    workgroupBarrier();
-    // #for i LOADS_A
-    tiles[a_slot($iu * WG + local)] = next_a$i;
-    // #end
-    // #for i LOADS_B
-    tiles[SIZE_A + b_slot($iu * WG + local)] = b_halves(next_b$i);
-    // #end
-    workgroupBarrier();
-    step = filled_from(step + 1u, steps, m0, first);
-    if (step < steps) {
-      let k0 = first + step * BK;
-      // #for i LOADS_A
-      next_a$i = a[a_at(m0, k0, $iu * WG + local)];
-      // #end
-      // #for i LOADS_B
-      next_b$i = b_load(n0, k0, $iu * WG + local);
-      // #end
-    }
-    // #for k KS
-    {
-      // #for m TM
-      let left$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, LAYOUT_A>(&tiles, a_in(sub_m + $mu * MM, $ku * MK), PITCH_A);
-      // #end
-      // #for n TN
-      let right$n = subgroupMatrixLoad<subgroup_matrix_right<f16, MN, MK>, LAYOUT_B>(&tiles, SIZE_A + b_in(sub_n + $nu * MN, $ku * MK), PITCH_B);
-      // #for m TM
-      acc$m_$n = subgroupMatrixMultiplyAccumulate(left$m, right$n, acc$m_$n);
-      // #end
-      // #end
-    }
-    // #end
-  }
+// #use lib/product_steps
 
   // #for d DIRECT
   if (whole) {
