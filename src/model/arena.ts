@@ -47,10 +47,10 @@ export function layArenas(list: ParameterSpec[], storage: Storage, most: number)
 
 /** Bytes that arenas take beyond their elements': of values (and of each moment that lies so), and of gradients, with the tables of their norm. */
 export function arenaExtra(list: ParameterSpec[], storage: Storage, paths: Paths = pathsOfEnvironment()): { values: number; gradients: number } {
-  const inside = paths.uses('parameter_arena') ? list.filter((p) => groupOf(p, storage)) : [];
+  const inside = list.filter((p) => inArena(p, storage, paths));
   const values = inside.reduce((n, p) => n + partBytes(bytesOf(p)) - bytesOf(p), 0);
   return { values, gradients: values + (paths.uses('grad_norm_grouped') ? gradNormTable(inside.map((p) => bytesOf(p) / 4)) : 0) };
 }
 
-/** What an arena's tensor takes beyond its elements, 0 for one in no arena. */
-export const arenaPadding = (p: ParameterSpec, storage: Storage, paths?: Paths): number => arenaExtra([p], storage, paths).values;
+/** Does this trained tensor lie in an arena? */
+export const inArena = (p: ParameterSpec, storage: Storage, paths: Paths = pathsOfEnvironment()): boolean => paths.uses('parameter_arena') && groupOf(p, storage) !== undefined;

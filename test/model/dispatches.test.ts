@@ -11,6 +11,7 @@ import { Adapters, loraTargets } from '../../src/model/lora.js';
 import { composeLoss } from '../../src/model/losses/modifiers/compose.js';
 import { losses, LOSS_NAMES, type LossName } from '../../src/model/losses/index.js';
 import { hasTerms, type LossDefinition } from '../../src/model/losses/types.js';
+import { optimisers, type OptimiserName } from '../../src/model/optim/index.js';
 import { Parameters } from '../../src/model/parameters.js';
 import { loadParameters, makeEngine, settings } from '../helpers/engine.js';
 import { nullGpu, testGpu } from '../helpers/gpu.js';
@@ -133,25 +134,31 @@ t.test('what an optimiser step dispatches and clears at Qwen2.5-0.5B’s real sh
   const real = await testGpu();
   const tile = matrixTile(real);
   const spec = modelSpec(PUBLISHED['Qwen/Qwen2.5-0.5B-Instruct']!.config, 'Qwen2.5-0.5B');
-  const count = async (o: { lora?: boolean; mixed?: boolean }, without: FusedPath[]): Promise<{ adamw: number; norm: number; clears: number; all: number }> => {
+  const count = async (o: { lora?: boolean; mixed?: boolean; optimiser?: OptimiserName }, without: FusedPath[]): Promise<{ adamw: number; norm: number; clears: number; all: number }> => {
     const gpu = new ShapesGpu(real);
     gpu.without = new Set(without);
     if (o.mixed && typeof tile !== 'string') gpu.mixed = tile;
     const policy = new Parameters(gpu, spec, !o.lora);
     const adapted = o.lora ? policy.with(new Adapters(gpu, spec, { r: 16, alpha: 16, rslora: false, targets: loraTargets(spec, ['all-linear']) }, true)) : policy;
-    const run = new Engine({ gpu, policy: adapted, loss: losses.sigmoid, settings: settings(), reference: { kind: 'cache', rounded: false }, capacity: { rows: 64, sequences: 8 }, training: true });
+    const run = new Engine({ gpu, policy: adapted, loss: losses.sigmoid, settings: settings(), reference: { kind: 'cache', rounded: false }, capacity: { rows: 64, sequences: 8 }, training: true, optimiser: optimisers[o.optimiser ?? 'adamw_torch'] });
     const { list, clears } = run.optimiserDispatches();
     gpu.close();
     const times = (kernel: RegExp): number => list.filter(({ label }) => kernel.test(label)).length;
     return { adamw: times(/adamw/), norm: times(/grad_norm/), clears, all: list.length };
   };
-  const both = async (o: { lora?: boolean; mixed?: boolean }) => [await count(o, ['parameter_arena', 'grad_norm_grouped']), await count(o, [])];
+  const both = async (o: { lora?: boolean; mixed?: boolean; optimiser?: OptimiserName }) => [await count(o, ['parameter_arena', 'grad_norm_grouped']), await count(o, [])];
   // 24 layers of 7 matrices and 5 vectors, the tied embedding and the last norm; step_state and beta_update besides.
   const apart = { adamw: 290, norm: 290, clears: 290, all: 582 };
   // Five matrices a layer and the embedding are 1 MiB and more: alone for AdamW, by eight for the norm. An arena of vectors, one of matrices.
   t.same(await both({}), [apart, { adamw: 121 + 2, norm: 16 + 2, clears: 121 + 2, all: 143 }], 'in full, f32');
   t.same(await both({ lora: true }), [{ adamw: 336, norm: 336, clears: 336, all: 674 }, { adamw: 1, norm: 1, clears: 1, all: 4 }], 'LoRA of rank 16 on every matrix: all in one arena');
+  // Of 8-bit AdamW the same: the arenas' blocks by a table. Keys' and values' matrices B have 2,048 numbers, whose moments are f32.
+  const optimiser = 'adamw_8bit';
+  t.same(await both({ optimiser }), [apart, { adamw: 121 + 2, norm: 16 + 2, clears: 121 + 2, all: 143 }], '8-bit AdamW in full, f32');
+  t.same(await both({ optimiser, lora: true }), [{ adamw: 336, norm: 336, clears: 336, all: 674 }, { adamw: 2, norm: 1, clears: 1, all: 5 }], '8-bit AdamW of LoRA');
   if (typeof tile === 'string') return t.comment(`no f16 matrices here: ${tile}`);
+  // The copies are made again after it, all but the embedding's, whose moments are f32.
+  t.same(await both({ optimiser, mixed: true }), [{ ...apart, all: 583 + 168 }, { adamw: 121 + 2, norm: 16 + 2, clears: 121 + 2, all: 144 + 168 }], '8-bit AdamW in full, mixed precision');
   // AdamW writes the f16 copies of keys' and values' weights with them; the scales of operands follow.
   t.same(await both({ mixed: true }), [{ ...apart, all: 583 }, { adamw: 121 + 48 + 1, norm: 16 + 2, clears: 121 + 2, all: 191 }], 'in full, mixed precision');
 });

@@ -13,6 +13,7 @@ import { FUSED_PATHS, pathsOff, type FusedPath } from '../../src/gpu/paths.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import { Engine } from '../../src/model/engine.js';
 import type { EngineOptions } from '../../src/model/engine_types.js';
+import { optimisers } from '../../src/model/optim/index.js';
 import { isLayerMatrix } from '../../src/model/storage.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import type { Tensor } from '../../src/gpu/tensor.js';
@@ -119,7 +120,11 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   product_heads: { mixed: true, model: { model_type: 'qwen2' }, taken: (recorded) => times(/matrix_nt_rows_turned_bias/, recorded) === 8 && times(/matrix_nt_rows_bias/, recorded) === 4 && !labelled(/rope(_vec4)?_bias|\.rows/)(recorded.filter((l) => !/watched/.test(l))), apart: 'bits' },
   grad_norm_grouped: { taken: labelled(/grad_norm\.partial_\d/), apart: 'bits', without: ['parameter_arena'] },
   // Widths that leave tensors ending within four elements; a tied embedding is in no arena.
-  parameter_arena: { model: { hidden_size: 21, intermediate_size: 27, tie_word_embeddings: true }, taken: labelled(/grad_norm\.arena/), apart: 'bits' },
+  parameter_arena: [
+    { model: { hidden_size: 21, intermediate_size: 27, tie_word_embeddings: true }, taken: labelled(/grad_norm\.arena/), apart: 'bits' },
+    // Matrices of 4,096 numbers and more have moments of 8 bits; their last block is not whole.
+    { model: { hidden_size: 68, intermediate_size: 67, num_hidden_layers: 1 }, documents: pairs(2, 6), options: { optimiser: optimisers.adamw_8bit }, taken: labelled(/adamw_8bit_arena/), apart: 'bits' },
+  ],
   rope_bias: { model: { model_type: 'qwen2' }, taken: labelled(/rope(_vec4)?_bias/), apart: 'bits' },
   quantised_operands: { mixed: true, reference: 'nf4_double', taken: labelled(/matmul\.matrix_nt\w*\.nf4_double/), apart: 'bits' },
   // In one piece, however small the pieces of a table are to be: a tile ends with its piece.

@@ -1,5 +1,5 @@
 import { adamw } from '../../gpu/ops/adamw.js';
-import { adamw8bit, blocks8bit, words8bit } from '../../gpu/ops/adamw_8bit.js';
+import { adamw8bit, adamw8bitTogether, blocks8bit, tableBytes8bit, words8bit, type Kept8bit } from '../../gpu/ops/adamw_8bit.js';
 import { Tensor } from '../../gpu/tensor.js';
 import { dynamicMaps } from '../packing/dynamic_map.js';
 import { moments } from './adamw_torch.js';
@@ -24,15 +24,19 @@ export const adamw8bitOptimiser: Optimiser = {
       { name: 'v8', shape: [words8bit(E)], type: 'u32' }, { name: 'v_max', shape: [blocks8bit(E)], type: 'f32' },
     ];
   },
-  elementwise: (piece) => !in8bit(piece),
+  joins: (piece) => (in8bit(piece) ? 'blocks' : 'elements'),
+  noted: (piece) => (in8bit(piece) ? tableBytes8bit(piece.elements) : 0),
+  copies: (piece) => !in8bit(piece),
   scratch: () => 512 * 4,
   record(p, tensors, stepState) {
     const maps = new Tensor(p.gpu, '8-bit maps', [512]);
     maps.write(dynamicMaps());
     for (const { shape, pieces, number } of tensors) {
-      for (const { value, grad, state, index } of pieces) {
+      for (const { value, grad, state, index, members } of pieces) {
         const key = roundingKey(number, index);
-        if (state['m8']) adamw8bit(p, { value, grad, m: state['m8'], v: state['v8']!, mMax: state['m_max']!, vMax: state['v_max']!, maps, stepState }, adamwArgs(shape), key);
+        const kept = (of: Record<string, Tensor>): Kept8bit => ({ m: of['m8']!, v: of['v8']!, mMax: of['m_max']!, vMax: of['v_max']! });
+        if (state['m8'] && members) adamw8bitTogether(p, { value, grad, ...kept(state), maps, stepState }, members.map((x) => ({ value: x.value, ...kept(x.state) })), adamwArgs(shape));
+        else if (state['m8']) adamw8bit(p, { value, grad, ...kept(state), maps, stepState }, adamwArgs(shape), key);
         else adamw(p, { value, grad, m: state['m']!, v: state['v']!, stepState }, adamwArgs(shape), key);
       }
     }

@@ -10,7 +10,8 @@ export const adamwTorch: Optimiser = {
   about: 'AdamW with moments in f32: 8 bytes a parameter',
   source: 'Loshchilov & Hutter 2019, arXiv 1711.05101; torch.optim.AdamW',
   state: moments,
-  elementwise: () => true,
+  joins: () => 'elements',
+  copies: () => true,
   record(p, tensors, stepState) {
     for (const { shape, pieces, number } of tensors) {
       for (const { value, grad, state, index } of pieces) adamw(p, { value, grad, m: state['m']!, v: state['v']!, stepState }, adamwArgs(shape), roundingKey(number, index));

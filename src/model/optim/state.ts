@@ -2,7 +2,7 @@ import type { Gpu } from '../../gpu/device.js';
 import type { Paths } from '../../gpu/paths.js';
 import type { Program } from '../../gpu/program.js';
 import { partBytes, Tensor } from '../../gpu/tensor.js';
-import { arenaPadding } from '../arena.js';
+import { inArena } from '../arena.js';
 import type { ModelSpec, ParameterSpec } from '../families/spec.js';
 import { clearNow, splitRows, type Arena, type Parameter, type Parameters } from '../parameters.js';
 import { IN_F32, type Storage } from '../storage.js';
@@ -13,11 +13,9 @@ const isEmbedding = (spec: ModelSpec, name: string): boolean => name === spec.na
 
 const product = (shape: number[]): number => shape.reduce((a, b) => a * b, 1);
 
-/** Tensors behind one another in an arena that an optimiser may update as one, with what it keeps of them all. */
+/** Tensors behind one another in an arena that an optimiser may update as one, with what it keeps of them, each kind behind one another too. */
 interface Run {
   arena: Arena;
-  /** Where the first of them lies, in bytes. */
-  first: number;
   members: TrainedTensor[];
   state: Record<string, Tensor>;
 }
@@ -39,13 +37,16 @@ export class OptimiserState {
         return { ...shape, value, grad: moments!.grad, state: state(shape, value) };
       }),
     });
-    this.runs = arenas.flatMap((arena) => stretches(arena.members, (p) => optimiser.elementwise?.(shapeOf(p, 0)) ?? false).map((members): Run => {
-      const offset = (p: Parameter): number => p.pieces[0]!.value.place.offset;
-      const first = offset(members[0]!);
-      const bytes = offset(members.at(-1)!) + partBytes(members.at(-1)!.pieces[0]!.value.bytes) - first;
-      const kept = optimiser.state(shapeOf(members[0]!, 0), settings);
-      const state = this.make(kept.map((s) => ({ ...s, shape: [bytes / 4] })), arena.value);
-      return { arena, first, state, members: members.map((p) => trainedOf(p, (piece, value) => Object.fromEntries(optimiser.state(piece, settings).map((s) => [s.name, state[s.name]!.part(`${s.name} ${value.label}`, s.shape, offset(p) - first)])))) };
+    this.runs = arenas.flatMap((arena) => stretches(arena.members, (p) => optimiser.joins?.(shapeOf(p, 0))).map((members): Run => {
+      const kept = members.map((p) => optimiser.state(shapeOf(p, 0), settings));
+      const size = (s: StateSpec): number => partBytes(4 * product(s.shape));
+      const state = this.make(kept[0]!.map((s, k) => ({ ...s, shape: [kept.reduce((n, of) => n + size(of[k]!), 0) / 4] })), arena.value);
+      const next = new Map<string, number>();
+      return { arena, state, members: members.map((p) => trainedOf(p, (piece, value) => Object.fromEntries(optimiser.state(piece, settings).map((s) => {
+        const at = next.get(s.name) ?? 0;
+        next.set(s.name, at + size(s));
+        return [s.name, state[s.name]!.part(`${s.name} ${value.label}`, s.shape, at)];
+      })))) };
     }));
     const inRuns = new Map(this.runs.flatMap(({ members }) => members.map((x) => [x.name, x] as const)));
     this.tensors = list.map((p) => inRuns.get(p.name) ?? trainedOf(p, (piece, value) => this.make(optimiser.state(piece, settings), value)));
@@ -59,9 +60,10 @@ export class OptimiserState {
     }));
   }
 
-  /** Runs are updated as one, but for matrices with an f16 copy, which is written with each. */
+  /** Runs are updated as one, but for matrices whose f16 copy is written with each. */
   record(p: Program, stepState: Tensor): void {
-    const joined = this.runs.flatMap((run) => stretches(run.members, ({ pieces }) => !p.operands?.weight(pieces[0]!.value)).map((members) => ({ members, as: join(run, members) })));
+    const apart = (piece: TrainedPiece): boolean => (this.optimiser.copies?.(piece) ?? false) && p.operands?.weight(piece.value) !== undefined;
+    const joined = this.runs.flatMap((run) => stretches(run.members, ({ pieces }) => (apart(pieces[0]!) ? undefined : 'together')).map((members) => ({ members, as: join(run, members) })));
     const inside = new Set(joined.flatMap(({ members }) => members));
     this.optimiser.record(p, [...joined.map(({ as }) => as), ...this.tensors.filter((x) => !inside.has(x))], stepState, this.settings);
   }
@@ -77,26 +79,28 @@ export class OptimiserState {
   }
 }
 
-/** The longest stretches of a list all of whose members are `so`. */
-function stretches<T>(list: T[], so: (x: T) => boolean): T[][] {
+/** The longest stretches of a list whose members have one name for `kind`; none of those without. */
+function stretches<T>(list: T[], kind: (x: T) => string | undefined): T[][] {
   const found: T[][] = [];
   list.forEach((x, i) => {
-    if (!so(x)) return;
-    if (i > 0 && so(list[i - 1]!)) found.at(-1)!.push(x);
+    if (kind(x) === undefined) return;
+    if (i > 0 && kind(list[i - 1]!) === kind(x)) found.at(-1)!.push(x);
     else found.push([x]);
   });
   return found;
 }
 
 /** Some of a run, behind one another, as one tensor: a vector, or a matrix of one row, with the zeros between them. */
-function join({ arena, first, state }: Run, members: TrainedTensor[]): TrainedTensor {
-  const of = (x: TrainedTensor): TrainedPiece => x.pieces[0]!;
-  const from = of(members[0]!).value.place.offset;
-  const last = of(members.at(-1)!).value.place;
-  const elements = (last.offset + partBytes(last.bytes) - from) / 4;
-  const shape = arena.group === 'vectors' ? [elements] : [1, elements];
-  const part = (whole: Tensor, at: number): Tensor => whole.part(`${whole.label} from ${of(members[0]!).value.label}`, shape, at);
-  const piece = { shape, elements, index: 0, embedding: false, value: part(arena.value, from), grad: part(arena.grad, from), state: Object.fromEntries(Object.entries(state).map(([name, tensor]) => [name, part(tensor, from - first)])) };
+function join({ arena, state }: Run, members: TrainedTensor[]): TrainedTensor {
+  const inside = members.map((x) => x.pieces[0]!);
+  const part = (whole: Tensor, of: (x: TrainedPiece) => Tensor): Tensor => {
+    const [from, last] = [of(inside[0]!).place.offset, of(inside.at(-1)!).place];
+    const elements = (last.offset + partBytes(last.bytes) - from) / 4;
+    return whole.part(`${whole.label} from ${inside[0]!.value.label}`, arena.group === 'vectors' ? [elements] : [1, elements], from);
+  };
+  const value = part(arena.value, (x) => x.value);
+  const shape = value.shape as number[];
+  const piece = { shape, elements: value.elements, index: 0, embedding: false, value, grad: part(arena.grad, (x) => x.grad), state: Object.fromEntries(Object.entries(state).map(([name, tensor]) => [name, part(tensor, (x) => x.state[name]!)])), members: inside };
   return { name: piece.value.label, shape, number: members[0]!.number, pieces: [piece] };
 }
 
@@ -108,8 +112,8 @@ export function optimiserBytes(optimiser: Optimiser, list: ParameterSpec[], spec
     return splitRows(p.shape[0]!, p.shape[1]!, pieceBytes).map(({ rows }, index) => ({ ...whole, shape: [rows, p.shape[1]!], index }));
   });
   const kept = tensors.flatMap((pieces, i) => pieces.map((x) => {
-    const padding = optimiser.elementwise?.(x) ? arenaPadding(list[i]!, storage, paths) : 0;
-    return optimiser.state(x, o).reduce((n, s) => n + product(s.shape) * 4 + padding, 0);
+    const joined = optimiser.joins?.(x) !== undefined && inArena(list[i]!, storage, paths);
+    return optimiser.state(x, o).reduce((n, s) => n + (joined ? partBytes(4 * product(s.shape)) : 4 * product(s.shape)), joined ? (optimiser.noted?.(x) ?? 0) : 0);
   }));
   return kept.reduce((a, b) => a + b, 0) + (optimiser.scratch?.(tensors) ?? 0);
 }

@@ -24,6 +24,8 @@ export interface TrainedPiece extends PieceShape {
   value: Tensor;
   grad: Tensor;
   state: Record<string, Tensor>;
+  /** Where several of an arena come as one: these, in the order they lie. */
+  members?: TrainedPiece[];
 }
 
 /** A trained tensor with its pieces. */
@@ -51,8 +53,15 @@ export interface Optimiser {
   /** Where it comes from. */
   source: string;
   state(piece: PieceShape, o: OptimiserSettings): StateSpec[];
-  /** Whether an element of this piece moves by its own numbers alone, so that tensors behind one another may be updated as one. No piece does where absent. */
-  elementwise?(piece: PieceShape): boolean;
+  /**
+   * How a piece moves: pieces behind one another in an arena that move alike come as one. `elements`: each by its own numbers alone, so that the whole may be taken for a tensor;
+   * `blocks`: `record` finds them in `members`. Undefined, and where absent: each comes by itself.
+   */
+  joins?(piece: PieceShape): 'elements' | 'blocks' | undefined;
+  /** Bytes of what `record` notes of a piece that comes with others. */
+  noted?(piece: PieceShape): number;
+  /** Whether the f16 copy of this piece (mixed precision) is written with its values, a tensor at a time. */
+  copies?(piece: PieceShape): boolean;
   /** Bytes of scratch for tensors of these pieces, each list one tensor's. */
   scratch?(tensors: PieceShape[][]): number;
   /** Records the update of all tensors; several that lie in an arena may come as one. */
