@@ -24,6 +24,7 @@ export const FUSED_PATHS = {
   norm_next: 'a post-norm’s sum and the norm that reads it next in one pass; without: two',
   norm_gain: 'the backward pass of an RMSNorm sums the gradient of its gain as it goes; without: in a pass of its own',
   swiglu_operand: 'SwiGLU and its gradients are written as f16 operands where products alone read them; without: in f32, packed by kernels of their own',
+  swiglu_product: 'gate and up are one product with SwiGLU where it leaves, and the product of its gradient has SwiGLU’s backward pass there; without: products of their own, and SwiGLU in passes between',
   head_grad_operand: 'the gradient of the logits is written so; without: in f32, packed by a kernel of its own',
   head_tiles_kept: 'tiles of logits kept in f16 for the backward pass where the plan has room (head_tiles); without: made again by their product',
   head_tile_skip: 'products with the gradient of the logits leave out steps that are zeros in f16; without: all steps are made',

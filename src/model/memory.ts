@@ -114,7 +114,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     ...(lora ? { 'adapters': lora.parameters * 4 + extra.values } : {}),
     ...(keep === 'forward' ? {} : { 'gradients': trained * 4 + extra.gradients, 'optimiser state': optimiser ?? trained * 8 + 2 * extra.values }),
     'activations': (activations(keep, policyAlone) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
-    ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + (1 + (names.gate && !policyAlone.dgate ? 1 : 0) + (policyAlone.dup ? 0 : 1)) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm && !policyAlone.dpost ? D : 0)) + partial) * 4 }),
+    ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + ((policyAlone.dact ? 0 : 1) + (names.gate && !policyAlone.dgate ? 1 : 0) + (policyAlone.dup ? 0 : 1)) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm && !policyAlone.dpost ? D : 0)) + partial) * 4 }),
     'head': head * 4 + (noted ? filledBytes(N, V, width, mixed) : 0),
     ...(headTiles === 'recomputed' ? {} : { 'head tiles kept': keptBytes(N, V, width, headTiles, HEAD_TILE) }),
     'batch': N * 4 * (32 + (longFrom(spec, N) === undefined ? 0 : 1)) + 2 * 4 * TILE_WORDS * tileCapacity(N, sequenceCapacity(N)),
@@ -134,7 +134,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     // A weight in f32 has an f16 copy; others are read as they are kept, or unpacked one at a time.
     const copies = models.filter((m) => m.copied).reduce((n, { rows, inner }) => n + packedBytes(rows, inner, mixed!), 0);
     const room = N > DIRECT_ROWS || !paths.uses('quantised_operands') ? unpackedRoom(models.filter((m) => !m.copied), width, mixed!) : 0;
-    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward', policyAlone.heads && (reference !== 'live' || referenceAlone.heads)).reduce((n, s) => n + s.bytes * s.count, 0);
+    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward', { heads: policyAlone.heads && (reference !== 'live' || referenceAlone.heads), dact: policyAlone.dact }).reduce((n, s) => n + s.bytes * s.count, 0);
     // Scales, maxima and peaks: a few words per matrix.
     return copies + room + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
   }

@@ -7,17 +7,20 @@ import { packedBytes } from '../gpu/ops/operand_layout.js';
 import type { Paths } from '../gpu/paths.js';
 import type { ModelSpec, ParameterSpec } from './families/spec.js';
 import { adapterName, isAdapterMatrix } from './lora.js';
+import type { OperandTensors } from './operand_tensors.js';
 
 /**
- * Packed operands that stand at once: one as wide as the MLP (or a tile of the vocabulary), in training two where the MLP has a gate; of width D one for each side of a product, the reference's and the rounded
+ * Packed operands that stand at once: one as wide as the MLP (or a tile of the vocabulary), in training two where the MLP has a gate, three where its gradients leave their product; of width D one for each side of a product, the reference's and the rounded
  * states; attention's own, queries and in training the gradient of its output, keys and values, unless those are kept elsewhere (`OperandTensors.heads`).
  */
-export function scratchSizes({ D, H, G, C, F, names }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile, training: boolean, headsKept: boolean): ScratchSize[] {
+export function scratchSizes({ D, H, G, C, F, names }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile, training: boolean, { heads, dact }: Pick<OperandTensors, 'heads' | 'dact'>): ScratchSize[] {
   const wide = packedBytes(rows, Math.max(H * C, F, headTile), tile);
   const narrow = packedBytes(rows, D, tile);
+  const ofMlp = training && names.layers[0]!.gate ? (dact ? 3 : 2) : 1;
   return [
-    { bytes: narrow, count: 2 + states }, { bytes: wide, count: training && names.layers[0]!.gate ? 2 : 1 },
-    ...(matrixAttention(C, tile) ? [{ bytes: headBytes(rows, H, C, tile), count: (training ? 1 : 0) + (headsKept ? 0 : 1) }, { bytes: headBytes(rows, G, C, tile), count: headsKept ? 0 : 2 }] : []),
+    // The MLP's own, where they are no wider than D, take the smaller ones.
+    { bytes: narrow, count: 2 + states + (packedBytes(rows, F, tile) <= narrow ? ofMlp : 0) }, { bytes: wide, count: ofMlp },
+    ...(matrixAttention(C, tile) ? [{ bytes: headBytes(rows, H, C, tile), count: (training ? 1 : 0) + (heads ? 0 : 1) }, { bytes: headBytes(rows, G, C, tile), count: heads ? 0 : 2 }] : []),
   ];
 }
 

@@ -13,7 +13,8 @@ export interface OperandTensors {
   /** Norms' outputs [N, D]; the MLP's product [N, F]. */
   h: boolean;
   act: boolean;
-  /** Gradients of gate and up [N, F]. */
+  /** Gradients of that product and of gate and up [N, F]; the first is not made at all where the others leave its product. */
+  dact: boolean;
   dgate: boolean;
   dup: boolean;
   /** What a post-norm makes of the residual's gradient [N, D]. */
@@ -27,7 +28,7 @@ export interface OperandTensors {
 }
 
 /** In f32 throughout. */
-export const ALL_IN_F32: OperandTensors = { h: false, act: false, dgate: false, dup: false, dpost: false, heads: false, q: false, k: false, v: false };
+export const ALL_IN_F32: OperandTensors = { h: false, act: false, dact: false, dgate: false, dup: false, dpost: false, heads: false, q: false, k: false, v: false };
 
 /** The matrices of a layer but its gate. */
 export const layerWeights = (w: LayerNames): string[] => [w.q, w.k, w.v, w.o, w.up, w.down];
@@ -52,6 +53,7 @@ export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, 
   return {
     h: norms && all((w) => [w.q, w.k, w.v, w.gate, w.up]),
     act: gated && all((w) => [w.down]),
+    dact: paths.uses('swiglu_product') && inputs && all((w) => [w.down]),
     dgate: inputs,
     dup: inputs,
     dpost: norms && first!.postNorm1 !== undefined && first!.oBias === undefined && first!.downBias === undefined && all((w) => [w.o, w.down]),

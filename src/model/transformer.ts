@@ -6,14 +6,16 @@ import { gatherRows, gatherRowsBackward } from '../gpu/ops/gather_rows.js';
 import { layerNormBackward } from '../gpu/ops/layer_norm.js';
 import { rmsNormBackward, rmsNormBackwardOperand } from '../gpu/ops/rms_norm.js';
 import { ropeBackward } from '../gpu/ops/rope.js';
+import { matmulTN } from '../gpu/ops/matmul.js';
+import { matrixSwigluBackward } from '../gpu/ops/result_swiglu.js';
 import { swigluBackward, swigluBackwardOperands } from '../gpu/ops/swiglu.js';
 import type { HeadOperands } from '../gpu/ops/operand_layout.js';
 import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
-import type { Activations, BackwardScratch, LayerActivations } from './activations.js';
+import { keepsMlp, type Activations, type BackwardScratch, type LayerActivations } from './activations.js';
 import type { BatchTensors } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
-import { addToResidual, attentionOptions, byHead, gateAndUp, mlpOutput, mlpProduct, norm, operandSlots, projections, type Layer, type NextNorm, type NormTensors, type PostNormTensors } from './layer.js';
+import { addToResidual, attentionOptions, byHead, gateAndUp, mlpInner, mlpOperands, mlpOutput, mlpProduct, norm, operandSlots, projections, type Layer, type NextNorm, type NormTensors, type PostNormTensors } from './layer.js';
 import { linearBackward, linearsBackward } from './linear.js';
 import { normPacks } from './operand_tensors.js';
 import type { Parameters } from './parameters.js';
@@ -90,10 +92,14 @@ function mlpHalf(p: Program, parts: TransformerParts, l: number, normed: boolean
   const layer = layerOf(parts, l);
   const a = acts.layer(l);
   if (!normed) norm(p, layer, layer.w.norm2, layer.w.norm2Bias, { x: mlpInput(parts, l), y: acts.h, ...a.norm2 }, mlpReaders(layer));
-  gateAndUp(p, layer, { h: acts.h, gate: a.gate, up: a.up });
+  const t = { h: acts.h, gate: a.gate, up: a.up, act: acts.act };
   // A post-norm's input and rstd belong to what the backward pass wants; its sum is what stands there from before.
-  if (again && !a.post2) return false;
-  return mlpOutput(p, layer, { gate: a.gate, up: a.up, act: acts.act, x: a.xmid, y: acts.x(l + 1), post: a.post2 }, again ? undefined : nextLayerNorm(parts, l));
+  if (again && !a.post2) {
+    gateAndUp(p, layer, t);
+    return false;
+  }
+  mlpInner(p, layer, t, again || keepsMlp(acts.keep));
+  return mlpOutput(p, layer, { act: acts.act, x: a.xmid, y: acts.x(l + 1), post: a.post2 }, again ? undefined : nextLayerNorm(parts, l));
 }
 
 /** The norm of the layer after l; none where something else runs between them, which may want the operands' room. */
@@ -163,21 +169,28 @@ function throughPostNorm(p: Program, { spec, parameters }: TransformerParts, s: 
 
 /** Undoes `mlpHalf`: dx is the gradient of xout on entry and of xmid on return. */
 function mlpBackward(p: Program, parts: TransformerParts, s: BackwardScratch, l: number): void {
-  const { spec, acts } = parts;
+  const { spec, parameters, acts } = parts;
   const layer = layerOf(parts, l);
   const { w } = layer;
   const a: LayerActivations = acts.layer(l);
   const xin = mlpInput(parts, l);
   const dy = throughPostNorm(p, parts, s, layer, { gain: w.postNorm2, weight: w.down, bias: w.downBias, post: a.post2 });
-  mlpProduct(p, layer, { gate: a.gate, up: a.up, act: acts.act });
-  linearBackward(p, parts, w.down, { dy, x: acts.act, dx: s.dact });
+  const fused = mlpOperands(p, layer);
+  if (fused) {
+    const { value, moments } = parameters.piece(w.down);
+    matrixSwigluBackward(p, { dy, gate: a.gate!, up: a.up, dgate: s.dgate!, dup: s.dup, h: moments && acts.act }, p.operands!.weight(value)!, { gate: fused.gate.gradient, up: fused.up.gradient }, spec.block.mlp.gate);
+    if (moments) matmulTN(p, { a: dy, b: acts.act, y: moments.grad });
+  } else {
+    mlpProduct(p, layer, { gate: a.gate, up: a.up, act: acts.act });
+    linearBackward(p, parts, w.down, { dy, x: acts.act, dx: s.dact });
+  }
   biasBackward(p, parts, s, w.downBias, dy, spec.D);
-  if (w.gate) {
+  if (w.gate && !fused) {
     const t = { gate: a.gate!, up: a.up, dh: s.dact, dgate: s.dgate!, dup: s.dup };
     const [gate, up] = [w.gate, w.up].map((name) => operandSlots(p, layer, name)?.gradient);
     if (p.gpu.uses('swiglu_operand') && gate !== undefined && up !== undefined && !w.upBias && spec.F % 4 === 0) swigluBackwardOperands(p, t, { gate, up }, spec.block.mlp.gate);
     else swigluBackward(p, t, spec.block.mlp.gate);
-  } else activationBackward(p, { x: a.up, dh: s.dact, dx: s.dup }, spec.block.mlp.gate);
+  } else if (!w.gate) activationBackward(p, { x: a.up, dh: s.dact, dx: s.dup }, spec.block.mlp.gate);
   biasBackward(p, parts, s, w.upBias, s.dup, spec.F);
   norm(p, layer, w.norm2, w.norm2Bias, { x: xin, y: acts.h, ...a.norm2 }, mlpReaders(layer));
   linearsBackward(p, parts, [...(w.gate ? [{ weight: w.gate, dy: s.dgate! }] : []), { weight: w.up, dy: s.dup }], { x: acts.h, dx: s.dh });

@@ -207,12 +207,25 @@ t.test('the gradients of what queries, keys and values read, and gate and up, ar
   for (const [model, D] of [['Qwen/Qwen2.5-0.5B-Instruct', 896], ['google/gemma-2-2b-it', 2304]] as const) {
     const [apart, summed] = [await mixedLayer(model, ['product_sums']), await mixedLayer(model, [])];
     const products = ({ labels }: { labels: string[] }): number[] => [/matrix_nn$/, /matrix_nn_acc$/, /matrix_nn_sum2$/, /matrix_nn_sum3$/].map((what) => labels.filter((l) => what.test(l)).length);
-    // Down's and o's gradients of their inputs stay apart.
-    t.same([apart, summed].map(products), [[4, 3, 0, 0], [2, 0, 1, 1]], model);
+    // O's gradient of its input stays apart; down's leaves its product as those of gate and up.
+    t.same([apart, summed].map(products), [[3, 3, 0, 0], [1, 0, 1, 1]], model);
     t.equal(apart.labels.length - summed.labels.length, 3);
     t.equal(summed.flops, apart.flops);
     // Written twice and three times read and written; now written twice. Besides, the few scales that every product binds.
     const spared = apart.bytes - summed.bytes - 6 * 472 * D * 4;
     t.ok(spared >= 0 && spared < 1e4, `${apart.bytes - summed.bytes} bytes less`);
+  }
+});
+
+t.test('what SwiGLU where its products leave spares the same layers', async (t) => {
+  for (const model of ['Qwen/Qwen2.5-0.5B-Instruct', 'google/gemma-2-2b-it']) {
+    const [plain, fused] = [await mixedLayer(model, ['swiglu_product']), await mixedLayer(model, [])];
+    t.comment(`${model}: ${plain.labels.length} dispatches and ${(plain.bytes / 1e6).toFixed(1)} MB, now ${fused.labels.length} and ${(fused.bytes / 1e6).toFixed(1)} MB`);
+    // Forward gate, up and SwiGLU are one; backward SwiGLU, the product with down and SwiGLU's backward pass are.
+    t.equal(plain.labels.length - fused.labels.length, 4);
+    const F = PUBLISHED[model]!.config['intermediate_size'] as number;
+    const wide = 472 * F * 4;
+    // Gate and up are read by no pass of their own, forward and backward; h's gradient is neither written nor read.
+    t.ok(plain.bytes - fused.bytes > 2 * 2 * wide + 2 * wide, `${plain.bytes - fused.bytes} bytes less, ${wide} a tensor [472, F]`);
   }
 });

@@ -105,7 +105,10 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   norm_next: [{ model: GEMMA2, taken: labelled(/rms_norm\.fwd_next_vec4/), apart: 'bits' }, { mixed: true, model: GEMMA2, taken: labelled(/rms_norm\.fwd_next_f16/), apart: 'bits' }],
   // The same blocks of rows in the same order.
   norm_gain: [{ taken: labelled(/rms_norm\.bwd_vec4_gain/), apart: 'bits' }, { mixed: true, model: GEMMA2, taken: labelled(/rms_norm\.bwd_f16_gain/), apart: 'bits' }],
-  swiglu_operand: { mixed: true, taken: labelled(/swiglu\.(fwd|bwd)_f16/), apart: 'bits' },
+  swiglu_operand: { mixed: true, without: ['swiglu_product'], taken: labelled(/swiglu\.(fwd|bwd)_f16/), apart: 'bits' },
+  swiglu_product: [{}, { model: GEMMA2 }, { options: { gradientCheckpointing: true } }, { model: GEMMA2, options: { gradientCheckpointing: 'mlp' as const } }].map((made): Case => ({
+    mixed: true, ...made, taken: (recorded) => labelled(/matmul\.matrix_nt_swiglu/)(recorded) && labelled(/matmul\.matrix_nn_swiglu_act$/)(recorded) && !labelled(/swiglu\.(fwd|bwd)/)(recorded), apart: 'bits',
+  })),
   head_grad_operand: { mixed: true, taken: labelled(/head_grad\.bwd_f16/), apart: 'bits' },
   head_tiles_kept: { mixed: true, model: { vocab_size: 1100 }, options: { headTiles: 'kept' }, taken: labelled(/head_grad\.bwd_f16_kept/), apart: KEPT },
   head_tile_skip: { mixed: true, model: { vocab_size: 1100 }, taken: labelled(/matmul\.matrix_tn\w*\.filled/), apart: 'bits' },

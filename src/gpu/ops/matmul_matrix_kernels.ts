@@ -77,13 +77,16 @@ export function perFrozen<T>(make: (of: Frozen) => T): (of: Frozen) => T {
 /** How a form's matrices stand in workgroup memory. */
 export const layoutWords = (form: Layout): Record<string, string> => ({ LAYOUT_A: FORM[form].aByK ? 'col_major' : 'row_major', LAYOUT_B: FORM[form].bByK ? 'row_major' : 'col_major' });
 
+/** Where a kernel is not as its form has it, in WGSL: rows and columns of the result, the row of y that its first one is, rows of a range of the depth, the next step, the weight's loads. */
+interface Own { rows?: string; cols?: string; yRow?: string; chunk?: string; steps?: string | undefined; loads?: string }
+
 /** What the kernels of a form have in common: how they find their operands and rows. */
-export function common(form: Layout, of: Frozen, row = FORM[form].yRow, chunk = 'depth()', steps = EVERY_STEP): { prelude: string; words: Record<string, string>; tiles: (g: Record<string, number>) => number } {
+export function common(form: Layout, of: Frozen, own: Own = {}): { prelude: string; words: Record<string, string>; tiles: (g: Record<string, number>) => number } {
   const f = FORM[form];
   return {
     prelude: [
-      `fn rows() -> u32 { return args.${f.rows}; }`, `fn cols() -> u32 { return args.${f.cols}; }`, `fn depth() -> u32 { return args.${f.depth}; }`, `fn chunk() -> u32 { return ${chunk}; }`,
-      operandSide('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), operandSide('b', f.bByK, f.bRow, 'B'), of ? frozenLoads(of.format, of.by, f.bByK) : COPY_LOADS, `fn y_row(row: u32, part: u32) -> u32 { return ${row}row; }`, steps,
+      `fn rows() -> u32 { return ${own.rows ?? `args.${f.rows}`}; }`, `fn cols() -> u32 { return ${own.cols ?? `args.${f.cols}`}; }`, `fn depth() -> u32 { return args.${f.depth}; }`, `fn chunk() -> u32 { return ${own.chunk ?? 'depth()'}; }`,
+      operandSide('a', f.aByK, f.aByK && form !== 'tn' ? f.bRow : '', 'A'), operandSide('b', f.bByK, f.bRow, 'B'), own.loads ?? (of ? frozenLoads(of.format, of.by, f.bByK) : COPY_LOADS), `fn y_row(row: u32, part: u32) -> u32 { return ${own.yRow ?? f.yRow}row; }`, own.steps ?? EVERY_STEP,
     ].join('\n'),
     words: layoutWords(form),
     tiles: (g) => Math.ceil(g[f.rows]! / g['BM']!) * Math.ceil(g[f.cols]! / g['BN']!),
@@ -93,7 +96,7 @@ export function common(form: Layout, of: Frozen, row = FORM[form].yRow, chunk = 
 /** `filled`: steps whose block of A holds zeros alone are left out (filled.ts). */
 function product(form: Layout, start: Start, width: 1 | 4, of: Frozen, filled = false): Kernel {
   const split = start === '_split';
-  const { prelude, words, tiles } = common(form, of, split ? 'part * args.count + ' : undefined, split ? 'args.chunk' : undefined, filled && form !== 'nt' ? filledSteps(form) : undefined);
+  const { prelude, words, tiles } = common(form, of, { ...(split ? { yRow: 'part * args.count + ', chunk: 'args.chunk' } : {}), steps: filled && form !== 'nt' ? filledSteps(form) : undefined });
   const type = width === 4 ? ':vec4f' : '';
   return defineKernel({
     name: `matmul.matrix_${form}${start}${width === 4 ? '' : '_scalar'}${frozenSuffix(of)}${filled ? '.filled' : ''}`,

@@ -1,7 +1,7 @@
 // C[m,n] = start + alpha Σ_k A[m,k] B[k,n] in f16 matrices with f32 sums; alpha undoes the operands' scales (powers of two).   Operands are f16, eight to a
 // vec4<u32>, in blocks (lib/operand_layout.wgsl), padded to tiles with zeros, so no load is checked; B may also be a frozen weight as it is kept.   A workgroup makes BM x BN; a
 // subgroup TM x TN matrices of it. The next tile's loads are under way while this one is multiplied. Per form (ops/matmul_matrix_kernels.ts): rows(), cols(), depth(), chunk(), a_at(),
-// a_slot(), a_in() and b's, y_row(), start() and put() of four columns; b_begin(), b_load(), b_halves() (ops/matmul_loads.ts);
+// a_slot(), a_in() and b's, y_row(), start() and put() of four columns, finish() after all of them; b_begin(), b_load(), b_halves() (ops/matmul_loads.ts);
 // filled_from() (ops/filled.ts), the next step that is made.
 // #use lib/grid
 // #use lib/operand_layout
@@ -100,4 +100,5 @@ fn ENTRY(
   // #end
   // #end
   // #end
+  finish();
 }

@@ -9,7 +9,7 @@ import { Program } from '../../gpu/program.js';
 import { ReadbackRing } from '../../gpu/readback.js';
 import { Dyn, Tensor, type Extent } from '../../gpu/tensor.js';
 import { headTable } from '../recorded_run.js';
-import { addToResidual, attentionOptions, gateAndUp, mlpOutput, norm, projections, type Layer } from '../layer.js';
+import { addToResidual, attentionOptions, mlpInner, mlpOutput, norm, projections, type Layer } from '../layer.js';
 import type { Parameters } from '../parameters.js';
 import { longFrom, rotaryRows, rotaryTables, rotaryWidth } from '../rotary.js';
 import { sampleToken, type SamplingOptions } from './sample.js';
@@ -121,8 +121,8 @@ export class Generator {
       attention(p, { q, k: kc, v: vc, span: this.span, position: this.position, o, lse }, attentionOptions(spec, l));
       addToResidual(p, layer, w.o, w.postNorm1, { o, x, y: xmid, post }, w.oBias);
       norm(p, layer, w.norm2, w.norm2Bias, { x: block.parallel ? x : xmid, y: h, rstd, mean });
-      gateAndUp(p, layer, { h, gate, up });
-      mlpOutput(p, layer, { gate, up, act, x: xmid, y: x, post });
+      mlpInner(p, layer, { h, gate, up, act });
+      mlpOutput(p, layer, { act, x: xmid, y: x, post });
     }
     const [last, hidden] = [make('last', S, D), make('hidden', S, D)];
     gatherRows(p, { x, src: this.src, y: last });
