@@ -1,6 +1,6 @@
 import { EdpoError } from '../errors.js';
 import type { Gpu } from './device.js';
-import { packedBytes, type AttentionSlots, type MatrixOperands, type MatrixWeight } from './ops/operand_layout.js';
+import { packedBytes, padded, type AttentionSlots, type MatrixOperands, type MatrixWeight } from './ops/operand_layout.js';
 import { packWeight } from './ops/pack_weights.js';
 import type { MatrixTile } from './matrices.js';
 import { PackedTensor } from './packed.js';
@@ -53,10 +53,17 @@ export class OperandStore implements MatrixOperands {
     const [rows, inner] = value.shape as [number, number];
     const packed = value instanceof PackedTensor ? value : new Tensor(this.gpu, `f16 ${value.label}`, [packedBytes(rows, inner, this.tile) / 4], 'u32');
     if (packed !== value) this.owned.push(packed);
-    const weight = { packed, rows, inner, slots };
+    const weight = { packed, rows, inner, stride: padded(inner, this.tile) / 8, slots };
     this.byPlace.set(value.place, weight);
     if (gradient) this.byPlace.set(gradient.place, weight);
     return weight;
+  }
+
+  /** Names a copy that is kept, and made, elsewhere. */
+  addApart(value: Tensor, gradient: Tensor | undefined, weight: Omit<MatrixWeight, 'apart'>): void {
+    const apart = { ...weight, apart: true };
+    this.byPlace.set(value.place, apart);
+    if (gradient) this.byPlace.set(gradient.place, apart);
   }
 
   weight(of: Tensor): MatrixWeight | undefined {

@@ -28,6 +28,7 @@ export const FUSED_PATHS = {
   head_grad_operand: 'the gradient of the logits is written so; without: in f32, packed by a kernel of its own',
   head_tiles_kept: 'tiles of logits kept in f16 for the backward pass where the plan has room (head_tiles); without: made again by their product',
   head_tile_skip: 'products with the gradient of the logits leave out steps that are zeros in f16; without: all steps are made',
+  lora_matrices: 'the products with LoRA’s A and B in f16 matrices; without: in f32',
   adamw_copy: 'AdamW writes the f16 copy of a matrix with its values; without: a kernel of its own packs it',
   grad_norm_grouped: 'the gradient norm takes eight gradients a dispatch, and all that lie in one buffer; without: a dispatch for each',
   parameter_arena: 'small trained tensors, their gradients and moments lie behind one another and are cleared and moved as one; without: each in a buffer of its own',
@@ -43,7 +44,7 @@ export type FusedPath = keyof typeof FUSED_PATHS;
 export interface Paths { uses(path: FusedPath): boolean }
 
 /** Those that change the order of a sum of the forward pass, and so log-probs in their last bits: a cache made without one says so. */
-const REORDERED: FusedPath[] = ['attention_matrix', 'attention_tiled', 'products_tiled', 'by_fours', 'subgroup_sums'];
+const REORDERED: FusedPath[] = ['attention_matrix', 'lora_matrices', 'attention_tiled', 'products_tiled', 'by_fours', 'subgroup_sums'];
 /** Which of them are off, in words for a cache's header; empty where none is. */
 export const reordered = (gpu: Gpu): string => REORDERED.filter((path) => !gpu.uses(path)).join(', ');
 

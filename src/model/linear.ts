@@ -58,6 +58,9 @@ export function linearBackward(p: Program, { parameters, acts }: Pick<Transforme
 /** The mirror of several `linear`s of one x [N, I]: dx = Σ dy·W, in one product where that can be, and all else as `linearBackward` makes it. */
 export function linearsBackward(p: Program, parts: Pick<TransformerParts, 'parameters' | 'acts'>, sides: Array<{ weight: string; dy: Tensor }>, t: { x: Tensor; dx: Tensor }): void {
   const pieces = sides.map(({ weight }) => parts.parameters.piece(weight));
-  const summed = matmulNNSum(p, sides.map(({ dy }, i) => ({ x: dy, w: pieces[i]!.value })), t.dx, pieces.some(({ moments }) => moments) ? t.x : undefined);
+  // Gradients of weights read x next, and so do adapters in matrices, unless part of it fell.
+  const adapted = (weight: string): boolean => parts.acts.lora?.dropout === undefined && p.operands?.weight(parts.parameters.adapters?.of(weight)?.a.value ?? t.x) !== undefined;
+  const read = pieces.some(({ moments }) => moments) || sides.some(({ weight }) => adapted(weight));
+  const summed = matmulNNSum(p, sides.map(({ dy }, i) => ({ x: dy, w: pieces[i]!.value })), t.dx, read ? t.x : undefined);
   sides.forEach(({ weight, dy }, i) => linearBackward(p, parts, weight, { dy, ...t }, { accumulate: i > 0, summed }));
 }

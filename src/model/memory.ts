@@ -14,7 +14,7 @@ import { sequenceCapacity } from './batch/pack.js';
 import { parameterCount, parameterSpecs, type ModelSpec, type ParameterSpec } from './families/spec.js';
 import { isTarget, savedOf } from './lora.js';
 import { ALL_IN_F32, operandTensors, type OperandTensors } from './operand_tensors.js';
-import { DIRECT_ROWS, layerMatrices, scratchSizes, splitElements, unpackedRoom } from './operand_sizes.js';
+import { adapterBytes, DIRECT_ROWS, layerMatrices, scratchSizes, splitElements, unpackedRoom } from './operand_sizes.js';
 import { longFrom, rotaryRows, rotaryWidth } from './rotary.js';
 import { IN_F32, storageBytes, type Storage } from './storage.js';
 
@@ -108,7 +108,8 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const extra = keep === 'forward' ? nothing : lora ? arenaExtra(lora.list, IN_F32, paths) : arenaExtra(specs, storage?.policy ?? IN_F32, paths);
   const masked = mask ? arenaExtra(mask.list, IN_F32, paths) : nothing;
   const noted = mixed && keep !== 'forward' && !klGradient && paths.uses('head_tile_skip') && paths.uses('head_grad_operand');
-  const ranges = keep === 'forward' ? 0 : 4 * splitElements(lora?.list ?? specs, spec, paths, { rows: N, headTile: width, mixed, tiled });
+  const inMatrices = lora !== undefined && mixed !== undefined && paths.uses('lora_matrices');
+  const ranges = keep === 'forward' ? 0 : 4 * splitElements(lora?.list ?? specs, spec, paths, { rows: N, headTile: width, mixed, adapters: inMatrices, tiled });
   const parts: Record<string, number> = {
     'weights': (storage ? storageBytes(specs, storage.policy) : P * 4) + (lora ? 0 : extra.values),
     ...(lora ? { 'adapters': lora.parameters * 4 + extra.values } : {}),
@@ -134,9 +135,10 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     // A weight in f32 has an f16 copy; others are read as they are kept, or unpacked one at a time.
     const copies = models.filter((m) => m.copied).reduce((n, { rows, inner }) => n + packedBytes(rows, inner, mixed!), 0);
     const room = N > DIRECT_ROWS || !paths.uses('quantised_operands') ? unpackedRoom(models.filter((m) => !m.copied), width, mixed!) : 0;
-    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward', { heads: policyAlone.heads && (reference !== 'live' || referenceAlone.heads), dact: policyAlone.dact }).reduce((n, s) => n + s.bytes * s.count, 0);
-    // Scales, maxima and peaks: a few words per matrix.
-    return copies + room + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
+    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward', { heads: policyAlone.heads && (reference !== 'live' || referenceAlone.heads), dact: policyAlone.dact }, inMatrices ? lora.rank : 0).reduce((n, s) => n + s.bytes * s.count, 0);
+    // Scales, maxima and peaks: a few words per matrix. Gains of what adapters read: two numbers a column.
+    const adapters = inMatrices ? adapterBytes(lora.list, mixed!) + 3 * 4 * 4 * lora.list.length + 8 * 2 * L * D : 0;
+    return copies + adapters + room + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
   }
   return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0), headTiles };
 }

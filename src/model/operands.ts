@@ -8,6 +8,7 @@ import { LOSS_SCALE, updateOperandScales, weightBounds } from '../gpu/ops/operan
 import { Program } from '../gpu/program.js';
 import { debugRead, debugReadU32 } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
+import { AdapterOperands, inMatrices, type AdapterInput } from './adapter_operands.js';
 import type { ModelSpec } from './families/spec.js';
 import { DIRECT_ROWS, scratchSizes, unpackedRoom } from './operand_sizes.js';
 import { layerWeights, operandTensorsOf } from './operand_tensors.js';
@@ -69,13 +70,15 @@ export interface OperandState {
 
 /**
  * Mixed precision (design 6): f16 operands of every product with a weight matrix of these models, each times a power of two. Scales of the forward pass are fixed at load
- * from what the weights can do, so that a row's bits depend on that row alone; scales of gradients follow their running maxima.
+ * from what the weights can do, so that a row's bits depend on that row alone; those of adapters follow from the adapters as they stand; scales of gradients follow their running maxima.
  */
 export class Operands {
   readonly store: OperandStore;
   private readonly sites: Site[] = [];
   private readonly inputs: Input[] = [];
   private readonly attentions: AttentionSite[] = [];
+  /** Of the models whose adapters multiply in matrices. */
+  private readonly adapted: AdapterOperands[] = [];
   private readonly firstGradient: number;
   private readonly running: Tensor | undefined;
   private readonly packing: Program;
@@ -89,16 +92,19 @@ export class Operands {
     const distinct = [...new Set(models)];
     const whole = distinct.filter((m) => m.has(m.spec.names.layers[0]!.q));
     for (const parameters of distinct) slots = this.describe(parameters, slots);
+    for (const parameters of distinct.filter((m) => inMatrices(gpu, m))) this.adapted.push(new AdapterOperands(gpu, parameters, this.sites.filter((s) => s.parameters === parameters).map((s) => s.name), () => slots++));
     this.firstGradient = slots;
     for (const site of this.sites) site.gradient = o.training && site.parameters === distinct[0] ? slots++ : site.input;
     if (o.training) for (const a of this.attentions.filter((x) => x.parameters === distinct[0])) [a.dout, a.ds] = [slots++, slots++];
+    if (o.training) for (const a of this.adapted.filter((x) => x.parameters === distinct[0])) a.addGradients();
     const frozen = this.sites.flatMap(({ parameters, name }) => parameters.get(name).pieces.flatMap(({ value }) => (value instanceof PackedTensor ? [{ rows: value.shape[0] as number, inner: value.shape[1] as number, table: parameters.get(name).table }] : [])));
     const room = o.rows > DIRECT_ROWS || !gpu.uses('quantised_operands') ? unpackedRoom(frozen, o.headTile, tile) : 0;
     const alone = whole.map((m) => operandTensorsOf(gpu, m));
-    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile, o.training, { heads: alone.every((m) => m.heads), dact: alone[0]?.dact ?? false }), o.training, room);
+    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile, o.training, { heads: alone.every((m) => m.heads), dact: alone[0]?.dact ?? false }, Math.max(0, ...this.adapted.map((a) => a.rank))), o.training, room);
     for (const { parameters, name, weight, input, gradient } of this.sites) {
       for (const { value, moments } of parameters.get(name).pieces) this.store.add(value, moments?.grad, { weight, input, gradient });
     }
+    for (const a of this.adapted) a.build(this.store, (slot) => this.inputs.some((i) => i.slot === slot && i.norm !== undefined));
     for (const { parameters, query, ...slots } of this.attentions) this.store.addAttention(parameters.piece(query).value, slots);
     if (o.training) {
       this.running = new Tensor(gpu, 'operand maxima', [slots]);
@@ -154,6 +160,11 @@ export class Operands {
   pack(p: Program, parameters: Parameters): void {
     const mine = this.sites.filter((s) => s.parameters === parameters);
     this.store.pack(p, mine.flatMap((s) => s.parameters.get(s.name).pieces.map((piece) => piece.value)));
+    this.packAdapters(p, parameters);
+  }
+
+  private packAdapters(p: Program, parameters: Parameters): void {
+    for (const a of this.adapted) if (a.parameters === parameters) a.record(p, this.store);
   }
 
   /** Makes all f16 copies from the weights as they stand. */
@@ -161,7 +172,7 @@ export class Operands {
     await this.packing.submit();
   }
 
-  /** Fixes the scales of weights and forward operands from the weights, and makes the copies. Call once the weights are loaded. */
+  /** Fixes the scales of weights and forward operands from the weights, and makes the copies; of adapters what their scales follow from. Call once the weights are loaded. */
   async prepare(): Promise<void> {
     const bounds = new Tensor(this.gpu, 'weight bounds', [2 * this.sites.length], 'u32');
     bounds.write(new Uint32Array(2 * this.sites.length));
@@ -184,24 +195,34 @@ export class Operands {
     const peak = async (parameters: Parameters, name: string, offset = 0): Promise<number> => (await debugRead(parameters.piece(name).value)).reduce((m, v) => Math.max(m, Math.abs(v + offset)), 0);
     const scales = await debugRead(this.store.scales);
     this.sites.forEach((s, i) => (scales[s.weight] = scaleFor(found[2 * i]!, WEIGHT_TOP)));
+    const known = new Map<number, AdapterInput>();
     for (const { slot, parameters, norm, of, head, times } of this.inputs) {
       let most = times ?? 1;
       if (head) most *= Math.sqrt(parameters.spec.C) * (await peak(parameters, head, parameters.spec.block.norm.offset));
       if (norm) most *= Math.sqrt(parameters.spec.D) * (await peak(parameters, norm.gain, parameters.spec.block.norm.offset)) + (norm.bias ? await peak(parameters, norm.bias) : 0);
       for (const { site, bias } of of ?? []) most *= found[2 * this.sites.indexOf(site) + 1]! + (bias ? await peak(parameters, bias) : 0);
       if (norm || of || head) scales[slot] = scaleFor(most, FORWARD_TOP);
+      known.set(slot, norm && this.adapted.length > 0 ? { norm: await this.gains(parameters, norm) } : { most });
     }
     this.store.scales.write(scales);
     for (const t of [bounds, ...ones.values()]) t.destroy();
+    for (const a of this.adapted) a.prepare((slot) => known.get(slot)!, this.tile);
     await this.repack();
   }
 
-  /** Records what follows an optimiser step: the loss scale, the gradients' scales, the trained weights' copies. */
+  /** Of a norm with its own gain and bias the magnitudes, a pair for each column. */
+  private async gains(parameters: Parameters, { gain, bias }: NonNullable<Input['norm']>): Promise<Float32Array> {
+    const [g, b] = await Promise.all([gain, bias].map((name) => (name === undefined ? undefined : debugRead(parameters.piece(name).value))));
+    return Float32Array.from({ length: 2 * g!.length }, (_, i) => Math.abs(i % 2 === 0 ? g![i / 2]! + parameters.spec.block.norm.offset : (b?.[(i - 1) / 2] ?? 0)));
+  }
+
+  /** Records what follows an optimiser step: the loss scale, the gradients' scales, the trained weights' copies, adapters' scales and copies. */
   recordStep(p: Program, stepState: Tensor, policy: Parameters): void {
     const { scales, peaks, lossScale } = this.store;
     updateOperandScales(p, { stepState, scales, running: this.running!, peaks: peaks!, lossScale: lossScale! }, this.firstGradient);
     const moved = this.sites.filter((s) => s.parameters === policy).flatMap((s) => s.parameters.get(s.name).pieces).filter((piece) => piece.moments);
     this.store.pack(p, moved.map((piece) => piece.value));
+    this.packAdapters(p, policy);
   }
 
   /** [4]: the loss scale and its clean steps; read with every step. */
@@ -224,6 +245,6 @@ export class Operands {
   }
 
   get bytes(): number {
-    return this.store.bytes + (this.running?.bytes ?? 0);
+    return this.store.bytes + this.adapted.reduce((n, a) => n + a.bytes, 0) + (this.running?.bytes ?? 0);
   }
 }

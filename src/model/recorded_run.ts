@@ -13,6 +13,7 @@ import { takeColumn } from '../gpu/ops/take_column.js';
 import { Program, scalar } from '../gpu/program.js';
 import { ReadbackRing } from '../gpu/readback.js';
 import { Dyn, Tensor } from '../gpu/tensor.js';
+import { inMatrices } from './adapter_operands.js';
 import { Activations, BackwardScratch, type KeepMode } from './activations.js';
 import { type BatchAxes, BatchTensors, batchAxes } from './batch/tensors.js';
 import type { EngineOptions } from './engine_types.js';
@@ -169,7 +170,7 @@ export class RecordedRun {
     if (options.training) {
       this.scratch = new BackwardScratch(gpu, spec, this.axes, operandTensorsOf(gpu, policy));
       const scratch = this.scratch;
-      reserveSplitRoom(gpu, splitElements(policy.trained.list, spec, gpu, { rows: this.axes.N.capacity, headTile: this.head.width, mixed: gpu.mixed, tiled: plainForm(gpu) === 'tiled' }));
+      reserveSplitRoom(gpu, splitElements(policy.trained.list, spec, gpu, { rows: this.axes.N.capacity, headTile: this.head.width, mixed: gpu.mixed, adapters: inMatrices(gpu, policy), tiled: plainForm(gpu) === 'tiled' }));
       const b = new Program(gpu, 'backward');
       this.backwardProgram = b;
       b.mixed(store, () => {

@@ -13,6 +13,7 @@ import { FUSED_PATHS, pathsOff, type FusedPath } from '../../src/gpu/paths.js';
 import type { Document } from '../../src/model/batch/pack.js';
 import { Engine } from '../../src/model/engine.js';
 import type { EngineOptions } from '../../src/model/engine_types.js';
+import { loraTargets } from '../../src/model/lora.js';
 import { optimisers } from '../../src/model/optim/index.js';
 import { isLayerMatrix } from '../../src/model/storage.js';
 import { debugRead } from '../../src/gpu/readback.js';
@@ -20,6 +21,7 @@ import type { Tensor } from '../../src/gpu/tensor.js';
 import { kernelFields } from '../../src/model/reference.js';
 import { tinyFolder, tinyPairs } from '../helpers/cli.js';
 import { loadParameters, makeEngine } from '../helpers/engine.js';
+import { adapted, randomAdapters } from '../helpers/lora.js';
 import { testGpu } from '../helpers/gpu.js';
 import { rng } from '../helpers/rng.js';
 import { tinySpec, tinyWeights } from '../helpers/tiny_model.js';
@@ -49,6 +51,9 @@ const MIXED_ORDER: Apart = { ledger: 2 ** -9, weights: 0.005, why: 'f32 sums run
  */
 const KEPT: Apart = { ledger: 2 ** -11, weights: 2 ** -7, why: 'the head’s logits are rounded to f16 for the backward pass' };
 
+/** Inputs, A, what it makes and B have a rounding of at most 2^-11 each, four as `HALF`; of gradients dy and du besides, and all that is trained is made of those. */
+const ADAPTERS: Apart = { ledger: 2 ** -9, weights: 0.02, why: 'operands of adapters are rounded to f16' };
+
 interface Case {
   /** In f16 matrices. */
   mixed?: boolean;
@@ -57,6 +62,8 @@ interface Case {
   documents?: Document[];
   /** How the reference's layers are kept; its tables in bf16 then. */
   reference?: PackedFormat;
+  /** Adapters of this rank are trained, on every matrix. */
+  rank?: number;
   options?: Partial<EngineOptions> & { rows?: number };
   /** Of the device while it is recorded and run: what an adapter that takes the path has. */
   device?: Partial<Pick<Gpu, 'products' | 'kind' | 'limits'>>;
@@ -112,6 +119,7 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   head_grad_operand: { mixed: true, taken: labelled(/head_grad\.bwd_f16/), apart: 'bits' },
   head_tiles_kept: { mixed: true, model: { vocab_size: 1100 }, options: { headTiles: 'kept' }, taken: labelled(/head_grad\.bwd_f16_kept/), apart: KEPT },
   head_tile_skip: { mixed: true, model: { vocab_size: 1100 }, taken: labelled(/matmul\.matrix_tn\w*\.filled/), apart: 'bits' },
+  lora_matrices: { mixed: true, rank: 9, taken: (recorded) => times(/matmul\.matrix_nt_acc/, recorded) === 14, apart: ADAPTERS },
   adamw_copy: { mixed: true, taken: labelled(/adamw_vec4_f16/), apart: 'bits' },
   // Values turn by no position, so their bias is the product's.
   product_bias: [
@@ -160,9 +168,10 @@ async function training(c: Omit<Case, 'taken' | 'apart'>, o: { lr?: number; anew
   Object.assign(gpu, c.device ?? {}, { without: new Set([...gpu.without, ...(c.without ?? [])]), mixed: c.mixed && typeof tile !== 'string' ? tile : undefined });
   try {
     const spec = tinySpec({ ...MODEL, ...c.model });
-    const policy = await loadParameters(gpu, spec, tinyWeights(spec, 1), true);
+    const lora = c.rank === undefined ? undefined : { r: c.rank, alpha: 2 * c.rank, rslora: false, targets: loraTargets(spec, ['all-linear']) };
+    const policy = lora ? (await adapted(gpu, spec, tinyWeights(spec, 1), lora, randomAdapters(spec, lora, 3, 0.05))).policy : await loadParameters(gpu, spec, tinyWeights(spec, 1), true);
     const reference = await loadParameters(gpu, spec, tinyWeights(spec, 2), false, 'reference', (p) => (c.reference === undefined || p.shape.length !== 2 ? 'f32' : isLayerMatrix(spec, p) ? c.reference : 'bf16'));
-    const values = async (): Promise<Float32Array> => Float32Array.from((await Promise.all(policy.list.map(async (p) => [...(await policy.read(p.name))]))).flat());
+    const values = async (): Promise<Float32Array> => Float32Array.from((await Promise.all(policy.trained.list.map(async (p) => [...(await policy.trained.read(p.name))]))).flat());
     const start = await values();
     let engine: Engine;
     const build = async (): Promise<Engine> => (engine = await makeEngine(gpu, policy, 'epsilon_dpo', { kind: 'live', parameters: reference }, { rows: 256, ...options }));

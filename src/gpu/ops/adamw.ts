@@ -4,8 +4,8 @@ import { byFours } from '../paths.js';
 import type { ArgValue, Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { masterKernels, masterOf, roundingArgs } from './master.js';
-import { padded, padding } from './operand_layout.js';
-import { holdCopy } from './pack_weights.js';
+import { padding } from './operand_layout.js';
+import { copyOf, holdCopy } from './pack_weights.js';
 
 const args = { E: 'u32', lr: 'f32', beta1: 'f32', beta2: 'f32', oneMinusBeta1: 'f32', oneMinusBeta2: 'f32', epsilon: 'f32', weightDecay: 'f32' } as const;
 
@@ -58,9 +58,9 @@ export function adamw(
   const format = masterOf(value);
   const tensors = { value: value.flat(), grad: t.grad.flat(), m: t.m.flat(), v: t.v.flat(), step_state: t.stepState };
   if (format !== 'f32' || !byFours(p.gpu, value.elements)) return p.run(kernels[format], tensors, { ...args, ...roundingArgs(value, tensor) });
-  const copy = p.operands?.weight(value);
+  const copy = copyOf(p, value);
   if (!copy || copy.inner % 4 !== 0 || !p.gpu.uses('adamw_copy')) return p.run(fours.alone, tensors, { ...args });
-  const { packed, inner, slots } = copy;
-  p.run(fours.withCopy, { ...tensors, scales: p.operands!.scales, packed: packed.flat() }, { ...args, I: inner, W: padded(inner, p.operands!.tile) / 8, slot: slots.weight }, { tune: padding(p.operands!.tile) });
+  const { packed, inner, stride, slots } = copy;
+  p.run(fours.withCopy, { ...tensors, scales: p.operands!.scales, packed: packed.flat() }, { ...args, I: inner, W: stride, slot: slots.weight }, { tune: padding(p.operands!.tile) });
   holdCopy(p, value, copy);
 }

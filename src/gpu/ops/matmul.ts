@@ -136,7 +136,7 @@ export function matmulNT(p: Program, t: { x: Tensor; w: Tensor; y: Tensor }, o: 
     return addBias(p, { y, b: o.bias });
   }
   const args = { first: o.first ?? 0, count: o.count ?? size(w, 0) };
-  const half = o.accumulate ? undefined : p.operands?.weight(w);
+  const half = p.operands?.weight(w);
   if (half) return matrixNT(p, { x, w: half, y, ...args }, o);
   if (plainForm(p.gpu) === 'tiled') return tiledNT(p, t, args, o, p.gpu.products?.tile);
   const vec4 = byFours(p.gpu, size(x, 1));

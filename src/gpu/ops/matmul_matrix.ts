@@ -7,7 +7,7 @@ import type { Program } from '../program.js';
 import { capacityOf, type Extent, type Tensor } from '../tensor.js';
 import type { Filled } from './filled.js';
 import { filledKernels, formsOf, matrixKernels, matrixTune, type Frozen } from './matmul_matrix_kernels.js';
-import { padded, padOf, type MatrixWeight } from './operand_layout.js';
+import { padOf, type MatrixWeight } from './operand_layout.js';
 import { operand } from './pack_f16.js';
 import { unpackWeight } from './pack_weights.js';
 import { rangeRows, splitRoom, splitSum } from './split_sum.js';
@@ -42,13 +42,13 @@ export function weightSide(p: Program, { packed, ...w }: MatrixWeight, range: { 
   return { of: undefined, bound: { b: packed.as([packed.elements]) }, first: range.first };
 }
 
-/** y[m,c] = (add[m,c] +) Σ_i x[m,i]·w[first+c,i] (+ bias[c]); see matmulNT. */
-export function matrixNT(p: Program, { x, w, y, first, count }: Product, o: { add?: Tensor | undefined; bias?: Tensor | undefined } = {}): void {
+/** y[m,c] = (add[m,c] +) Σ_i x[m,i]·w[first+c,i] (+ bias[c]), or with `accumulate` y[m,c] += that sum; see matmulNT. */
+export function matrixNT(p: Program, { x, w, y, first, count }: Product, o: { add?: Tensor | undefined; bias?: Tensor | undefined; accumulate?: boolean | undefined } = {}): void {
   const a = operand(p, x, w.slots.input, {});
   const extra: Record<string, Tensor> = { ...(o.add ? { add: o.add } : {}), ...(o.bias ? { bias: o.bias } : {}) };
   const b = weightSide(p, w, { first, count });
-  multiply(p, formsOf(`nt${o.add ? '_add' : ''}${o.bias ? '_bias' : ''}`, b.of), { a: a.packed, ...b.bound, y, ...extra }, {
-    M: x.shape[0]!, I: w.inner, first: b.first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.input, slot_b: w.slots.weight,
+  multiply(p, formsOf(o.accumulate ? 'nt_acc' : `nt${o.add ? '_add' : ''}${o.bias ? '_bias' : ''}`, b.of), { a: a.packed, ...b.bound, y, ...extra }, {
+    M: x.shape[0]!, I: w.inner, first: b.first, count, sa: a.stride, sb: w.stride, slot_a: w.slots.input, slot_b: w.slots.weight,
   });
 }
 
@@ -60,7 +60,7 @@ export function matrixNN(p: Program, { x, w, y, first, count }: Product, o: { ac
   const b = weightSide(p, w, { first, count });
   const form = o.accumulate ? 'nn_acc' : 'nn';
   multiply(p, o.filled ? filledKernels(b.of)[form] : formsOf(form, b.of), { a: a.packed, ...b.bound, y, ...flagsOf(o.filled) }, {
-    M: x.shape[0]!, I: w.inner, first: b.first, count, sa: a.stride, sb: padded(w.inner, p.operands!.tile) / 8, slot_a: w.slots.gradient, slot_b: w.slots.weight, ...(o.filled ? { filled_tn: o.filled.tn } : {}),
+    M: x.shape[0]!, I: w.inner, first: b.first, count, sa: a.stride, sb: w.stride, slot_a: w.slots.gradient, slot_b: w.slots.weight, ...(o.filled ? { filled_tn: o.filled.tn } : {}),
   });
 }
 

@@ -113,12 +113,12 @@ function product(form: Layout, start: Start, width: 1 | 4, of: Frozen, filled = 
 
 const widths = (form: Layout, start: Start, of?: Frozen, filled?: boolean): Record<1 | 4, Kernel> => ({ 1: product(form, start, 1, of, filled), 4: product(form, start, 4, of, filled) });
 export const matrixKernels = {
-  nt: widths('nt', ''), nt_add: widths('nt', '_add'), nt_bias: widths('nt', '_bias'), nt_add_bias: widths('nt', '_add_bias'),
+  nt: widths('nt', ''), nt_acc: widths('nt', '_acc'), nt_add: widths('nt', '_add'), nt_bias: widths('nt', '_bias'), nt_add_bias: widths('nt', '_add_bias'),
   nn: widths('nn', ''), nn_acc: widths('nn', '_acc'), tn: widths('tn', '_acc'), tn_split: widths('tn', '_split'),
 };
 /** The products that a frozen weight takes part in, and their kernels. */
 const frozenKernels = perFrozen((of) => ({
-  nt: widths('nt', '', of), nt_add: widths('nt', '_add', of), nt_bias: widths('nt', '_bias', of), nt_add_bias: widths('nt', '_add_bias', of), nn: widths('nn', '', of), nn_acc: widths('nn', '_acc', of),
+  nt: widths('nt', '', of), nt_acc: widths('nt', '_acc', of), nt_add: widths('nt', '_add', of), nt_bias: widths('nt', '_bias', of), nt_add_bias: widths('nt', '_add_bias', of), nn: widths('nn', '', of), nn_acc: widths('nn', '_acc', of),
 }));
 /** Of a gradient with flags. */
 export const filledKernels = perFrozen((of) => ({

@@ -11,6 +11,10 @@ export interface MatrixWeight {
   packed: Tensor;
   rows: number;
   inner: number;
+  /** vec4s of a row of it, as it is packed or would be. */
+  stride: number;
+  /** Its scale follows its values, and its copy is made when both are known: not by what writes the values. */
+  apart?: boolean;
   slots: { weight: number; input: number; gradient: number };
 }
 

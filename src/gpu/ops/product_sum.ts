@@ -4,7 +4,7 @@ import { byFours } from '../paths.js';
 import type { Program } from '../program.js';
 import { capacityOf, type Tensor } from '../tensor.js';
 import { edges, layoutWords, matrixTune, operandSide } from './matmul_matrix_kernels.js';
-import { packedBytes, padded, type MatrixWeight } from './operand_layout.js';
+import { packedBytes, type MatrixWeight } from './operand_layout.js';
 import { heldOperand, operand, type Operand } from './pack_f16.js';
 
 /*
@@ -80,7 +80,7 @@ export function matrixNNSum(p: Program, terms: Term[], y: Tensor, kept?: Tensor)
   const kernel = sumKernels[terms.length as Terms][byFours(p.gpu, first.inner) ? 4 : 1];
   const of = <T>(make: (term: Term, s: number) => Record<string, T>): Record<string, T> => Object.assign({}, ...terms.map(make)) as Record<string, T>;
   p.run(kernel, { ...of(({ w }, s) => ({ [`a${s}`]: operands[s]!.packed, [`b${s}`]: w.packed.as([w.packed.elements]) })), scales, y }, {
-    M: y.shape[0]!, I: first.inner, sb: padded(first.inner, tile) / 8, count: terms.reduce((n, { w }) => n + w.rows, 0),
+    M: y.shape[0]!, I: first.inner, sb: first.stride, count: terms.reduce((n, { w }) => n + w.rows, 0),
     ...of(({ w }, s) => ({ [`depth${s}`]: w.rows, [`sa${s}`]: operands[s]!.stride, [`slot_a${s}`]: w.slots.gradient, [`slot_b${s}`]: w.slots.weight })),
   }, { tune: matrixTune(kernel, tile, y.bytes) });
   return true;

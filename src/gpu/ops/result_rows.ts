@@ -6,7 +6,7 @@ import type { Tensor } from '../tensor.js';
 import { TILE_ROWS } from './attention_tiles.js';
 import { weightSide } from './matmul_matrix.js';
 import { ARGS, common, frozenSuffix, matrixTune, operandBindings, perFrozen, type Frozen } from './matmul_matrix_kernels.js';
-import { padded, type MatrixWeight } from './operand_layout.js';
+import type { MatrixWeight } from './operand_layout.js';
 import { operand, operandRoom } from './pack_f16.js';
 
 /*
@@ -52,7 +52,7 @@ export function matrixRows(p: Program, { x, w, y, into }: { x: Tensor; w: Matrix
   const { of, bound } = weightSide(p, w, { first: 0, count: w.rows });
   const kernel = rowsKernels(of)[`rows${turn ? '_turned' : ''}${bias ? '_bias' : ''}`];
   p.run(kernel, { a: a.packed, ...bound, scales, y: packed, ...(bias ? { bias } : {}), ...(turn ? { table: turn.table, position: turn.position } : {}) }, {
-    M: x.shape[0]!, I: w.inner, Y: 2 * stride, first: 0, count: w.rows, sa: a.stride, sb: padded(w.inner, tile) / 8, slot_a: w.slots.input, slot_b: w.slots.weight, slot, ...(turn ? { C: turn.C, turn: turn.first ?? 0 } : {}),
+    M: x.shape[0]!, I: w.inner, Y: 2 * stride, first: 0, count: w.rows, sa: a.stride, sb: w.stride, slot_a: w.slots.input, slot_b: w.slots.weight, slot, ...(turn ? { C: turn.C, turn: turn.first ?? 0 } : {}),
   }, { tune: matrixTune(kernel, tile) });
   p.holdOperand(y, key, packed, true);
 }

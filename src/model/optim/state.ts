@@ -1,4 +1,5 @@
 import type { Gpu } from '../../gpu/device.js';
+import { copyOf } from '../../gpu/ops/pack_weights.js';
 import type { Paths } from '../../gpu/paths.js';
 import type { Program } from '../../gpu/program.js';
 import { partBytes, Tensor } from '../../gpu/tensor.js';
@@ -62,7 +63,7 @@ export class OptimiserState {
 
   /** Runs are updated as one, but for matrices whose f16 copy is written with each. */
   record(p: Program, stepState: Tensor): void {
-    const apart = (piece: TrainedPiece): boolean => (this.optimiser.copies?.(piece) ?? false) && p.operands?.weight(piece.value) !== undefined;
+    const apart = (piece: TrainedPiece): boolean => (this.optimiser.copies?.(piece) ?? false) && copyOf(p, piece.value) !== undefined;
     const joined = this.runs.flatMap((run) => stretches(run.members, ({ pieces }) => (apart(pieces[0]!) ? undefined : 'together')).map((members) => ({ members, as: join(run, members) })));
     const inside = new Set(joined.flatMap(({ members }) => members));
     this.optimiser.record(p, [...joined.map(({ as }) => as), ...this.tensors.filter((x) => !inside.has(x))], stepState, this.settings);
