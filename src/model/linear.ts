@@ -59,8 +59,8 @@ export function linearBackward(p: Program, { parameters, acts }: Pick<Transforme
 export function linearsBackward(p: Program, parts: Pick<TransformerParts, 'parameters' | 'acts'>, sides: Array<{ weight: string; dy: Tensor }>, t: { x: Tensor; dx: Tensor }): void {
   const pieces = sides.map(({ weight }) => parts.parameters.piece(weight));
   // Gradients of weights read x next, and so do adapters in matrices, unless part of it fell.
-  const adapted = (weight: string): boolean => parts.acts.lora?.dropout === undefined && p.operands?.weight(parts.parameters.adapters?.of(weight)?.a.value ?? t.x) !== undefined;
-  const read = pieces.some(({ moments }) => moments) || sides.some(({ weight }) => adapted(weight));
+  const adapters = parts.acts.lora?.dropout ? [] : sides.flatMap(({ weight }) => parts.parameters.adapters?.of(weight) ?? []);
+  const read = pieces.some(({ moments }) => moments) || adapters.some(({ a }) => p.operands?.weight(a.value));
   const summed = matmulNNSum(p, sides.map(({ dy }, i) => ({ x: dy, w: pieces[i]!.value })), t.dx, read ? t.x : undefined);
   sides.forEach(({ weight, dy }, i) => linearBackward(p, parts, weight, { dy, ...t }, { accumulate: i > 0, summed }));
 }
