@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunConfig } from '../config/keys.js';
 import { mixedNames } from '../config/mixture.js';
@@ -7,25 +7,20 @@ import type { Gpu } from '../gpu/device.js';
 import { loadFrozen } from '../model/frozen.js';
 import { writeAtomic } from '../model/files/atomic.js';
 import { lockFolder } from '../model/files/lock.js';
-import { isHubId } from '../model/hub/index.js';
 import { emptyMark } from '../model/judge/answers.js';
-import { KeptVerdicts } from '../model/judge/kept_verdicts.js';
 import { openaiOptions, openJudge } from '../model/judge/open.js';
 import { estimate } from '../model/judge/openai/judge.js';
-import { Queue } from '../model/judge/queue.js';
 import { sampleKl, type SampleKl } from '../model/judge/sample_kl.js';
-import type { Judge, Question, Verdict } from '../model/judge/types.js';
-import { winRateReport } from '../model/judge/report.js';
 import { characters, mean } from '../model/judge/statistics.js';
-import { openModel } from '../model/models.js';
 import { openDevice, openInputs } from '../model/session.js';
 import { chosenAdapters } from './adapter_processes.js';
 import { benchmark, isBenchmark } from './benchmark.js';
 import type { Answer, PromptText } from './generate.js';
 import type { CliIo } from './io.js';
 import { scoreJudgments } from './judgments.js';
-import { fileAnswers, openPrompts } from './prompts.js';
-import { interruptedBy, sampled, samplingOf, whileSampling, type Sampling } from './sampled.js';
+import { openPrompts } from './prompts.js';
+import { interruptedBy, sampled, samplingOf, type Sampling } from './sampled.js';
+import { allQuestions, baselineAnswers, playGames, summary } from './winrate_games.js';
 
 /** `edpo eval-winrate`: the model's answers against a baseline's, by a judge; answers and verdicts already there are kept. */
 export async function run(asked: RunConfig, io: CliIo): Promise<number> {
@@ -33,7 +28,6 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
   const adapters = asked.adapters ? await chosenAdapters(asked.adapters) : undefined;
   const config = adapters ? { ...asked, adapters, adapter: adapters[0]! } : asked;
   if (config.judgments !== undefined) return scoreJudgments(config, io);
-  if (config.output_dir === undefined) throw new InputError('output_dir is required', '--output_dir DIR');
   if (config.estimate && !config.judge?.startsWith('openai:')) throw new InputError(`estimate is about judges that cost money (openai:MODEL), got judge: ${config.judge ?? '(none)'}`, 'leave --estimate out');
   if (config.judge_order === 'hashed' && !config.judge?.startsWith('openai:')) throw new InputError('judge_order hashed is AlpacaEval’s and needs judge: openai:MODEL', '--judge_order both');
   if (isBenchmark(config)) return benchmark(config, io);
@@ -48,7 +42,7 @@ export async function run(asked: RunConfig, io: CliIo): Promise<number> {
   const inputs = await openInputs(config, io);
   const { prompts, chosen } = await openPrompts(config, inputs, io);
   const n = prompts.length;
-  const dir = config.output_dir;
+  const dir = config.output_dir!;
   mkdirSync(dir, { recursive: true });
   const unlock = lockFolder(dir, (t) => io.say(`note: ${t}`));
   let stop = false;
@@ -100,66 +94,6 @@ async function withoutJudge(s: Sampling): Promise<number> {
   return 0;
 }
 
-async function baselineAnswers(s: Sampling): Promise<Map<number, string>> {
-  const { config } = s;
-  if (!isHubId(config.baseline) && !(existsSync(config.baseline) && statSync(config.baseline).isDirectory())) return fileAnswers(config.baseline, s.prompts, config.n_prompts > 0);
-  const { folder } = await openModel(config.baseline, { offline: config.offline }, s.io);
-  // Another seed: a model against itself must not be a comparison of equal answers.
-  const answers = await sampled({ ...s, config: { ...config, seed: config.seed + 1, realign: undefined } }, 'baseline', folder, () => undefined);
-  interruptedBy(s);
-  return new Map([...answers].map(([i, a]) => [i, a.output]));
-}
-
-/** The games of a prompt by their ids: the model's answer first, then the baseline's; in hashed order one, which the protocol places. */
-function gamesOf({ config }: Sampling, index: number, mine: string, theirs: string): Array<{ id: string; a: string; b: string }> {
-  const turned = { id: `${index}:ba`, a: theirs, b: mine };
-  return config.judge_order === 'hashed' ? [turned] : [{ id: `${index}:ab`, a: mine, b: theirs }, turned];
-}
-
-/** The games of every prompt, its answers sampled (and kept) where they are not there. */
-async function allQuestions(s: Sampling, baseline: Map<number, string>): Promise<Question[]> {
-  const outputs = s.config.outputs !== undefined ? await fileAnswers(s.config.outputs, s.prompts, s.config.n_prompts > 0) : new Map([...(await sampled(s, 'answers', s.inputs.policy, () => undefined))].map(([i, a]) => [i, a.output]));
-  interruptedBy(s);
-  return s.prompts.flatMap(({ index, prompt }) => gamesOf(s, index, outputs.get(index)!, baseline.get(index)!).map((game) => ({ ...game, prompt: prompt as string })));
-}
-
-/** Samples and judges at the same time: each answer goes to the judge as it ends. */
-async function playGames(s: Sampling, judge: Judge, baseline: Map<number, string>, ending: AbortSignal): Promise<{ answers: Map<number, Answer>; verdicts: Map<string, Verdict> }> {
-  const { config, prompts, io } = s;
-  const kept = new KeptVerdicts(join(s.dir, 'annotations.ndjson'), judge.identity, (t) => io.say(`note: ${t}`));
-  const verdicts = new Map<string, Verdict>();
-  const answers = new Map<number, Answer>();
-  const asked = new Map(prompts.map((p) => [p.index, { prompt: p.prompt as string, ...(p.turns ? { turns: p.turns } : {}) }]));
-  const questions = new Queue<Question>();
-  // An interrupted run ends with what the judge has in hand.
-  ending.addEventListener('abort', () => questions.abandon(), { once: true });
-  const answered = (answer: Answer): void => {
-    const { index, output: mine } = answer;
-    answers.set(index, answer);
-    const theirs = baseline.get(index)!;
-    for (const { id, a, b } of gamesOf(s, index, mine, theirs)) {
-      const old = kept.find(id, mine, theirs);
-      if (old) verdicts.set(id, old.winner);
-      else questions.push({ id, ...asked.get(index)!, a, b });
-    }
-  };
-  const judging = judge.ask(questions, (id, winner, detail) => {
-    const index = Number(id.split(':')[0]);
-    verdicts.set(id, winner);
-    kept.put({ id, winner, output: answers.get(index)!.output, baseline: baseline.get(index)!, ...detail });
-  });
-  try {
-    await whileSampling(questions, judging, async (failed) => {
-      if (config.outputs !== undefined) for (const [index, output] of await fileAnswers(config.outputs, prompts, config.n_prompts > 0)) answered({ index, output, tokens: 0, finish: '', ids: [] });
-      else await sampled({ ...s, stopped: () => s.stopped() || failed() }, 'answers', s.inputs.policy, answered);
-    });
-  } finally {
-    kept.close();
-  }
-  interruptedBy(s);
-  return { answers, verdicts };
-}
-
 /** KL of the policy to the reference on the answers it sampled; undefined where the answers came from a file. */
 async function klOfSamples(s: Sampling, answers: Map<number, Answer>): Promise<SampleKl | undefined> {
   if (s.config.outputs !== undefined) {
@@ -171,10 +105,4 @@ async function klOfSamples(s: Sampling, answers: Map<number, Answer>): Promise<S
   const reference = await loadFrozen(gpu, s.inputs.reference, 'reference', s.config);
   const samples = s.prompts.map((p) => ({ id: p.index, prompt: p.ids, answer: answers.get(p.index)!.ids }));
   return sampleKl(gpu, policy, reference, samples, s.config.token_budget, s.config.realign);
-}
-
-function summary(s: Sampling, judge: Judge, answers: Map<number, Answer>, baseline: Map<number, string>, verdicts: Map<string, Verdict>, kl: SampleKl | undefined) {
-  const share = (v: Verdict | undefined, mine: 'a' | 'b'): number | undefined => (v === undefined || v === 'invalid' ? undefined : v === 'tie' ? 0.5 : v === mine ? 1 : 0);
-  const games = s.prompts.map(({ index }) => ({ first: share(verdicts.get(`${index}:ab`), 'a'), second: share(verdicts.get(`${index}:ba`), 'b'), output: answers.get(index)!.output, baseline: baseline.get(index)! }));
-  return { ...winRateReport(games, { seed: s.config.seed }), ...kl, ...judge.identity, baseline: s.config.baseline, sampling: samplingOf(s.config), policy: s.inputs.policy.weightsHash() };
 }
