@@ -1,4 +1,8 @@
-import type { Message } from '../text/template.js';
+import { InputError } from '../../errors.js';
+import type { ChatTemplate, Message } from '../text/template.js';
+import { need, PROMPTS_DIFFER, shape } from './columns.js';
+import type { Example, Refusal } from './formats.js';
+import type { Row } from './rows.js';
 
 const HUMAN = '\n\nHuman:';
 const ASSISTANT = '\n\nAssistant:';
@@ -28,3 +32,17 @@ export function hhDialogue(prompt: string): Message[] {
 
 /** Exactly one human turn (the paper's evaluation takes only these). */
 export const hhSingleTurn = (text: string): boolean => text.split(HUMAN).length === 2;
+
+/** chosen and rejected as dialogues; messages where the model has a chat template. */
+export function hh(row: Row, sides: 1 | 2, template: ChatTemplate | undefined): Example | Refusal {
+  need(row, ['chosen', ...(sides === 2 ? ['rejected'] : [])]);
+  const texts = [row.value['chosen'], ...(sides === 2 ? [row.value['rejected']] : [])];
+  if (!texts.every((v) => typeof v === 'string')) throw new InputError(`${row.where}: chosen and rejected must be texts, got ${texts.map(shape).join(' and ')}`, '--dataset_format hf for message lists');
+  const [chosen, rejected] = texts.map((v) => hhSplit(v as string));
+  if (!chosen || (sides === 2 && !rejected)) throw new InputError(`${row.where}: no "\\n\\nAssistant:" turn; is this Anthropic-HH text?`, '--dataset_format hf for other data');
+  if (rejected && chosen.prompt !== rejected.prompt) return { refused: PROMPTS_DIFFER };
+  if (!template) return { kind: 'text', prompt: chosen.prompt, chosen: chosen.reply, ...(rejected ? { rejected: rejected.reply } : {}) };
+  const reply = (text: string): Message[] => [{ role: 'assistant', content: text.trim() }];
+  if (!/^\s*(Human|Assistant):/.test(chosen.prompt)) return { refused: 'text before the first turn' };
+  return { kind: 'chat', prompt: hhDialogue(chosen.prompt), chosen: reply(chosen.reply), ...(rejected ? { rejected: reply(rejected.reply) } : {}) };
+}
