@@ -1,5 +1,6 @@
 import { escape } from './html.js';
-import { COLORS, DASHES, draw, type Plot } from './plots.js';
+import { draw } from './draw_plot.js';
+import { COLORS, DASHES, type Plot } from './plots.js';
 import { LIGHT_COLORS } from './style.js';
 
 const LINE = 16;

@@ -1,5 +1,6 @@
 import { escape, figure, table } from './html.js';
-import { COLORS, DASHES, draw, thin, type Axis, type Plot, type Series } from './plots.js';
+import { draw, type Axis } from './draw_plot.js';
+import { COLORS, DASHES, thin, type Plot, type Series } from './plots.js';
 
 /** A plot as a figure: drawing, legend, what it says in words, and its values as a table. */
 export async function figureHtml(plot: Plot): Promise<string> {

@@ -1,5 +1,6 @@
 import t from 'tap';
-import { draw, thin, type Plot } from '../../src/report/plots.js';
+import { draw } from '../../src/report/draw_plot.js';
+import { thin, type Plot } from '../../src/report/plots.js';
 
 const plot = (over: Partial<Plot>): Plot => ({ id: 'p', title: 'P', xTitle: 'x', yTitle: '', kind: 'line', series: [], ...over });
 /** Texts of the drawing: labels of the axes and their titles. */
