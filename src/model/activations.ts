@@ -118,6 +118,7 @@ export class Activations {
         return { own, wide, heads, operand };
       };
       const [attention, mlp] = [part(keepsAttention(keep)), part(keepsMlp(keep))];
+      const inner = (name: 'gate' | 'up'): Tensor => (keep === 'forward' && alone.gateUp ? once(name, [N, F], true) : mlp.wide(name, F));
       return {
         norm1: { rstd: attention.own('rstd1', N), mean: names.norm1Bias ? attention.own('mean1', N) : undefined },
         operands: alone.heads ? { q: attention.operand('q', H), k: attention.operand('k', G), v: attention.operand('v', G) } : undefined,
@@ -128,8 +129,8 @@ export class Activations {
         lse: attention.own('lse', N, H),
         xmid: attention.own('xmid', N, D),
         norm2: { rstd: mlp.own('rstd2', N), mean: names.norm2Bias ? mlp.own('mean2', N) : undefined },
-        gate: names.gate ? mlp.wide('gate', F) : undefined,
-        up: mlp.wide('up', F),
+        gate: names.gate ? inner('gate') : undefined,
+        up: inner('up'),
         qHead: names.qNorm ? { raw: attention.wide('q_raw', H * C), rstd: attention.own('rstd_q', N.times(H)) } : undefined,
         kHead: names.kNorm ? { raw: attention.wide('k_raw', G * C), rstd: attention.own('rstd_k', N.times(G)) } : undefined,
         post1: names.postNorm1 ? { out: attention.wide('attention_out', D), rstd: attention.own('rstd_post1', N) } : undefined,

@@ -7,6 +7,7 @@ import { matrixRows } from '../gpu/ops/result_rows.js';
 import { matrixSwiglu, swigluInProduct } from '../gpu/ops/result_swiglu.js';
 import { rope } from '../gpu/ops/rope.js';
 import { swiglu, swigluOperand } from '../gpu/ops/swiglu.js';
+import { PackedTensor } from '../gpu/packed.js';
 import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
@@ -153,7 +154,7 @@ export function mlpInner(p: Program, layer: Layer, t: { h: Tensor; gate: Tensor 
   const down = w.gate === undefined ? undefined : mlpOperands(p, layer)?.down;
   if (down) {
     const [gate, up] = [w.gate!, w.up].map((name) => p.operands!.weight(value(name))!) as [MatrixWeight, MatrixWeight];
-    if (swigluInProduct(p.operands!.tile, spec.F, gate, up)) return matrixSwiglu(p, { x: t.h, gate: t.gate!, up: t.up, h: t.act }, { gate, up }, down.input, { gate: spec.block.mlp.gate, keep });
+    if (swigluInProduct(p.operands!.tile, spec.F) && ![gate, up].some((x) => x.packed instanceof PackedTensor)) return matrixSwiglu(p, { x: t.h, gate: t.gate!, up: t.up, h: t.act }, { gate, up }, down.input, { gate: spec.block.mlp.gate, keep });
   }
   gateAndUp(p, layer, t);
   mlpProduct(p, layer, t);

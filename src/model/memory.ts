@@ -96,11 +96,17 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   }));
   const blocks = (rows: number): number => Math.ceil(rows / GAIN_ROWS);
   const partial = Math.max(blocks(N) * D, names.qBias ? blocks(N) * H * C : 0, names.upBias ? blocks(N) * F : 0, headNorm ? blocks(N * H) * C : 0);
+  // What adapters train in full stands beside the frozen weight, which is left to a reference.
+  const inFull = (name: string): boolean => lora !== undefined && savedOf(spec, lora, name) !== undefined;
+  const policyStorage: Storage = (p) => (inFull(p.name) ? 'f32' : (storage?.policy ?? IN_F32)(p));
   // In mixed precision some scratch is a packed operand alone.
-  const alone = (targets: string[] = []): OperandTensors => (mixed ? operandTensors(spec, mixed, paths, (weight) => isTarget(spec, targets, weight)) : ALL_IN_F32);
-  const policyAlone = alone(lora?.targets);
-  const referenceAlone = alone();
-  const activations = (mode: KeepMode, made: OperandTensors): number => N * ((made.h ? 0 : D) + (made.act ? 0 : F) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, made);
+  const alone = (storedAs: Storage, targets: string[] = []): OperandTensors => {
+    const inF32 = new Set(specs.filter((p) => storedAs(p) === 'f32').map((p) => p.name));
+    return mixed ? operandTensors(spec, mixed, paths, { adapted: (weight) => isTarget(spec, targets, weight), copied: (weight) => inF32.has(weight) }) : ALL_IN_F32;
+  };
+  const policyAlone = alone(policyStorage, lora?.targets);
+  const referenceAlone = alone((sharedReference ? storage?.policy : storage?.reference) ?? IN_F32);
+  const activations = (mode: KeepMode, made: OperandTensors): number => N * ((made.h ? 0 : D) + (made.act ? 0 : F) - (mode === 'forward' && made.gateUp ? 2 * F : 0) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, made);
   const hidden = reference === 'head' || reference === 'live';
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   // Small trained tensors lie in arenas.
@@ -127,9 +133,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     ...(ranges > 0 ? { 'sums of ranges': ranges } : {}),
   };
   function mixedBytes(): number {
-    // What adapters train in full stands beside the frozen weight, which is left to a reference.
-    const inFull = (name: string): boolean => lora !== undefined && savedOf(spec, lora, name) !== undefined;
-    const policy = multiplied(spec, true, (p) => (inFull(p.name) ? 'f32' : (storage?.policy ?? IN_F32)(p)));
+    const policy = multiplied(spec, true, policyStorage);
     const other = hidden ? multiplied(spec, reference === 'live', storage?.reference ?? IN_F32).filter(({ name }) => !sharedReference || inFull(name)) : [];
     const models = [...policy, ...other];
     // A weight in f32 has an f16 copy; others are read as they are kept, or unpacked one at a time.

@@ -2,6 +2,8 @@ import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { matrixAttention } from '../gpu/ops/attention_matrix.js';
 import { turnsInProduct } from '../gpu/ops/result_rows.js';
+import { swigluInProduct } from '../gpu/ops/result_swiglu.js';
+import { PackedTensor } from '../gpu/packed.js';
 import { byFours, type Paths } from '../gpu/paths.js';
 import { OperandTensor, Tensor, type Extent } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
@@ -13,6 +15,8 @@ export interface OperandTensors {
   /** Norms' outputs [N, D]; the MLP's product [N, F]. */
   h: boolean;
   act: boolean;
+  /** Gate and up [N, F] in a pass that keeps nothing: they are multiplied where they leave their product. */
+  gateUp: boolean;
   /** Gradients of that product and of gate and up [N, F]; the first is not made at all where the others leave its product. */
   dact: boolean;
   dgate: boolean;
@@ -28,7 +32,7 @@ export interface OperandTensors {
 }
 
 /** In f32 throughout. */
-export const ALL_IN_F32: OperandTensors = { h: false, act: false, dact: false, dgate: false, dup: false, dpost: false, heads: false, q: false, k: false, v: false };
+export const ALL_IN_F32: OperandTensors = { h: false, act: false, gateUp: false, dact: false, dgate: false, dup: false, dpost: false, heads: false, q: false, k: false, v: false };
 
 /** The matrices of a layer but its gate. */
 export const layerWeights = (w: LayerNames): string[] => [w.q, w.k, w.v, w.o, w.up, w.down];
@@ -38,9 +42,9 @@ export const turnsWhereMade = (spec: ModelSpec, tile: MatrixTile): boolean => ro
 
 /**
  * What `norm`, `mlpProduct` (layer.ts), attention and the backward passes of the MLP and of post-norms make as operands alone in every layer; the same questions as they ask of one.
- * @param adapted has this weight an adapter, which reads its input too?
+ * @param of a weight: has it an adapter, which reads its input too; has it an f16 copy, as those in f32 have?
  */
-export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, adapted: (weight: string) => boolean): OperandTensors {
+export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, { adapted, copied }: Record<'adapted' | 'copied', (weight: string) => boolean>): OperandTensors {
   const { layers } = spec.names;
   const all = (of: (w: LayerNames) => Array<string | undefined>): boolean => layers.every((w) => of(w).every((name) => name === undefined || !adapted(name)));
   const [first] = layers;
@@ -50,10 +54,12 @@ export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, 
   const heads = paths.uses('attention_matrix') && paths.uses('heads_kept') && matrixAttention(spec.C, tile);
   const made = heads && paths.uses('product_heads');
   const turned = made && turnsWhereMade(spec, tile);
+  const dact = paths.uses('swiglu_product') && inputs && all((w) => [w.down]);
   return {
     h: norms && all((w) => [w.q, w.k, w.v, w.gate, w.up]),
     act: gated && all((w) => [w.down]),
-    dact: paths.uses('swiglu_product') && inputs && all((w) => [w.down]),
+    gateUp: dact && swigluInProduct(tile, spec.F) && layers.every((w) => copied(w.gate!) && copied(w.up)),
+    dact,
     dgate: inputs,
     dup: inputs,
     dpost: norms && first!.postNorm1 !== undefined && first!.oBias === undefined && first!.downBias === undefined && all((w) => [w.o, w.down]),
@@ -69,7 +75,7 @@ export const normPacks = (paths: Paths, D: number): boolean => paths.uses('norm_
 
 /** The same of a model on this device; in f32 unless it runs in mixed precision. */
 export function operandTensorsOf(gpu: Gpu, parameters: Parameters): OperandTensors {
-  return gpu.mixed ? operandTensors(parameters.spec, gpu.mixed, gpu, (weight) => parameters.adapters?.of(weight) !== undefined) : ALL_IN_F32;
+  return gpu.mixed ? operandTensors(parameters.spec, gpu.mixed, gpu, { adapted: (weight) => parameters.adapters?.of(weight) !== undefined, copied: (weight) => !(parameters.piece(weight).value instanceof PackedTensor) }) : ALL_IN_F32;
 }
 
 /** A tensor, or only its name and shape where it stands as a packed operand. */

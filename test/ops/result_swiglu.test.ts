@@ -71,7 +71,7 @@ if (typeof found === 'string') {
     const [xs, gs, us] = [normals(M, (M + 3) * I), normals(I, F * I, 0.5), normals(F, F * I, 0.5)];
 
     t.test(`forward, ${title}`, async (t) => {
-      t.ok(swigluInProduct(tile, F, store(1).add(upload(gpu, 'w', [F, I], gs), undefined, GATE), store(1).add(upload(gpu, 'w', [F, I], us), undefined, UP)));
+      t.ok(swigluInProduct(tile, F));
       const made: number[][] = [];
       for (const form of ['in passes', 'kept', 'alone'] as const) {
         const s = store(2);
@@ -162,12 +162,8 @@ if (typeof found === 'string') {
     });
   }
 
-  t.test('what has no f16 copy, or no whole fours in half a tile, takes the products apart', async (t) => {
-    const w = new OperandStore(gpu, found, 3, [], false).add(upload(gpu, 'w', [8, 8], normals(1, 64)), undefined, GATE);
-    t.ok(swigluInProduct(found, 8, w, w));
-    t.notOk(swigluInProduct(found, 8, w, undefined));
-    t.notOk(swigluInProduct(found, 6, w, w));
-    t.notOk(swigluInProduct({ ...found, BN: 12 }, 8, w, w));
+  t.test('where half a tile has no whole fours, products stay apart', async (t) => {
+    t.same([swigluInProduct(found, 8), swigluInProduct(found, 6), swigluInProduct({ ...found, BN: 12 }, 8)], [true, false, false]);
   });
 }
 

@@ -1,6 +1,5 @@
 import { defineKernel, type Kernel } from '../kernel.js';
 import type { MatrixTile } from '../matrices.js';
-import { PackedTensor } from '../packed.js';
 import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
 import { weightSide } from './matmul_matrix.js';
@@ -77,9 +76,8 @@ export const swigluBackwards = perFrozen((of) => ({ measure: backward(false, tru
 /** The constants of either product for this gate. */
 export const swigluTune = (kernel: Kernel, tile: MatrixTile, gate: Gate = 'silu'): Record<string, number> => ({ ...matrixTune(kernel, tile), ...padding(tile), KIND: KIND[gate] });
 
-/** Can gate and up be one product: have both an f16 copy, and are there halves of a tile by fours? */
-export const swigluInProduct = (t: MatrixTile, F: number, gate: MatrixWeight | undefined, up: MatrixWeight | undefined): boolean =>
-  F % 4 === 0 && t.BN % 8 === 0 && [gate, up].every((w) => w !== undefined && !(w.packed instanceof PackedTensor));
+/** Can gate and up, F wide, be one product of weights with f16 copies: are there halves of a tile by fours? */
+export const swigluInProduct = (t: MatrixTile, F: number): boolean => F % 4 === 0 && t.BN % 8 === 0;
 
 /**
  * h = act(x·Wgᵀ)·(x·Wuᵀ) [M, F] as the operand of `slot`; h itself is not written and stands as that alone. Gate and up [M, F] are written where they are kept. x [M, I], both weights [F, I].
