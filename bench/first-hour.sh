@@ -31,7 +31,7 @@ else
     part step-$model-$dtype $bench step --model $model --lengths hh --dtype $dtype
   done; done
   # What each fused path is worth: the same step without it, and with the head's logits kept. Ratios to step-qwen2.5-0.5b-mixed_f16 of this run.
-  for path in ${PATHS:-product_heads heads_kept product_sums norm_next norm_gain norm_operand swiglu_product swiglu_operand adamw_copy parameter_arena grad_norm_grouped split_sums head_tile_skip head_wide by_fours}; do
+  for path in ${PATHS:-product_heads heads_kept product_qkv product_sums norm_next norm_gain norm_operand swiglu_product swiglu_operand adamw_copy parameter_arena grad_norm_grouped split_sums head_tile_skip head_wide by_fours}; do
     part without-$path env EDPO_WITHOUT=$path $bench step --model qwen2.5-0.5b --lengths hh --dtype mixed_f16
   done
   part step-kept-tiles $bench step --model qwen2.5-0.5b --lengths hh --dtype mixed_f16 --head_tiles kept

@@ -31,6 +31,8 @@ export interface KernelSpec {
   snippets?: Record<string, string>;
   /** Uses f16 subgroup matrices (src/gpu/matrices.ts). */
   matrices?: boolean;
+  /** Buffers it may bind where not every adapter has so many: what records it asks for `gpu.limits.storageBuffers`. */
+  mostBindings?: number;
   /** Words of the shader that WGSL allows no constant for (`row_major`, say), and what stands in their place. */
   words?: Record<string, string>;
   grid: (g: GridInputs) => number;
@@ -56,7 +58,8 @@ export function defineKernel(spec: KernelSpec): Kernel {
       bindings.push({ name, axes: shape.trim().split(/\s+/), wgslType: (type ?? 'f32').trim(), access });
     }
   }
-  if (bindings.length > 10) throw new EdpoError(`${spec.name} binds ${bindings.length} buffers; adapters allow 10`);
+  const most = spec.mostBindings ?? 10;
+  if (bindings.length > most) throw new EdpoError(`${spec.name} binds ${bindings.length} buffers; adapters allow ${most}`);
   if (Object.keys(spec.args ?? {}).length > 16) throw new EdpoError(`${spec.name} has more than 16 arguments (64 bytes)`);
   return { ...spec, bindings };
 }

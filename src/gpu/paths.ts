@@ -14,6 +14,7 @@ export const FUSED_PATHS = {
   product_bias: 'the bias of a linear layer added where a tiled product or one in matrices is made; without: in a pass of its own',
   heads_kept: 'queries, keys and values stand from the forward to the backward pass as the operands attention multiplies; without: in f32 (or `activations`), packed in both',
   product_heads: 'queries, keys and values leave their products as the operands attention multiplies, with their bias and turned by RoPE; without: in f32, turned and packed in passes of their own',
+  product_qkv: 'those three products are one dispatch, on adapters that bind so many buffers; without: three',
   attention_tiled: 'attention in f32 by tiles of rows in workgroup memory; without: a thread for every row and head',
   products_tiled: 'plain products by tiles in workgroup memory; without: a thread makes a patch straight from storage',
   product_sums: 'the gradient of what queries, keys and values read is one product in matrices, and so of gate and up; without: a product each, added to what stands',

@@ -3,6 +3,7 @@ import type { AttentionOptions } from '../gpu/ops/attention.js';
 import { layerNorm, layerNormOperand } from '../gpu/ops/layer_norm.js';
 import { rmsNorm, rmsNormNext, rmsNormOperand } from '../gpu/ops/rms_norm.js';
 import type { HeadOperands, MatrixWeight } from '../gpu/ops/operand_layout.js';
+import { matrixQkv, type Side } from '../gpu/ops/result_qkv.js';
 import { matrixRows } from '../gpu/ops/result_rows.js';
 import { matrixSwiglu, swigluInProduct } from '../gpu/ops/result_swiglu.js';
 import { rope } from '../gpu/ops/rope.js';
@@ -91,10 +92,17 @@ export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor;
     { side: 'v', weight: w.v, bias: w.vBias, gain: undefined, head: undefined, heads: spec.G, y: t.v, turns: undefined },
   ] as const;
   const slots = t.kept && p.gpu.uses('product_heads') ? p.operands?.attention(value(w.q)) : undefined;
-  for (const { side, weight, bias, gain, head, heads, y, turns } of sides) {
-    if (slots && !gain && operandSlots(p, layer, weight) && (!turns || turnsWhereMade(spec, p.operands!.tile))) {
-      const turn = turns && { table: turns, position: t.rotary, ...layerRotary(spec, l, turns), C: spec.C };
-      matrixRows(p, { x: t.h, w: p.operands!.weight(value(weight))!, y, into: t.kept![side] }, slots[side], { bias: bias === undefined ? undefined : value(bias), turn });
+  const direct = sides.map(({ side, weight, bias, gain, y, turns }): Side | undefined => {
+    if (!slots || gain || !operandSlots(p, layer, weight) || (turns && !turnsWhereMade(spec, p.operands!.tile))) return undefined;
+    const turn = turns && { table: turns, position: t.rotary, ...layerRotary(spec, l, turns), C: spec.C };
+    return { w: p.operands!.weight(value(weight))!, y, into: t.kept![side], slot: slots[side], bias: bias === undefined ? undefined : value(bias), turn };
+  });
+  const [q, k, v] = direct;
+  if (q && k && v && matrixQkv(p, t.h, [q, k, v])) return;
+  for (const [i, { weight, bias, gain, head, heads, y, turns }] of sides.entries()) {
+    const rows = direct[i];
+    if (rows) {
+      matrixRows(p, { x: t.h, ...rows }, rows.slot, rows);
       continue;
     }
     const out = gain ? head!.raw : y;

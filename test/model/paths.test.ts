@@ -128,7 +128,12 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   ],
   // Three operands for each of two layers of two models, in the forward pass alone.
   heads_kept: { mixed: true, without: ['product_heads'], taken: (recorded) => times(/pack_f16(_vec4)?\.rows/, recorded) === 12, apart: 'bits' },
-  product_heads: { mixed: true, model: { model_type: 'qwen2' }, taken: (recorded) => times(/matrix_nt_rows_turned_bias/, recorded) === 8 && times(/matrix_nt_rows_bias/, recorded) === 4 && !labelled(/rope(_vec4)?_bias|\.rows/)(recorded.filter((l) => !/watched/.test(l))), apart: 'bits' },
+  product_heads: { mixed: true, without: ['product_qkv'], model: { model_type: 'qwen2' }, taken: (recorded) => times(/matrix_nt_rows_turned_bias/, recorded) === 8 && times(/matrix_nt_rows_bias/, recorded) === 4 && !labelled(/rope(_vec4)?_bias|\.rows/)(recorded.filter((l) => !/watched/.test(l))), apart: 'bits' },
+  product_qkv: [
+    { mixed: true, taken: (recorded) => times(/matrix_nt_qkv_turned$/, recorded) === 4, apart: 'bits' },
+    // With biases it binds 13 buffers.
+    ...(gpu.limits.storageBuffers >= 13 ? [{ mixed: true, model: { model_type: 'qwen2' }, taken: (recorded: string[]) => times(/matrix_nt_qkv_turned_bias/, recorded) === 4, apart: 'bits' as const }] : []),
+  ],
   grad_norm_grouped: { taken: labelled(/grad_norm\.partial_\d/), apart: 'bits', without: ['parameter_arena'] },
   // Widths that leave tensors ending within four elements; a tied embedding is in no arena.
   parameter_arena: [

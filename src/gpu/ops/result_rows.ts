@@ -34,7 +34,7 @@ function rowsProduct(turns: boolean, bias: boolean, of: Frozen): Kernel {
 export const rowsKernels = perFrozen((of) => ({ rows: rowsProduct(false, false, of), rows_bias: rowsProduct(false, true, of), rows_turned: rowsProduct(true, false, of), rows_turned_bias: rowsProduct(true, true, of) }));
 
 /** How heads are turned by their rows' positions: see `rope`. */
-interface Turning { table: Tensor; position: Tensor; C: number; first?: number }
+export interface Turning { table: Tensor; position: Tensor; C: number; first?: number }
 
 /** Can a product turn heads of C columns, the first R of each: are they whole in a tile, and their pairs by fours? */
 export const turnsInProduct = (t: MatrixTile, C: number, R: number): boolean => t.BN % C === 0 && R % 8 === 0;
