@@ -12,8 +12,8 @@ import { formOf, FORMS, inForms, type Form } from './vec.js';
 /** Rows of a block: few, so that many threads share the reading; what is kept of them is an eighth of a tensor [N, D]. */
 export const GAIN_ROWS = 8;
 
-/** partial[b, d] = Σ over the b-th block of rows n of term(n, at), `at` the place of (n, d); `read` has `N D` for what lies as x does. */
-export const columnPartials = (name: string, read: Record<string, string>, term: string): Record<Form, Kernel> => inForms((form) => {
+/** partial[b, d] = Σ over the b-th block of rows n of term(n, at)·times(n), `at` the place of (n, d); `read` has `N D` for what lies as x does. */
+export const columnPartials = (name: string, read: Record<string, string>, term: string, times = '1.0'): Record<Form, Kernel> => inForms((form) => {
   const { vec, WIDTH, prelude } = FORMS[form];
   return defineKernel({
     name: `${name}${form}`,
@@ -22,7 +22,7 @@ export const columnPartials = (name: string, read: Record<string, string>, term:
     write: { partial: `B D ${vec}` },
     args: { N: 'u32', D: 'u32' },
     tune: { WG: 64, ROWS: GAIN_ROWS, WIDTH },
-    prelude: `${prelude}\nfn term(n: u32, at: u32) -> Vec { return ${term}; }`,
+    prelude: `${prelude}\nfn term(n: u32, at: u32) -> Vec { return ${term}; }\nfn times(n: u32) -> f32 { return ${times}; }`,
     grid: ({ N, D, WG, ROWS }) => perThread(Math.ceil(N! / ROWS!) * (D! / WIDTH), WG!),
   });
 });

@@ -58,7 +58,7 @@ const bwd = inForms((form) => {
 });
 
 /** partial[b, d] = Σ over the b-th block of rows of dy·(x − mean)·rstd. */
-const gainPartial = columnPartials('layer_norm.bwd_gain_partial', { x: 'N D', mean: 'N', rstd: 'N', dy: 'N D' }, 'dy[at] * (x[at] - mean[n]) * rstd[n]');
+const gainPartial = columnPartials('layer_norm.bwd_gain_partial', { x: 'N D', mean: 'N', rstd: 'N', dy: 'N D' }, 'dy[at] * (x[at] - mean[n])', 'rstd[n]');
 
 const side = (p: Program, x: Tensor): number => sideBySide(p, (x.shape[1] as number) / FORMS[formOf(p, x)].WIDTH);
 

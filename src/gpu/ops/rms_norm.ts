@@ -83,7 +83,7 @@ export function rmsNormNext(p: Program, t: { x: Tensor; gain: Tensor; add: Tenso
 }
 
 /** partial[b, d] = Σ over the b-th block of rows of dy·x·rstd. */
-const gainPartial = columnPartials('rms_norm.bwd_gain_partial', { x: 'N D', rstd: 'N', dy: 'N D' }, 'dy[at] * x[at] * rstd[n]');
+const gainPartial = columnPartials('rms_norm.bwd_gain_partial', { x: 'N D', rstd: 'N', dy: 'N D' }, 'dy[at] * x[at]', 'rstd[n]');
 
 /** How dx is given: added to what stands there (the residual stream's gradient), written, or written as an f16 operand. */
 type Onto = 'add' | 'write' | 'operand';
@@ -101,7 +101,7 @@ function bwd(form: Form, onto: Onto, sums: boolean): Kernel {
     update: { ...(onto === 'add' ? { dx: `N D ${vec}` } : {}), ...(operand ? { peaks: 'K :atomic<u32>' } : {}) },
     args: { [rows]: 'u32', D: 'u32', ...(operand ? { W: 'u32', slot: 'u32' } as const : {}), offset: 'f32' },
     tune: { WG: 64, WIDTH, SIDE: 1, ROWS: sums ? GAIN_ROWS : 1, SUBGROUPS: 1, ...(operand ? { TILE: 128, BLOCK: 16, MEASURE: 0 } : {}) },
-    prelude: `${prelude}\n${operand ? WATCHED : `fn put(at: u32, v: Vec) -> Vec { return ${onto === 'add' ? 'dx[at] + v' : 'v'}; }`}`,
+    prelude: `${prelude}\n${operand ? WATCHED : `fn put(at: u32, rstd: f32, v: Vec) -> Vec { return ${onto === 'add' ? 'fma(Vec(rstd), v, dx[at])' : 'rstd * v'}; }`}`,
     snippets: sums ? { 'lib/gain_sums_none.bwd': 'lib/gain_sums.bwd' } : {},
     grid: ({ N, M, TILE, ROWS, WG, SG, MEASURE, measure }) => (MEASURE && !measure ? 0 : perRow(Math.ceil((operand ? Math.ceil(M! / TILE!) * TILE! : N!) / ROWS!), WG!, SG!)),
   });

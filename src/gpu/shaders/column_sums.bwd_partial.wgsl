@@ -1,4 +1,4 @@
-// partial[b, d] = sum over rows b*ROWS .. of term(n, d) at n * width + d, all of them loaded before the first addition.   [N, D] and [B, D] as Vec (four elements or one).
+// partial[b, d] = sum over rows b*ROWS .. of term(n, d) * times(n), term at n * width + d, all of them loaded before the first addition.   [N, D] and [B, D] as Vec (four elements or one).
 // One thread per block of rows and Vec.
 // #use lib/grid
 @compute @workgroup_size(WG)
@@ -10,11 +10,15 @@ fn ENTRY(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
   if (first >= args.N) { return; }
   // #for r ROWS
   var t$r = Vec();
-  if (first + $ru < args.N) { t$r = term(first + $ru, at + $ru * width); }
+  var s$r = 0.0;
+  if (first + $ru < args.N) {
+    t$r = term(first + $ru, at + $ru * width);
+    s$r = times(first + $ru);
+  }
   // #end
   var sum = Vec();
   // #for r ROWS
-  sum += t$r;
+  sum = fma(t$r, Vec(s$r), sum);
   // #end
   partial[i] = sum;
 }

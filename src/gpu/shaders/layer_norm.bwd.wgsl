@@ -1,5 +1,5 @@
 // dx += rstd * (g - mean(g) - z * mean(g*z)), g = gain*dy, z = (x - mean) * rstd.   All [N, D], as Vec (four elements or one); adds to dx.
-// One subgroup per row, lanes stride over D.
+// One subgroup per row, lanes stride over D. Products meet sums in fma alone, which no driver makes otherwise in one kernel than in another.
 // #use lib/rows
 fn row_count() -> u32 { return args.N; }
 fn row_main(row: u32, lane: u32, lanes: u32) {
@@ -11,16 +11,18 @@ fn row_main(row: u32, lane: u32, lanes: u32) {
   var inner = Vec();
   for (var d = lane; d < width; d += lanes * SIDE) {
     // #for i SIDE
-    var g$i = Vec();
+    var a$i = Vec();
+    var b$i = Vec();
     var z$i = Vec();
     if (d + $iu * lanes < width) {
-      g$i = gain[d + $iu * lanes] * dy[at + d + $iu * lanes];
+      a$i = gain[d + $iu * lanes];
+      b$i = dy[at + d + $iu * lanes];
       z$i = (x[at + d + $iu * lanes] - m) * scale;
     }
     // #end
     // #for i SIDE
-    plain += g$i;
-    inner = fma(g$i, z$i, inner);
+    plain = fma(a$i, b$i, plain);
+    inner = fma(a$i * b$i, z$i, inner);
     // #end
   }
   let mean_g = lane_sum(total(plain)) / f32(args.D);
@@ -29,7 +31,8 @@ fn row_main(row: u32, lane: u32, lanes: u32) {
     // #for i SIDE
     var v$i = Vec();
     if (d + $iu * lanes < width) {
-      v$i = dx[at + d + $iu * lanes] + scale * (gain[d + $iu * lanes] * dy[at + d + $iu * lanes] - mean_g - (x[at + d + $iu * lanes] - m) * scale * mean_gz);
+      let beside = fma((x[at + d + $iu * lanes] - m) * scale, Vec(mean_gz), Vec(mean_g));
+      v$i = fma(Vec(scale), fma(gain[d + $iu * lanes], dy[at + d + $iu * lanes], -beside), dx[at + d + $iu * lanes]);
     }
     // #end
     // #for i SIDE

@@ -15,5 +15,5 @@ fn row_main(row: u32, lane: u32, lanes: u32) {
     if (d + $iu * lanes < width) { y[row * width + d + $iu * lanes] = v$i; }
     // #end
   }
-  if (lane == 0u) { keep(row, stats.x, stats.y); }
+  if (lane == 0u) { keep(row, mean_of(stats.x), stats.y); }
 }

@@ -3,7 +3,7 @@
 // #use lib/layer_norm
 // #use lib/packed_lines
 fn row_count() -> u32 { return packed_rows(); }
-fn four(row: u32, d: u32, m: f32, scale: f32) -> vec4f { return normed(row, d, m, scale); }
+fn four(row: u32, d: u32, sum: f32, scale: f32) -> vec4f { return normed(row, d, sum, scale); }
 fn row_main(row: u32, lane: u32, lanes: u32) {
   if (row >= args.M) {
     pack_zeros(row, lane, lanes);
@@ -11,5 +11,5 @@ fn row_main(row: u32, lane: u32, lanes: u32) {
   }
   let stats = row_stats(row, lane, lanes);
   pack_line(row, stats.x, stats.y, lane, lanes);
-  if (lane == 0u) { keep(row, stats.x, stats.y); }
+  if (lane == 0u) { keep(row, mean_of(stats.x), stats.y); }
 }

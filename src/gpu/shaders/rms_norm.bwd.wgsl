@@ -14,7 +14,7 @@ fn row_main(block: u32, lane: u32, lanes: u32) {
       for (var d = lane; d < width; d += lanes * SIDE) {
         // #for i SIDE
         var v$i = Vec();
-        if (d + $iu * lanes < width) { v$i = put(row * width + d + $iu * lanes, slope(row, d + $iu * lanes, mean)); }
+        if (d + $iu * lanes < width) { v$i = put(row * width + d + $iu * lanes, rstd[row], slope(row, d + $iu * lanes, mean)); }
         // #end
         // #for i SIDE
         if (d + $iu * lanes < width) { dx[row * width + d + $iu * lanes] = v$i; }

@@ -5,7 +5,7 @@
 // #use lib/rms_norm.bwd
 // #use lib/packed_lines
 fn row_count() -> u32 { return (packed_rows() + ROWS - 1u) / ROWS; }
-fn four(row: u32, d: u32, mean: f32, unused: f32) -> vec4f { return slope(row, d, mean); }
+fn four(row: u32, d: u32, mean: f32, unused: f32) -> vec4f { return rstd[row] * slope(row, d, mean); }
 var<private> most: u32;
 fn seen(peak: u32) { most = max(most, peak); }
 fn row_main(block: u32, lane: u32, lanes: u32) {

@@ -1,4 +1,5 @@
-// Of a row: rstd^2 * mean(g*dy*x), g = offset + gain, and what the row adds to the residual's gradient. Where sums of ROWS rows are kept (lib/gain_sums.bwd), its dy * x * rstd join them.
+// Of a row: rstd^2 * mean(g*dy*x), g = offset + gain, and what the row adds to the residual's gradient, but for its rstd. Where sums of ROWS rows are kept (lib/gain_sums.bwd), its
+// dy * x * rstd join them. Products meet sums in fma alone, which no driver makes otherwise in one kernel than in another.
 fn row_mean(row: u32, first: bool, slot: u32, lane: u32, lanes: u32) -> f32 {
   let width = args.D / WIDTH;
   let at = row * width;
@@ -11,8 +12,8 @@ fn row_mean(row: u32, first: bool, slot: u32, lane: u32, lanes: u32) -> f32 {
     // #end
     // #for i SIDE
     if (d + $iu * lanes < width) {
-      inner += (args.offset + gain[d + $iu * lanes]) * p$i;
-      gain_sum(slot * width + d + $iu * lanes, p$i * scale, first);
+      inner = fma(args.offset + gain[d + $iu * lanes], p$i, inner);
+      gain_sum(slot * width + d + $iu * lanes, p$i, scale, first);
     }
     // #end
   }
@@ -20,5 +21,5 @@ fn row_mean(row: u32, first: bool, slot: u32, lane: u32, lanes: u32) -> f32 {
 }
 fn slope(row: u32, d: u32, mean: f32) -> Vec {
   let at = row * (args.D / WIDTH) + d;
-  return rstd[row] * ((args.offset + gain[d]) * dy[at] - x[at] * mean);
+  return fma(args.offset + gain[d], dy[at], -(x[at] * mean));
 }
