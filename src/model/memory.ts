@@ -140,8 +140,10 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     const copies = models.filter((m) => m.copied).reduce((n, { rows, inner }) => n + packedBytes(rows, inner, mixed!), 0);
     const room = N > DIRECT_ROWS || !paths.uses('quantised_operands') ? unpackedRoom(models.filter((m) => !m.copied), width, mixed!) : 0;
     const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward', { heads: policyAlone.heads && (reference !== 'live' || referenceAlone.heads), dact: policyAlone.dact }, inMatrices ? lora.rank : 0).reduce((n, s) => n + s.bytes * s.count, 0);
-    // Scales, maxima and peaks: a few words per matrix. Gains of what adapters read: two numbers a column.
-    const adapters = inMatrices ? adapterBytes(lora.list, mixed!) + 3 * 4 * 4 * lora.list.length + 8 * 2 * L * D : 0;
+    // Scales, maxima and peaks: a few words per matrix. Gains of the norms whose output adapters read: two numbers a column.
+    const adapted = (weights: Array<string | undefined>): boolean => weights.some((w) => w !== undefined && isTarget(spec, lora?.targets ?? [], w));
+    const norms = spec.names.layers.reduce((n, w) => n + Number(adapted([w.q, w.k, w.v])) + Number(adapted([w.gate, w.up])), 0);
+    const adapters = inMatrices ? adapterBytes(lora.list, mixed!) + 3 * 4 * 4 * lora.list.length + 8 * norms * D : 0;
     return copies + adapters + room + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
   }
   return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0), headTiles };

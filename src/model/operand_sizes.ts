@@ -41,7 +41,9 @@ export const unpackedRoom = (frozen: Array<{ rows: number; inner: number; table:
 /** Bytes of the copies of adapters' matrices and their tables, of those among an adapter's tensors. */
 export function adapterBytes(list: ParameterSpec[], tile: MatrixTile): number {
   const matrices = list.filter((p) => isAdapterMatrix(p.name)).map((p) => ({ rows: p.shape[0]!, inner: p.shape[1]!, bounded: p.name.includes('.lora_A.') }));
-  return layCopies(matrices, tile, Infinity).reduce((n, { bytes }) => n + bytes, 0) + matrices.reduce((n, { rows, inner, bounded }) => n + adapterTableBytes(rows, inner, bounded, tile), 0);
+  // As they are laid: every A before the first B.
+  const laid = [true, false].flatMap((A) => matrices.filter(({ bounded }) => bounded === A));
+  return layCopies(laid, tile, Infinity).reduce((n, { bytes }) => n + bytes, 0) + matrices.reduce((n, { rows, inner, bounded }) => n + adapterTableBytes(rows, inner, bounded, tile), 0);
 }
 
 /** Matrices of one layer that multiply in f16. */
