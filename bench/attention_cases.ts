@@ -11,9 +11,9 @@ import { pack, type Document } from '../src/model/batch/pack.js';
 import type { KernelCase, Make } from './kernels_cases.js';
 import { visiblePairs } from './step_profile.js';
 
-/** Pairs of documents like HH's, and long ones: prompt and both responses; heads, key/value heads, width of Qwen2.5-0.5B and gemma-2-2b. */
+/** Pairs of documents like HH's, and long ones: prompt and both responses; heads, key/value heads, width of Qwen2.5-0.5B, Qwen2.5-1.5B and gemma-2-2b. */
 const LENGTHS = { 'HH-like': [150, 80], 'of 640': [256, 192] } as const;
-const HEADS: Array<[H: number, G: number, C: number]> = [[14, 2, 64], [8, 4, 256]];
+const HEADS: Array<[H: number, G: number, C: number]> = [[14, 2, 64], [12, 2, 128], [8, 4, 256]];
 const PASSES: AttentionPass[] = ['fwd', 'dq', 'dkv'];
 /** Products a pass makes of a pair of rows, head and column. */
 const PRODUCTS: Record<AttentionPass, number> = { fwd: 2, dq: 3, dkv: 4 };

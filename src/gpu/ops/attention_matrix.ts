@@ -15,25 +15,29 @@ import { operand, scaleMeasured, WATCHED, type Operand } from './pack_f16.js';
 /** How a workgroup works: BM rows of a tile in WM groups of subgroups, blocks of BN rows and the head's columns in WN; PAD vec4s behind a row of scores; REG: the tile's own operands stay in registers. */
 export interface AttentionTile { BM: number; BN: number; WM: number; WN: number; PAD: number; REG: number }
 
-/** Operands and f32 squares that a pass keeps in workgroup memory, and squares of f16. */
-const SHARED: Record<AttentionPass, { operands: number; squares: number; halves: number }> = {
-  fwd: { operands: 1, squares: 1, halves: 1 }, dq: { operands: 2, squares: 2, halves: 1 }, dkv: { operands: 2, squares: 2, halves: 2 },
-};
+/**
+ * Operands and squares that a pass keeps in workgroup memory: f32 scores, in whose place their f16 numbers stand once they are read. Memory is what counts: where it lets one
+ * workgroup at a time on a processor, four subgroups wait for their own loads and barriers (docs/measurements.md).
+ */
+const SHARED: Record<AttentionPass, { operands: number; squares: number }> = { fwd: { operands: 1, squares: 1 }, dq: { operands: 2, squares: 2 }, dkv: { operands: 2, squares: 2 } };
 
 /** Bytes of workgroup memory a pass takes. */
 export function attentionSharedBytes(pass: AttentionPass, C: number, { BM, BN, WM, WN, PAD }: AttentionTile): number {
-  const { operands, squares, halves } = SHARED[pass];
+  const { operands, squares } = SHARED[pass];
   const rows = pass === 'fwd' ? 4 * BM + 4 * WM * WN : pass === 'dkv' ? 8 * BN : 0;
-  return 16 * operands * BN * (C / 8 + 1) + 16 * squares * BM * (BN / 4 + PAD) + 8 * halves * BM * (BN / 4 + 2) + rows;
+  return 16 * operands * BN * (C / 8 + 1) + 16 * squares * BM * (BN / 4 + PAD) + rows;
 }
 
-/** By preference; for heads up to `most` wide. What is wider splits its columns among subgroups, since a lane has no room for all sums. */
+/** By preference; for heads up to `most` wide, up to 128 in less than 32 KB where the matrices divide them so. What is wider splits its columns among subgroups, since a lane has no room for all sums. */
 const CHOICES: Record<AttentionPass, Array<{ most: number } & AttentionTile>> = {
   fwd: [
-    { most: 128, BM: 64, BN: 64, WM: 4, WN: 1, PAD: 2, REG: 1 },
+    { most: 64, BM: 64, BN: 64, WM: 4, WN: 1, PAD: 2, REG: 1 },
+    { most: 128, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 1 },
     { most: 256, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 0 },
   ],
   dq: [
+    { most: 64, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 1 },
+    { most: 128, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 1 },
     { most: 128, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 1 },
     { most: 256, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 0 },
   ],
@@ -49,7 +53,7 @@ const CHOICES: Record<AttentionPass, Array<{ most: number } & AttentionTile>> = 
 export function attentionTileFits(C: number, { MM, MN, MK, SG }: MatrixTile, { BM, BN, WM, WN }: AttentionTile): boolean {
   const lanes = (WM * WN * SG) / BM;
   return C % 8 === 0 && C % MK === 0 && C % (WN * MN) === 0 && TILE_ROWS % BM === 0 && TILE_ROWS % BN === 0 && BM % (WM * MM) === 0 && BN % (WN * MN) === 0 && BN % MK === 0
-    && Number.isInteger(lanes) && (lanes & (lanes - 1)) === 0 && SG % lanes === 0 && (BN / 4) % lanes === 0;
+    && Number.isInteger(lanes) && (lanes & (lanes - 1)) === 0 && SG % lanes === 0 && (BN / 8) % lanes === 0;
 }
 
 /** Those of a pass that fit heads of width C; one matrix each way where a processor plays the GPU (see `tileFor`). */
@@ -92,8 +96,8 @@ export function attentionTune(C: number, m: MatrixTile, t: AttentionTile): Recor
   const LPR = WG / t.BM;
   return {
     C, TILE_ROWS, BM: t.BM, BN: t.BN, WN: t.WN, MM: m.MM, MN: m.MN, MK: m.MK, SG: m.SG, WG, LPR, SUBGROUPS: t.WM * t.WN, PARTS: TILE_ROWS / t.BM,
-    TM: t.BM / t.WM / m.MM, TN: t.BN / t.WN / m.MN, TC: C / t.WN / m.MN, KC: C / m.MK, REG: t.REG, MEM: 1 - t.REG, QUADS: t.BN / 4 / LPR, LOADS: Math.ceil((t.BN * C) / 8 / WG),
-    ROW: C / 8, PITCH_K: C / 8 + 1, SIZE_K: t.BN * (C / 8 + 1), PITCH_S: t.BN / 4 + t.PAD, SIZE_S: t.BM * (t.BN / 4 + t.PAD), PITCH_P: t.BN / 4 + 2, SIZE_P: t.BM * (t.BN / 4 + 2),
+    TM: t.BM / t.WM / m.MM, TN: t.BN / t.WN / m.MN, TC: C / t.WN / m.MN, KC: C / m.MK, REG: t.REG, MEM: 1 - t.REG, PAIRS: t.BN / 8 / LPR, LOADS: Math.ceil((t.BN * C) / 8 / WG),
+    ROW: C / 8, PITCH_K: C / 8 + 1, SIZE_K: t.BN * (C / 8 + 1), PITCH_S: t.BN / 4 + t.PAD, SIZE_S: t.BM * (t.BN / 4 + t.PAD),
   };
 }
 

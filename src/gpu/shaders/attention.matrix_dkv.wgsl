@@ -1,6 +1,6 @@
 // dk and dv of attention.bwd_dkv for BM key rows and one key/value head, in f16 matrices with f32 sums; shapes as attention.matrix_dq.   The tiles that see these keys
 // (ops/attention_tiles.ts) pass by in blocks of BN queries, head after head of the group: scores and dp, keys down and queries across, to workgroup memory; p and ds from
-// there as f16 times P_SCALE and ds' own scale.
+// there as f16 times P_SCALE and ds' own scale, in their place.
 // #use lib/grid
 // #use lib/inverse
 // #use lib/attention_score
@@ -9,10 +9,9 @@
 const P_SCALE = 4096.0;
 var<workgroup> queries: array<vec4<u32>, SIZE_K>;
 var<workgroup> douts: array<vec4<u32>, SIZE_K>;
-var<workgroup> s: array<vec4f, SIZE_S>;
-var<workgroup> dp: array<vec4f, SIZE_S>;
-var<workgroup> p: array<vec2<u32>, SIZE_P>;
-var<workgroup> ds: array<vec2<u32>, SIZE_P>;
+// Scores and dp in f32, as bits; when they have been read, p and ds in f16 at the start of each row.
+var<workgroup> s: array<vec4<u32>, SIZE_S>;
+var<workgroup> dp: array<vec4<u32>, SIZE_S>;
 var<workgroup> norm: array<f32, BN>;
 var<workgroup> mean: array<f32, BN>;
 fn norm4(j: u32) -> vec4f { return vec4f(norm[j], norm[j + 1u], norm[j + 2u], norm[j + 3u]); }
@@ -80,22 +79,29 @@ fn ENTRY(
         }
         workgroupBarrier();
 // #use lib/attention_products
-        for (var j = part; j < BN / 4u; j += LPR) {
-          let x = score4(s[row * PITCH_S + j] * alpha);
-          var w = exp(x - norm4(4u * j));
-          if (!whole) {
-            let col = columns4(j);
-            let far = vec4<i32>(distance - i32(row)) + vec4<i32>(col);
-            w = select(vec4f(), w, in_window(far) & (col < vec4<u32>(q_rows.count)) & vec4<bool>(row < mine.count));
-          }
-          p[row * PITCH_P + j] = halves(w * P_SCALE);
-          ds[row * PITCH_P + j] = halves(w * (dp[row * PITCH_S + j] * alpha_dp - mean4(4u * j)) * score_slope4(x) * scale_ds);
+        // #for j PAIRS
+        // #for i 2
+        let j$j_$i = quad($ju, part) + $iu;
+        let x$j_$i = score4(bitcast<vec4f>(s[row * PITCH_S + j$j_$i]) * alpha);
+        var w$j_$i = exp(x$j_$i - norm4(4u * j$j_$i));
+        if (!whole) {
+          let col = columns4(j$j_$i);
+          let far = vec4<i32>(distance - i32(row)) + vec4<i32>(col);
+          w$j_$i = select(vec4f(), w$j_$i, in_window(far) & (col < vec4<u32>(q_rows.count)) & vec4<bool>(row < mine.count));
         }
+        let y$j_$i = w$j_$i * (bitcast<vec4f>(dp[row * PITCH_S + j$j_$i]) * alpha_dp - mean4(4u * j$j_$i)) * score_slope4(x$j_$i) * scale_ds;
+        // #end
+        // #end
+        workgroupBarrier();
+        // #for j PAIRS
+        s[row * PITCH_S + $ju * LPR + part] = vec4<u32>(halves(w$j_0 * P_SCALE), halves(w$j_1 * P_SCALE));
+        dp[row * PITCH_S + $ju * LPR + part] = vec4<u32>(halves(y$j_0), halves(y$j_1));
+        // #end
         workgroupBarrier();
         for (var i = 0u; i < BN / MK; i++) {
           // #for m TM
-          let w$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&p, (sub_m + $mu * MM) * PITCH_P + i * (MK / 4u), PITCH_P);
-          let ds$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&ds, (sub_m + $mu * MM) * PITCH_P + i * (MK / 4u), PITCH_P);
+          let w$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&s, (sub_m + $mu * MM) * PITCH_S + i * (MK / 8u), PITCH_S);
+          let ds$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&dp, (sub_m + $mu * MM) * PITCH_S + i * (MK / 8u), PITCH_S);
           // #end
           // #for c TC
           {
@@ -125,8 +131,8 @@ fn ENTRY(
     let x = e % (WN * (MN / 4u));
     let y = e / (WN * (MN / 4u));
     let to = ((mine.first + y) * args.G + g) * (C / 4u) + (x / (MN / 4u) * TC + $cu) * (MN / 4u) + x % (MN / 4u);
-    dk[to] = s[y * PITCH_S + x] * beta_k;
-    dv[to] = dp[y * PITCH_S + x] * beta_v;
+    dk[to] = bitcast<vec4f>(s[y * PITCH_S + x]) * beta_k;
+    dv[to] = bitcast<vec4f>(dp[y * PITCH_S + x]) * beta_v;
   }
   workgroupBarrier();
   // #end

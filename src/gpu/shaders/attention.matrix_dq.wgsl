@@ -1,5 +1,5 @@
 // dq of attention.bwd_dq for BM query rows and one head, in f16 matrices with f32 sums.   q, dout [N, H*C], k, v [N, G*C] packed f16, eight to a vec4<u32>; dq [N, H*C],
-// lse, delta [N, H] f32.   Per block of BN keys: scores and dp to workgroup memory, ds from there as f16 times its scale. The largest |ds| goes to peaks as bits.
+// lse, delta [N, H] f32.   Per block of BN keys: scores and dp to workgroup memory, ds from there as f16 times its scale, in the scores' place. The largest |ds| goes to peaks as bits.
 // #use lib/grid
 // #use lib/inverse
 // #use lib/attention_score
@@ -7,9 +7,9 @@
 // #use lib/attention_tile
 var<workgroup> keys: array<vec4<u32>, SIZE_K>;
 var<workgroup> values: array<vec4<u32>, SIZE_K>;
-var<workgroup> s: array<vec4f, SIZE_S>;
-var<workgroup> dp: array<vec4f, SIZE_S>;
-var<workgroup> ds: array<vec2<u32>, SIZE_P>;
+// Scores and dp in f32, as bits; when they have been read, ds in f16 at the start of each row of scores.
+var<workgroup> s: array<vec4<u32>, SIZE_S>;
+var<workgroup> dp: array<vec4<u32>, SIZE_S>;
 
 fn place(b: Block, g: u32, i: u32) -> u32 { return (b.first + i / ROW) * args.sk + g * ROW + i % ROW; }
 fn fetch_k(b: Block, g: u32, i: u32) -> vec4<u32> {
@@ -87,17 +87,23 @@ fn ENTRY(
     }
 // #use lib/attention_products
     let whole = mine.count == BM && sees_all(b);
-    for (var j = part; j < BN / 4u; j += LPR) {
-      let x = score4(s[row * PITCH_S + j] * alpha);
-      var y = exp(x - norm) * (dp[row * PITCH_S + j] * alpha_dp - mean) * score_slope4(x);
-      if (!whole) { y = select(vec4f(), y, sees(b, row, columns4(j)) & vec4<bool>(row < mine.count)); }
-      peak = max(peak, max(max(magnitude(y.x), magnitude(y.y)), max(magnitude(y.z), magnitude(y.w))));
-      ds[row * PITCH_P + j] = halves(y * scale_ds);
-    }
+    // #for j PAIRS
+    // #for i 2
+    let at$j_$i = row * PITCH_S + quad($ju, part) + $iu;
+    let x$j_$i = score4(bitcast<vec4f>(s[at$j_$i]) * alpha);
+    var y$j_$i = exp(x$j_$i - norm) * (bitcast<vec4f>(dp[at$j_$i]) * alpha_dp - mean) * score_slope4(x$j_$i);
+    if (!whole) { y$j_$i = select(vec4f(), y$j_$i, sees(b, row, columns4(quad($ju, part) + $iu)) & vec4<bool>(row < mine.count)); }
+    peak = max(peak, max(max(magnitude(y$j_$i.x), magnitude(y$j_$i.y)), max(magnitude(y$j_$i.z), magnitude(y$j_$i.w))));
+    // #end
+    // #end
+    workgroupBarrier();
+    // #for j PAIRS
+    s[row * PITCH_S + $ju * LPR + part] = vec4<u32>(halves(y$j_0 * scale_ds), halves(y$j_1 * scale_ds));
+    // #end
     workgroupBarrier();
     for (var i = 0u; i < BN / MK; i++) {
       // #for m TM
-      let ds$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&ds, (sub_m + $mu * MM) * PITCH_P + i * (MK / 4u), PITCH_P);
+      let ds$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&s, (sub_m + $mu * MM) * PITCH_S + i * (MK / 8u), PITCH_S);
       // #end
       // #for c TC
       {
@@ -120,7 +126,7 @@ fn ENTRY(
   for (var e = t; e < mine.count * WN * (MN / 4u); e += WG) {
     let x = e % (WN * (MN / 4u));
     let y = e / (WN * (MN / 4u));
-    dq[((mine.first + y) * args.H + h) * (C / 4u) + (x / (MN / 4u) * TC + $cu) * (MN / 4u) + x % (MN / 4u)] = s[y * PITCH_S + x] * beta;
+    dq[((mine.first + y) * args.H + h) * (C / 4u) + (x / (MN / 4u) * TC + $cu) * (MN / 4u) + x % (MN / 4u)] = bitcast<vec4f>(s[y * PITCH_S + x]) * beta;
   }
   workgroupBarrier();
   // #end

@@ -1,5 +1,5 @@
 // o and lse of attention.fwd for BM query rows and one head, in f16 matrices with f32 sums.   q [N, H*C], k, v [N, G*C] packed f16, eight to a vec4<u32>, rows of sq and
-// sk of them; o [N, H*C], lse [N, H] f32.   Blocks of BN keys (lib/attention_tile): scores to workgroup memory, softmax there by LPR lanes a row, its numbers back as f16.
+// sk of them; o [N, H*C], lse [N, H] f32.   Blocks of BN keys (lib/attention_tile): scores to workgroup memory, softmax there by LPR lanes a row, its numbers back as f16 in the scores' place.
 // Matrices cannot be scaled by row, so a row's numbers are exp(score - its reference), and the reference follows the row's maximum only where that runs away by
 // SLACK: then the sums pass through workgroup memory, other rows' times 1.
 // #use lib/grid
@@ -9,8 +9,8 @@
 // #use lib/attention_tile
 const SLACK = 5.5;
 var<workgroup> kv: array<vec4<u32>, SIZE_K>;
-var<workgroup> s: array<vec4f, SIZE_S>;
-var<workgroup> weights: array<vec2<u32>, SIZE_P>;
+// Scores in f32, as bits; when they have been read, their numbers in f16 at the start of each row.
+var<workgroup> s: array<vec4<u32>, SIZE_S>;
 var<workgroup> factor: array<f32, BM>;
 var<workgroup> moved: array<u32, SUBGROUPS>;
 
@@ -119,10 +119,12 @@ fn ENTRY(
     // #end
     let whole = sees_all(b);
     var top = -3.4e38;
-    // #for j QUADS
-    var x$j = score4(s[row * PITCH_S + $ju * LPR + part] * alpha);
-    if (!whole) { x$j = select(vec4f(-3.4e38), x$j, sees(b, row, columns4($ju * LPR + part))); }
-    top = max(top, max(max(x$j.x, x$j.y), max(x$j.z, x$j.w)));
+    // #for j PAIRS
+    // #for i 2
+    var x$j_$i = score4(bitcast<vec4f>(s[row * PITCH_S + quad($ju, part) + $iu]) * alpha);
+    if (!whole) { x$j_$i = select(vec4f(-3.4e38), x$j_$i, sees(b, row, columns4(quad($ju, part) + $iu))); }
+    top = max(top, max(max(x$j_$i.x, x$j_$i.y), max(x$j_$i.z, x$j_$i.w)));
+    // #end
     // #end
     for (var d = 1u; d < LPR; d *= 2u) { top = max(top, subgroupShuffleXor(top, d)); }
     var keep = 1.0;
@@ -134,13 +136,14 @@ fn ENTRY(
     let base = max(reference, -1e30);
     var sum = 0.0;
     var sum_rounded = 0.0;
-    // #for j QUADS
-    let p$j = exp(x$j - base);
-    sum += (p$j.x + p$j.y) + (p$j.z + p$j.w);
-    let w$j = vec4<f16>(p$j);
-    let y$j = vec4f(w$j);
-    sum_rounded += (y$j.x + y$j.y) + (y$j.z + y$j.w);
-    weights[row * PITCH_P + $ju * LPR + part] = bitcast<vec2<u32>>(w$j);
+    // #for j PAIRS
+    // #for i 2
+    let p$j_$i = exp(x$j_$i - base);
+    sum += (p$j_$i.x + p$j_$i.y) + (p$j_$i.z + p$j_$i.w);
+    let w$j_$i = vec4<f16>(p$j_$i);
+    let y$j_$i = vec4f(w$j_$i);
+    sum_rounded += (y$j_$i.x + y$j_$i.y) + (y$j_$i.z + y$j_$i.w);
+    // #end
     // #end
     let any = subgroupAny(keep != 1.0 && total > 0.0);
     total = fma(total, keep, sum);
@@ -158,7 +161,8 @@ fn ENTRY(
       workgroupBarrier();
       for (var e = t; e < BM * WN * (MN / 4u); e += WG) {
         let r = e / (WN * (MN / 4u));
-        s[r * PITCH_S + e % (WN * (MN / 4u))] *= factor[r];
+        let i = r * PITCH_S + e % (WN * (MN / 4u));
+        s[i] = bitcast<vec4<u32>>(bitcast<vec4f>(s[i]) * factor[r]);
       }
       workgroupBarrier();
       // #for m TM
@@ -167,6 +171,11 @@ fn ENTRY(
       workgroupBarrier();
       // #end
     }
+    // All scores have been read: the load of `moved` was a barrier.
+    // #for j PAIRS
+    s[row * PITCH_S + $ju * LPR + part] = vec4<u32>(bitcast<vec2<u32>>(w$j_0), bitcast<vec2<u32>>(w$j_1));
+    // #end
+    workgroupBarrier();
     if (at + 1u < end) {
       let n = block(mine, at + 1u);
       // #for i LOADS
@@ -175,7 +184,7 @@ fn ENTRY(
     }
     for (var i = 0u; i < BN / MK; i++) {
       // #for m TM
-      let p$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&weights, (sub_m + $mu * MM) * PITCH_P + i * (MK / 4u), PITCH_P);
+      let p$m = subgroupMatrixLoad<subgroup_matrix_left<f16, MK, MM>, row_major>(&s, (sub_m + $mu * MM) * PITCH_S + i * (MK / 8u), PITCH_S);
       // #end
       // #for c TC
       {
@@ -205,7 +214,7 @@ fn ENTRY(
   for (var e = t; e < mine.count * WN * (MN / 4u); e += WG) {
     let r = e / (WN * (MN / 4u));
     let x = e % (WN * (MN / 4u));
-    o[((mine.first + r) * args.H + h) * (C / 4u) + (x / (MN / 4u) * TC + $cu) * (MN / 4u) + x % (MN / 4u)] = s[r * PITCH_S + x] * factor[r];
+    o[((mine.first + r) * args.H + h) * (C / 4u) + (x / (MN / 4u) * TC + $cu) * (MN / 4u) + x % (MN / 4u)] = bitcast<vec4f>(s[r * PITCH_S + x]) * factor[r];
   }
   // #end
 }
