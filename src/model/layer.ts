@@ -29,6 +29,9 @@ export interface Layer {
   lora: LoraScratch | undefined;
 }
 
+/** What of a layer says how a weight's input is read. */
+type Reader = Pick<Layer, 'value' | 'adapter' | 'lora'>;
+
 /** What a norm keeps for its backward pass, [N] each; the mean is a LayerNorm's. */
 export interface NormTensors {
   rstd: Tensor;
@@ -57,11 +60,11 @@ export const byHead = (t: Tensor, heads: number, C: number): Tensor => {
  * y = the norm of x, both [N, D]: a LayerNorm where the bias is named, else an RMSNorm. `readers` are the weights whose products are all that reads y, where that is
  * so: what they read in f16 is made as that alone.
  */
-export function norm(p: Program, layer: Pick<Layer, 'spec' | 'value'> & Partial<Pick<Layer, 'adapter'>>, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; y: Tensor }, readers: string[] = []): void {
+export function norm(p: Program, layer: Pick<Layer, 'spec' | 'value'> & Partial<Reader>, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; y: Tensor }, readers: string[] = []): void {
   const { x, y, rstd, mean } = t;
-  const { spec, value, adapter = () => undefined } = layer;
+  const { spec, value, adapter = () => undefined, lora } = layer;
   const { eps, offset } = spec.block.norm;
-  const slot = readSlot(p, { spec, value, adapter }, readers);
+  const slot = readSlot(p, { spec, value, adapter, lora }, readers);
   if (slot !== undefined && bias) layerNormOperand(p, { x, y, gain: value(gain), bias: value(bias), mean: mean!, rstd }, slot, eps);
   else if (slot !== undefined) rmsNormOperand(p, { x, y, rstd, gain: value(gain) }, slot, eps, offset);
   else if (bias) layerNorm(p, { x, y, gain: value(gain), bias: value(bias) }, eps, { mean: mean!, rstd });
@@ -69,7 +72,7 @@ export function norm(p: Program, layer: Pick<Layer, 'spec' | 'value'> & Partial<
 }
 
 /** The slot of the operand that is all that the products of these weights read of a norm's output; undefined where there is none, or not one. */
-function readSlot(p: Program, layer: Pick<Layer, 'spec' | 'value' | 'adapter'>, readers: string[]): number | undefined {
+function readSlot(p: Program, layer: Pick<Layer, 'spec'> & Reader, readers: string[]): number | undefined {
   const slots = new Set(readers.map((name) => operandSlots(p, layer, name)?.input));
   return slots.size === 1 && normPacks(p.gpu, layer.spec.D) ? [...slots][0] : undefined;
 }
@@ -93,7 +96,7 @@ export function projections(p: Program, layer: Layer, t: { h: Tensor; q: Tensor;
   ] as const;
   const slots = t.kept && p.gpu.uses('product_heads') ? p.operands?.attention(value(w.q)) : undefined;
   const direct = sides.map(({ side, weight, bias, gain, y, turns }): Side | undefined => {
-    if (!slots || gain || !operandSlots(p, layer, weight) || (turns && !turnsWhereMade(spec, p.operands!.tile))) return undefined;
+    if (!slots || gain || !ownSlots(p, layer, weight) || (turns && !turnsWhereMade(spec, p.operands!.tile))) return undefined;
     const turn = turns && { table: turns, position: t.rotary, ...layerRotary(spec, l, turns), C: spec.C };
     return { w: p.operands!.weight(value(weight))!, y, into: t.kept![side], slot: slots[side], bias: bias === undefined ? undefined : value(bias), turn };
   });
@@ -139,10 +142,15 @@ export function gateAndUp(p: Program, layer: Layer, t: { h: Tensor; gate: Tensor
 
 /**
  * The slots of the f16 operands that the products of a weight read, where they read nothing else and so an operand is all that need be made of their input (or
- * gradient): in mixed precision, a weight with an f16 copy and without an adapter.
+ * gradient): in mixed precision, a weight that multiplies in f16, and so its adapter, whose input has no dropout.
  */
-export const operandSlots = (p: Program, { value, adapter }: Pick<Layer, 'value' | 'adapter'>, weight: string): MatrixWeight['slots'] | undefined =>
-  adapter(weight) ? undefined : p.operands?.weight(value(weight))?.slots;
+export function operandSlots(p: Program, { value, adapter, lora }: Reader, weight: string): MatrixWeight['slots'] | undefined {
+  const adapted = adapter(weight);
+  return adapted && (lora?.dropout || !p.operands?.weight(adapted.a.value)) ? undefined : p.operands?.weight(value(weight))?.slots;
+}
+
+/** The same of a weight without an adapter: its product's result is whole, and may leave in another form. */
+const ownSlots = (p: Program, layer: Reader, weight: string): MatrixWeight['slots'] | undefined => (layer.adapter(weight) ? undefined : operandSlots(p, layer, weight));
 
 /** act [N, F] = act(gate)·up, or act(up) without a gate; only what the down projection multiplies where that is an operand of its own. */
 export function mlpProduct(p: Program, layer: Layer, t: { gate: Tensor | undefined; up: Tensor; act: Tensor }): void {
@@ -172,10 +180,10 @@ export function mlpInner(p: Program, layer: Layer, t: { h: Tensor; gate: Tensor 
  * The operands' slots of a gated MLP where its products make and read nothing else between them: no weight has an adapter, up no bias. Its products then have SwiGLU, and its backward
  * pass, where their results leave.
  */
-export function mlpOperands(p: Program, layer: Pick<Layer, 'spec' | 'w' | 'value' | 'adapter'>): Record<'gate' | 'up' | 'down', MatrixWeight['slots']> | undefined {
+export function mlpOperands(p: Program, layer: Pick<Layer, 'spec' | 'w'> & Reader): Record<'gate' | 'up' | 'down', MatrixWeight['slots']> | undefined {
   const { spec, w } = layer;
   if (!w.gate || w.upBias || spec.F % 4 !== 0 || !p.gpu.uses('swiglu_operand') || !p.gpu.uses('swiglu_product')) return undefined;
-  const [gate, up, down] = [w.gate, w.up, w.down].map((name) => operandSlots(p, layer, name));
+  const [gate, up, down] = [w.gate, w.up, w.down].map((name) => ownSlots(p, layer, name));
   return gate && up && down && { gate, up, down };
 }
 

@@ -100,9 +100,10 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const inFull = (name: string): boolean => lora !== undefined && savedOf(spec, lora, name) !== undefined;
   const policyStorage: Storage = (p) => (inFull(p.name) ? 'f32' : (storage?.policy ?? IN_F32)(p));
   // In mixed precision some scratch is a packed operand alone.
+  const inMatrices = lora !== undefined && mixed !== undefined && paths.uses('lora_matrices');
   const alone = (storedAs: Storage, targets: string[] = []): OperandTensors => {
     const inF32 = new Set(specs.filter((p) => storedAs(p) === 'f32').map((p) => p.name));
-    return mixed ? operandTensors(spec, mixed, paths, { adapted: (weight) => isTarget(spec, targets, weight), copied: (weight) => inF32.has(weight) }) : ALL_IN_F32;
+    return mixed ? operandTensors(spec, mixed, paths, { adapted: (weight) => isTarget(spec, targets, weight), copied: (weight) => inF32.has(weight), inF32: !inMatrices || lora.dropout === true }) : ALL_IN_F32;
   };
   const policyAlone = alone(policyStorage, lora?.targets);
   const referenceAlone = alone((sharedReference ? storage?.policy : storage?.reference) ?? IN_F32);
@@ -114,7 +115,6 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const extra = keep === 'forward' ? nothing : lora ? arenaExtra(lora.list, IN_F32, paths) : arenaExtra(specs, storage?.policy ?? IN_F32, paths);
   const masked = mask ? arenaExtra(mask.list, IN_F32, paths) : nothing;
   const noted = mixed && keep !== 'forward' && !klGradient && paths.uses('head_tile_skip') && paths.uses('head_grad_operand');
-  const inMatrices = lora !== undefined && mixed !== undefined && paths.uses('lora_matrices');
   const ranges = keep === 'forward' ? 0 : 4 * splitElements(lora?.list ?? specs, spec, paths, { rows: N, headTile: width, mixed, adapters: inMatrices, tiled });
   const parts: Record<string, number> = {
     'weights': (storage ? storageBytes(specs, storage.policy) : P * 4) + (lora ? 0 : extra.values),

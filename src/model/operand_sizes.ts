@@ -18,11 +18,12 @@ import type { OperandTensors } from './operand_tensors.js';
 export function scratchSizes({ D, H, G, C, F, names }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile, training: boolean, { heads, dact }: Pick<OperandTensors, 'heads' | 'dact'>, rank = 0): ScratchSize[] {
   const wide = packedBytes(rows, Math.max(H * C, F, headTile), tile);
   const narrow = packedBytes(rows, D, tile);
+  const [mlp, inner] = [F, rank].map((columns) => packedBytes(rows, columns, tile)) as [number, number];
   const ofMlp = training && names.layers[0]!.gate ? (dact ? 3 : 2) : 1;
   return [
-    ...(rank > 0 ? [{ bytes: packedBytes(rows, rank, tile), count: training ? 2 : 1 }] : []),
-    // The MLP's own, where they are no wider than D, take the smaller ones.
-    { bytes: narrow, count: 2 + states + (packedBytes(rows, F, tile) <= narrow ? ofMlp : 0) }, { bytes: wide, count: ofMlp },
+    // The MLP's own take the smallest that are as wide as they: those of D, or of a rank beyond F.
+    ...(rank > 0 ? [{ bytes: inner, count: (training ? 2 : 1) + (mlp > narrow && mlp <= inner ? ofMlp : 0) }] : []),
+    { bytes: narrow, count: 2 + states + (mlp <= narrow ? ofMlp : 0) }, { bytes: wide, count: ofMlp },
     ...(matrixAttention(C, tile) ? [{ bytes: headBytes(rows, H, C, tile), count: (training ? 1 : 0) + (heads ? 0 : 1) }, { bytes: headBytes(rows, G, C, tile), count: heads ? 0 : 2 }] : []),
   ];
 }

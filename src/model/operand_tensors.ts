@@ -7,6 +7,7 @@ import { PackedTensor } from '../gpu/packed.js';
 import { byFours, type Paths } from '../gpu/paths.js';
 import { OperandTensor, Tensor, type Extent } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
+import { readsOperands } from './adapter_operands.js';
 import type { Parameters } from './parameters.js';
 import { rotaryWidth } from './rotary.js';
 
@@ -42,11 +43,12 @@ export const turnsWhereMade = (spec: ModelSpec, tile: MatrixTile): boolean => ro
 
 /**
  * What `norm`, `mlpProduct` (layer.ts), attention and the backward passes of the MLP and of post-norms make as operands alone in every layer; the same questions as they ask of one.
- * @param of a weight: has it an adapter, which reads its input too; has it an f16 copy, as those in f32 have?
+ * @param of a weight: has it an adapter, which reads its input too and adds to its result; has it an f16 copy, as those in f32 have? Do adapters read in f32?
  */
-export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, { adapted, copied }: Record<'adapted' | 'copied', (weight: string) => boolean>): OperandTensors {
+export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, { adapted, copied, inF32 }: Record<'adapted' | 'copied', (weight: string) => boolean> & { inF32: boolean }): OperandTensors {
   const { layers } = spec.names;
-  const all = (of: (w: LayerNames) => Array<string | undefined>): boolean => layers.every((w) => of(w).every((name) => name === undefined || !adapted(name)));
+  const none = (of: (w: LayerNames) => Array<string | undefined>): boolean => layers.every((w) => of(w).every((name) => name === undefined || !adapted(name)));
+  const all = (of: (w: LayerNames) => Array<string | undefined>): boolean => !inF32 || none(of);
   const [first] = layers;
   const norms = normPacks(paths, spec.D);
   const gated = paths.uses('swiglu_operand') && first!.gate !== undefined && spec.F % 4 === 0;
@@ -54,7 +56,7 @@ export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, 
   const heads = paths.uses('attention_matrix') && paths.uses('heads_kept') && matrixAttention(spec.C, tile);
   const made = heads && paths.uses('product_heads');
   const turned = made && turnsWhereMade(spec, tile);
-  const dact = paths.uses('swiglu_product') && inputs && all((w) => [w.down]);
+  const dact = paths.uses('swiglu_product') && inputs && none((w) => [w.gate, w.up, w.down]);
   return {
     h: norms && all((w) => [w.q, w.k, w.v, w.gate, w.up]),
     act: gated && all((w) => [w.down]),
@@ -64,9 +66,9 @@ export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, 
     dup: inputs,
     dpost: norms && first!.postNorm1 !== undefined && first!.oBias === undefined && first!.downBias === undefined && all((w) => [w.o, w.down]),
     heads,
-    q: turned && first!.qNorm === undefined && all((w) => [w.q]),
-    k: turned && first!.kNorm === undefined && all((w) => [w.k]),
-    v: made && all((w) => [w.v]),
+    q: turned && first!.qNorm === undefined && none((w) => [w.q]),
+    k: turned && first!.kNorm === undefined && none((w) => [w.k]),
+    v: made && none((w) => [w.v]),
   };
 }
 
@@ -75,7 +77,7 @@ export const normPacks = (paths: Paths, D: number): boolean => paths.uses('norm_
 
 /** The same of a model on this device; in f32 unless it runs in mixed precision. */
 export function operandTensorsOf(gpu: Gpu, parameters: Parameters): OperandTensors {
-  return gpu.mixed ? operandTensors(parameters.spec, gpu.mixed, gpu, { adapted: (weight) => parameters.adapters?.of(weight) !== undefined, copied: (weight) => !(parameters.piece(weight).value instanceof PackedTensor) }) : ALL_IN_F32;
+  return gpu.mixed ? operandTensors(parameters.spec, gpu.mixed, gpu, { adapted: (weight) => parameters.adapters?.of(weight) !== undefined, copied: (weight) => !(parameters.piece(weight).value instanceof PackedTensor), inF32: !readsOperands(gpu, parameters) }) : ALL_IN_F32;
 }
 
 /** A tensor, or only its name and shape where it stands as a packed operand. */

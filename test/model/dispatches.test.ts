@@ -161,10 +161,12 @@ t.test('what an optimiser step dispatches and clears at Qwen2.5-0.5B’s real sh
   t.same(await both({ optimiser, mixed: true }), [{ ...apart, all: 583 + 168 }, { adamw: 121 + 2, norm: 16 + 2, clears: 121 + 2, all: 144 + 168 }], '8-bit AdamW in full, mixed precision');
   // AdamW writes the f16 copies of keys' and values' weights with them; the scales of operands follow.
   t.same(await both({ mixed: true }), [{ ...apart, all: 583 }, { adamw: 121 + 48 + 1, norm: 16 + 2, clears: 121 + 2, all: 191 }], 'in full, mixed precision');
+  // Adapters' copies are made after it: bounds and copies of all that lie in one buffer, and the scales between them.
+  t.same(await both({ lora: true, mixed: true }), [{ adamw: 336, norm: 336, clears: 336, all: 675 + 2 * 336 + 1 }, { adamw: 1, norm: 1, clears: 1, all: 5 + 3 }], 'LoRA in mixed precision');
 });
 
 /** Of layer 1, in f16 matrices of a GPU: its dispatches, forward and backward, and the bytes these move if each touches what is bound to it once. */
-async function mixedLayer(model: string, without: FusedPath[]): Promise<{ labels: string[]; bytes: number; flops: number; kept: number }> {
+async function mixedLayer(model: string, without: FusedPath[], rank = 0): Promise<{ labels: string[]; bytes: number; flops: number; kept: number }> {
   const owner = await nullGpu();
   const gpu = new ShapesGpu(owner);
   // The null backend binds 8 buffers, attention's gradients want 10; nothing of it is run.
@@ -175,7 +177,9 @@ async function mixedLayer(model: string, without: FusedPath[]): Promise<{ labels
     for (const path of without) gpu.without.add(path);
     const spec = modelSpec({ ...PUBLISHED[model]!.config, num_hidden_layers: 2 }, model);
     const rows = 472;
-    const engine = new Engine({ gpu, policy: new Parameters(gpu, spec, true), loss: losses.sigmoid, settings: settings(), reference: { kind: 'cache', rounded: false }, capacity: { rows, sequences: 8 }, training: true });
+    const base = new Parameters(gpu, spec, rank === 0);
+    const policy = rank === 0 ? base : base.with(new Adapters(gpu, spec, { r: rank, alpha: rank, rslora: false, targets: loraTargets(spec, ['all-linear']) }, true));
+    const engine = new Engine({ gpu, policy, loss: losses.sigmoid, settings: settings(), reference: { kind: 'cache', rounded: false }, capacity: { rows, sequences: 8 }, training: true });
     const ids = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
     const list = engine.dispatches([0, 1].map((id) => ({ id, prompt: ids(139), branches: [ids(50), ids(47)] }))).filter((d) => d.label.startsWith('L01 '));
     const { q, k, v, operands } = engine.acts.layer(1);
@@ -228,5 +232,19 @@ t.test('what SwiGLU where its products leave spares the same layers', async (t) 
     const wide = 472 * F * 4;
     // Gate and up are read by no pass of their own, forward and backward; h's gradient is neither written nor read.
     t.ok(plain.bytes - fused.bytes > 2 * 2 * wide + 2 * wide, `${plain.bytes - fused.bytes} bytes less, ${wide} a tensor [472, F]`);
+  }
+});
+
+t.test('LoRA in matrices: no product of the same layers is in f32, and norms and SwiGLU write operands alone beside adapters too', async (t) => {
+  for (const [model, rank] of [['Qwen/Qwen2.5-0.5B-Instruct', 16], ['google/gemma-2-2b-it', 8], ['meta-llama/Meta-Llama-3-8B-Instruct', 64]] as const) {
+    const [plain, packed, fused] = [await mixedLayer(model, ['lora_matrices'], rank), await mixedLayer(model, ['norm_operand', 'swiglu_operand'], rank), await mixedLayer(model, [], rank)];
+    t.comment(`${model}, rank ${rank}: ${plain.labels.length} dispatches and ${(plain.bytes / 1e6).toFixed(1)} MB, now ${fused.labels.length} and ${(fused.bytes / 1e6).toFixed(1)} MB`);
+    const inF32 = ({ labels }: { labels: string[] }): number => labels.filter((l) => /^matmul\.(?!matrix)/.test(l)).length;
+    t.same([plain, packed, fused].map(inF32), [7 * 7, 0, 0]);
+    t.equal(fused.flops, plain.flops);
+    // Of h four times and the MLP's product twice: in either pass one is no longer packed by a kernel of its own; nor are the gradients of gate and up.
+    const packs = ({ labels }: { labels: string[] }): number => labels.filter((l) => /^pack_f16/.test(l)).length;
+    t.ok(packs(packed) - packs(fused) >= 4 + 2 + 2, `${packs(packed)} packed, now ${packs(fused)}`);
+    t.ok(fused.bytes < packed.bytes && packed.bytes < plain.bytes);
   }
 });

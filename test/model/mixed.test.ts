@@ -181,25 +181,26 @@ if (typeof tile === 'string') {
     }
   });
 
-  t.test('what stands as an operand alone is not allocated, as the plan says: by family, with adapters on all, on some, on none', async (t) => {
+  t.test('what stands as an operand alone is not allocated, as the plan says: by family, with adapters on all, on some, on none, which read operands unless part of their input falls', async (t) => {
     const { families } = JSON.parse(readFileSync('test/goldens/families.json', 'utf8')) as { families: Record<string, { config: Record<string, unknown> }> };
     const rows = 1024;
     const none = { h: false, act: false, dgate: false, dup: false, dPost: false };
     const mlp = { ...none, act: true, dgate: true, dup: true };
-    for (const [name, modules, checkpointing, want] of [
+    for (const [name, modules, checkpointing, want, dropout = 0] of [
       ['llama', undefined, false, { ...mlp, h: true }], ['gemma2', undefined, true, { ...mlp, h: true, dPost: true }], ['gemma2', undefined, 'mlp', { ...mlp, h: true, dPost: true }], ['gpt2', undefined, false, { ...none, h: true }], ['stablelm', undefined, false, { ...mlp, h: true }],
-      ['llama', ['q_proj', 'v_proj'], false, mlp], ['llama', ['down_proj'], false, { ...mlp, h: true, act: false }], ['llama', ['all-linear'], true, none],
-    ] as const) {
+      ['llama', ['q_proj', 'v_proj'], false, mlp, 0.1], ['llama', ['down_proj'], false, { ...mlp, h: true, act: false }, 0.1], ['llama', ['all-linear'], true, none, 0.1],
+      ['llama', ['q_proj', 'v_proj'], false, { ...mlp, h: true }], ['llama', ['all-linear'], true, { ...mlp, h: true }], ['gemma2', ['all-linear'], false, { ...mlp, h: true, dPost: true }], ['gpt2', ['all-linear'], false, { ...none, h: true }],
+    ] as Array<[string, string[] | undefined, boolean | 'mlp', Record<string, boolean>, number?]>) {
       const of = modelSpec({ ...families[name]!.config, hidden_size: 96, intermediate_size: 200, head_dim: 32, n_embd: 96, n_inner: 200, vocab_size: 500 }, name);
       const lora = modules && { r: 4, alpha: 4, rslora: false, targets: loraTargets(of, [...modules]) };
       const before = gpu.bytesNow;
       const engine = await inMixed(gpu, async () => {
         const policy = await loadParameters(gpu, of, Object.fromEntries(parameterSpecs(of).map((p, i) => [p.name, normals(i, p.shape.reduce((a, b) => a * b, 1), 0.1)])), !lora);
-        return makeEngine(gpu, lora ? policy.with(new Adapters(gpu, of, lora, true)) : policy, 'sft', { kind: 'none' }, { rows, capacity: { rows, sequences: 256 }, gradientCheckpointing: checkpointing });
+        return makeEngine(gpu, lora ? policy.with(new Adapters(gpu, of, lora, true, dropout)) : policy, 'sft', { kind: 'none' }, { rows, capacity: { rows, sequences: 256 }, gradientCheckpointing: checkpointing });
       });
       const got = gpu.bytesNow - before;
-      const plan = memoryPlan({ spec: of, rows, keep: checkpointing === 'mlp' ? 'mlp' : checkpointing ? 'checkpoint' : 'train', reference: 'none', rounded: false, mixed: tile, ...(lora ? { lora: { rank: 4, parameters: adapterCount(of, lora), targets: lora.targets, list: adapterParameters(of, lora).list } } : {}) });
-      t.ok(Math.abs(got / plan.total - 1) < 0.03, `${name}, adapters on ${modules?.join() ?? 'none'}: planned ${plan.total}, allocated ${got}`);
+      const plan = memoryPlan({ spec: of, rows, keep: checkpointing === 'mlp' ? 'mlp' : checkpointing ? 'checkpoint' : 'train', reference: 'none', rounded: false, mixed: tile, ...(lora ? { lora: { rank: 4, parameters: adapterCount(of, lora), dropout: dropout > 0, targets: lora.targets, list: adapterParameters(of, lora).list } } : {}) });
+      t.ok(Math.abs(got / plan.total - 1) < 0.03, `${name}, adapters on ${modules?.join() ?? 'none'}, dropout ${dropout}: planned ${plan.total}, allocated ${got}`);
       const { h, act } = engine.acts;
       const { dgate, dup, dPost } = engine['scratch']!;
       t.same(Object.fromEntries(Object.entries({ h, act, dgate, dup, dPost }).map(([key, tensor]) => [key, tensor?.bytes === 4])), want, `${name}: ${JSON.stringify(want)}`);

@@ -108,11 +108,15 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
     { mixed: true, taken: labelled(/rms_norm\.fwd_f16/), apart: 'bits' },
     { mixed: true, model: { model_type: 'stablelm', layer_norm_eps: 1e-5 }, taken: labelled(/layer_norm\.fwd_f16/), apart: 'bits' },
     { mixed: true, model: GEMMA2, taken: labelled(/rms_norm\.bwd_f16/), apart: 'bits' },
+    { mixed: true, rank: 3, model: GEMMA2, taken: labelled(/rms_norm\.fwd_f16/), apart: 'bits' },
   ],
   norm_next: [{ model: GEMMA2, taken: labelled(/rms_norm\.fwd_next_vec4/), apart: 'bits' }, { mixed: true, model: GEMMA2, taken: labelled(/rms_norm\.fwd_next_f16/), apart: 'bits' }],
   // The same blocks of rows in the same order.
   norm_gain: [{ taken: labelled(/rms_norm\.bwd_vec4_gain/), apart: 'bits' }, { mixed: true, model: GEMMA2, taken: labelled(/rms_norm\.bwd_f16_gain/), apart: 'bits' }],
-  swiglu_operand: { mixed: true, without: ['swiglu_product'], taken: labelled(/swiglu\.(fwd|bwd)_f16/), apart: 'bits' },
+  swiglu_operand: [
+    { mixed: true, without: ['swiglu_product'], taken: labelled(/swiglu\.(fwd|bwd)_f16/), apart: 'bits' },
+    { mixed: true, rank: 3, taken: labelled(/swiglu\.bwd_f16/), apart: 'bits' },
+  ],
   swiglu_product: [{}, { model: GEMMA2 }, { options: { gradientCheckpointing: true } }, { model: GEMMA2, options: { gradientCheckpointing: 'mlp' as const } }].map((made): Case => ({
     mixed: true, ...made, taken: (recorded) => labelled(/matmul\.matrix_nt_swiglu/)(recorded) && labelled(/matmul\.matrix_nn_swiglu_act$/)(recorded) && !labelled(/swiglu\.(fwd|bwd)/)(recorded), apart: 'bits',
   })),
