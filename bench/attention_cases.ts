@@ -2,7 +2,7 @@ import type { Gpu } from '../src/gpu/device.js';
 import { matrixTile, type MatrixTile } from '../src/gpu/matrices.js';
 import { OperandStore } from '../src/gpu/operand_store.js';
 import { attention, attentionBackward, type AttentionOptions } from '../src/gpu/ops/attention.js';
-import { attentionSharedBytes, attentionTile, attentionTileFits, matrixAttention, type AttentionTile } from '../src/gpu/ops/attention_matrix.js';
+import { attentionRegisters, attentionSharedBytes, attentionTile, attentionTileFits, matrixAttention, type AttentionTile } from '../src/gpu/ops/attention_matrix.js';
 import { tiledTile } from '../src/gpu/ops/attention_tiled.js';
 import { TILE_ROWS, type AttentionPass } from '../src/gpu/ops/attention_tiles.js';
 import { packedBytes } from '../src/gpu/ops/operand_layout.js';
@@ -29,19 +29,12 @@ function documents(gpu: Gpu, [prompt, response]: readonly [number, number], C: n
 
 /** Subgroups down and across, rows of the tile: what a sweep tries, with blocks of 32 and 64, and the chosen tile with its operands read again instead of kept in registers, or the other way. */
 const SWEEP = [[4, 1, 64], [4, 2, 64], [2, 1, 32], [2, 2, 32], [2, 2, 64], [1, 2, 16]] as const;
-/** More registers of sums, scores and kept operands than this a lane has no room for. */
-const MOST_REGISTERS = 208;
-
 /** Other tiles of a pass than the chosen one. */
 function otherTiles(gpu: Gpu, m: MatrixTile, pass: AttentionPass, C: number): AttentionTile[] {
   const chosen = attentionTile(pass, C, m, gpu.limits);
   const REG = C <= 128 ? 1 : 0;
   const tried = [{ ...chosen, REG: 1 - chosen.REG }, ...SWEEP.flatMap(([WM, WN, BM]) => [32, 64].map((BN) => ({ BM, BN, WM, WN, PAD: chosen.PAD, REG })))];
-  const lane = (m.MM * m.MN) / m.SG;
-  const sides = pass === 'fwd' ? 1 : 2;
-  const registers = ({ BM, BN, WM, WN, REG }: AttentionTile): number =>
-    (BM / WM / m.MM) * ((pass === 'dkv' ? 2 : 1) * (C / WN / m.MN) * lane + sides * (BN / WN / m.MN) * lane + (REG * sides * (C / m.MK) * m.MM * m.MK) / 2 / m.SG);
-  return tried.filter((t) => registers(t) <= MOST_REGISTERS && attentionTileFits(C, m, t) && t.WM * t.WN * m.SG <= gpu.limits.workgroupInvocations
+  return tried.filter((t) => attentionRegisters(pass, C, m, t) <= 208 && attentionTileFits(C, m, t) && t.WM * t.WN * m.SG <= gpu.limits.workgroupInvocations
     && attentionSharedBytes(pass, C, t) <= gpu.limits.workgroupBytes && JSON.stringify(t) !== JSON.stringify(chosen));
 }
 

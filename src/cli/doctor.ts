@@ -45,7 +45,10 @@ export async function run(o: { adapter: string; json?: boolean; tune?: boolean }
     io.out(`matrices   ${report.mixed_f16}`);
     io.out(`limits     ${Object.entries(gpu.limits).map(([k, v]) => `${k} ${v}`).join(', ')}`);
     io.out(`toggles    on: ${toggles.enable.join(', ')}; off: ${toggles.disable.join(', ')}`);
-    for (const [what, t] of Object.entries(gpu.tuned ?? {})) io.out(`tuned      ${what} products in tiles of ${Object.values(t).join(', ')} (${Object.keys(t).join(', ')})`);
+    const { attention, ...products } = gpu.tuned ?? {};
+    const chosen = (t: Record<string, number>): string => `${Object.values(t).join(', ')} (${Object.keys(t).join(', ')})`;
+    for (const [what, t] of Object.entries(products)) io.out(`tuned      ${what} products in tiles of ${chosen(t)}`);
+    for (const [C, passes] of Object.entries(attention ?? {})) for (const [pass, t] of Object.entries(passes)) io.out(`tuned      attention's ${pass} of heads of ${C} in tiles of ${chosen(t)}`);
     if (gpu.without.size > 0) io.out(`without    ${[...gpu.without].join(', ')} (EDPO_WITHOUT): plainer kernels run in their place`);
     if (tuning) io.out(`tune file  ${tuning.file}`);
     for (const c of checks) io.out(`${c.ok ? 'ok  ' : 'FAIL'}       ${c.name}: error ${c.error.toExponential(1)}, allowed ${c.allowed.toExponential(1)}`);
@@ -74,7 +77,7 @@ async function tuneAdapter(gpu: Gpu, io: CliIo): Promise<{ file: string; tried: 
   const show = (done: number, of: number): void => progress.update(done / of, `${done} of ${of} tiles`);
   watchCompilation(gpu.compilation, io);
   const { tuned, tried } = await tune(gpu, show);
-  for (const t of tried) io.say(`${t.products.padEnd(6)} ${t.tile.padEnd(16)} ${t.relative === undefined ? 'given up: much slower' : `${(100 * t.relative).toFixed(1)} % of the usual tile's time`}${t.usual ? ' (the usual one)' : ''}${t.chosen ? ' <- taken' : ''}`);
+  for (const t of tried) io.say(`${t.products.padEnd(7)} ${t.tile.padEnd(16)} ${t.relative === undefined ? 'given up: much slower' : `${(100 * t.relative).toFixed(1)} % of the usual tile's time`}${t.usual ? ' (the usual one)' : ''}${t.chosen ? ' <- taken' : ''}`);
   if (tried.length === 0) io.say('nothing to tune: this adapter multiplies no f16 matrices, and its plain products are not tiled');
   gpu.tuned = tuned;
   return { file: writeTuned(gpu, tuned), tried };

@@ -7,6 +7,7 @@ import { packedBytes } from './ops/operand_layout.js';
 import { Program } from './program.js';
 import { Tensor } from './tensor.js';
 import { timeProgram } from './timing.js';
+import { ATTENTION_PASSES, attentionCandidates, attentionName, HEADS, timeAttention } from './tune_attention.js';
 import type { Tuned } from './tuned.js';
 
 type Layout = 'nt' | 'nn' | 'tn';
@@ -21,9 +22,10 @@ const HOPELESS = 1.3;
 /** A choice must gain this much: less is noise. */
 const WORTH = 0.98;
 
-/** A tile that was tried: its time over the usual one's, the geometric mean over shapes and forms; absent where it was given up. */
+/** A tile that was tried: its time over the usual one's, the geometric mean over shapes and forms (attention: one shape); absent where it was given up. */
 export interface TriedTile {
-  products: 'matrix' | 'plain';
+  /** Products in matrices, plain ones, or a pass of attention with the width of its heads. */
+  products: string;
   tile: string;
   relative?: number;
   usual: boolean;
@@ -57,8 +59,8 @@ async function timeProduct(gpu: Gpu, layout: Layout, [M, O, I]: Shape, runs: num
   return ms;
 }
 
-/** Tries `candidates` (the usual one first) on every shape and form. */
-async function tryTiles<T>(products: TriedTile['products'], candidates: T[], name: (t: T) => string, time: (t: T, layout: Layout, shape: Shape) => Promise<number>, shapes: Shape[], done: () => void): Promise<{ tried: TriedTile[]; best: T | undefined }> {
+/** Tries `candidates` (the usual one first) on every case, which gives a candidate's milliseconds. */
+async function tryTiles<T>(products: string, candidates: T[], name: (t: T) => string, cases: Array<(t: T) => Promise<number>>, done: () => void): Promise<{ tried: TriedTile[]; best: T | undefined }> {
   const usual: number[] = [];
   const first: T = candidates[0]!;
   let best = first;
@@ -67,9 +69,9 @@ async function tryTiles<T>(products: TriedTile['products'], candidates: T[], nam
   for (const [i, candidate] of candidates.entries()) {
     const logs: number[] = [];
     const mean = (): number => Math.exp(logs.reduce((n, x) => n + x, 0) / logs.length);
-    for (const shape of shapes) for (const layout of LAYOUTS) {
+    for (const time of cases) {
       if (logs.length > 0 && mean() > HOPELESS * least) continue;
-      const ms = await time(candidate, layout, shape);
+      const ms = await time(candidate);
       if (i === 0) usual.push(ms);
       logs.push(Math.log(ms / usual[logs.length]!));
     }
@@ -83,7 +85,7 @@ async function tryTiles<T>(products: TriedTile['products'], candidates: T[], nam
   }
   // The best of many is lucky, too, and the clock of the usual one may have begun high: both once more, side by side.
   const again: number[] = [];
-  if (least < WORTH) for (const shape of shapes) for (const layout of LAYOUTS) again.push(Math.log((await time(best, layout, shape)) / (await time(first, layout, shape))));
+  if (least < WORTH) for (const time of cases) again.push(Math.log((await time(best)) / (await time(first))));
   const chosen = again.length > 0 && Math.exp(again.reduce((n, x) => n + x, 0) / again.length) < WORTH ? best : first;
   tried[candidates.indexOf(chosen)]!.chosen = true;
   return { tried, best: chosen === first ? undefined : chosen };
@@ -112,32 +114,41 @@ function plainCandidates(gpu: Gpu): PlainTile[] {
 }
 
 /**
- * Measures the tiles that matter on this adapter: of products in f16 matrices where it has them, and of large plain products where those are tiled. Results do not
+ * Measures the tiles that matter on this adapter: of products and attention in f16 matrices where it has them, and of large plain products where those are tiled. Results do not
  * depend on them (a sum runs in one order whatever the tile), so neither caches nor checkpoints do.
  * @param progress told how many tiles of how many are through
  */
 export async function tune(gpu: Gpu, progress: (done: number, of: number) => void, runs = 3): Promise<{ tuned: Tuned; tried: TriedTile[] }> {
   gpu.tuned = undefined;
-  const shapes = SHAPES[gpu.kind === 'hardware' ? 'hardware' : 'software'];
+  const kind = gpu.kind === 'hardware' ? 'hardware' : 'software';
+  const products = SHAPES[kind].flatMap((shape) => LAYOUTS.map((layout) => ({ shape, layout })));
   const [matrices, plains] = [matrixCandidates(gpu), plainCandidates(gpu)];
+  const config = matrixConfig(gpu);
+  const attention = typeof config === 'string' ? [] : HEADS[kind].flatMap((heads) => ATTENTION_PASSES.map((pass) => ({ heads, pass, tiles: attentionCandidates(gpu, pass, heads[2], tileFor(config, gpu.limits)) }))).filter(({ tiles }) => tiles.length > 1);
   let through = 0;
-  const done = (): void => progress(++through, matrices.length + plains.length);
+  const all = matrices.length + plains.length + attention.reduce((n, a) => n + a.tiles.length, 0);
+  const done = (): void => progress(++through, all);
   const tuned: Tuned = {};
   const tried: TriedTile[] = [];
   if (matrices.length > 0) {
-    const m = await tryTiles('matrix', matrices, matrixName, (tile, layout, shape) => timeProduct(gpu, layout, shape, runs, tile), shapes, done);
+    const m = await tryTiles('matrix', matrices, matrixName, products.map(({ shape, layout }) => (tile) => timeProduct(gpu, layout, shape, runs, tile)), done);
     tried.push(...m.tried);
     if (m.best) tuned.matrix = { BM: m.best.BM, BN: m.best.BN, BK: m.best.BK, WM: m.best.WM, WN: m.best.WN };
   }
   if (plains.length > 0) {
     const before = gpu.products;
-    const p = await tryTiles('plain', plains, plainName, (tile, layout, shape) => {
+    const p = await tryTiles('plain', plains, plainName, products.map(({ shape, layout }) => (tile) => {
       gpu.products = { form: 'tiled', tile };
       return timeProduct(gpu, layout, shape, runs);
-    }, shapes, done);
+    }), done);
     gpu.products = before;
     tried.push(...p.tried);
     if (p.best) tuned.plain = p.best;
+  }
+  for (const { heads, pass, tiles } of attention) {
+    const a = await tryTiles(`${pass} ${heads[2]}`, tiles, attentionName, [(tile) => timeAttention(gpu, pass, heads, tile, runs)], done);
+    tried.push(...a.tried);
+    if (a.best) tuned.attention = { ...tuned.attention, [heads[2]]: { ...tuned.attention?.[heads[2]], [pass]: a.best } };
   }
   return { tuned, tried };
 }

@@ -6,20 +6,25 @@ import { z } from 'zod';
 import { EdpoError } from '../errors.js';
 import { VERSION } from '../version.js';
 import type { Gpu } from './device.js';
-import { matrixConfig, matrixRefusal } from './matrices.js';
+import { matrixConfig, matrixRefusal, tileFor, type MatrixTile } from './matrices.js';
+import { attentionRefusal } from './ops/attention_matrix.js';
+import type { AttentionPass } from './ops/attention_tiles.js';
 import { plainRefusal } from './ops/matmul_tiled.js';
 
 const size = z.int().min(1).max(1024);
 const matrix = z.strictObject({ BM: size, BN: size, BK: size, WM: size, WN: size });
 const plain = z.strictObject({ BM: size, BN: size, BK: size, RM: size, RN: size });
+const attentionTile = z.strictObject({ BM: size, BN: size, WM: size, WN: size, PAD: z.int().min(0).max(8), REG: z.int().min(0).max(1) }).optional();
 const schema = z.strictObject({
   adapter: z.string(), driver: z.string(), edpo: z.string(),
   /** Tile of products in matrices (`dtype: mixed_f16`), and of large plain ones; absent: the usual one is the best. */
   matrix: matrix.optional(), plain: plain.optional(),
+  /** Tiles of attention in matrices, by the width of a head and pass. */
+  attention: z.record(z.string().regex(/^\d+$/), z.strictObject({ fwd: attentionTile, dq: attentionTile, dkv: attentionTile })).optional(),
 });
 
 /** What `edpo doctor --tune` found to be faster on this adapter than what edpo does by itself. No bit of a result depends on it. */
-export type Tuned = Pick<z.infer<typeof schema>, 'matrix' | 'plain'>;
+export type Tuned = Pick<z.infer<typeof schema>, 'matrix' | 'plain' | 'attention'>;
 
 const keyOf = (gpu: Gpu): { adapter: string; driver: string; edpo: string } => ({ adapter: gpu.card, driver: gpu.info.description, edpo: VERSION });
 
@@ -45,7 +50,10 @@ export function readTuned(gpu: Gpu): { tuned?: Tuned; problem?: string } {
   const { adapter, driver, edpo, ...tuned } = parsed.data;
   if (JSON.stringify({ adapter, driver, edpo }) !== JSON.stringify(keyOf(gpu))) return problem(`it is of ${adapter}, ${driver}, edpo ${edpo}`);
   const config = matrixConfig(gpu);
-  const why = (tuned.matrix && (typeof config === 'string' ? config : matrixRefusal({ ...config, ...tuned.matrix }, gpu.limits))) ?? (tuned.plain && plainRefusal(tuned.plain, gpu.limits));
+  const inMatrices = (ask: (tile: MatrixTile) => string | undefined): string | undefined => (typeof config === 'string' ? config : ask({ ...tileFor(config, gpu.limits), ...tuned.matrix }));
+  const why = (tuned.matrix && inMatrices((tile) => matrixRefusal(tile, gpu.limits)))
+    ?? (tuned.plain && plainRefusal(tuned.plain, gpu.limits))
+    ?? Object.entries(tuned.attention ?? {}).flatMap(([C, passes]) => Object.entries(passes).map(([pass, tile]) => inMatrices((m) => attentionRefusal(pass as AttentionPass, Number(C), m, tile, gpu.limits)))).find((x) => x !== undefined);
   return why ? problem(why) : { tuned };
 }
 

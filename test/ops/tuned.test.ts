@@ -90,6 +90,7 @@ t.test('the file: kept by adapter, driver and version; a broken one is named and
   for (const [text, why] of [
     ['{"adapter": ', /JSON/], [JSON.stringify({ ...good, plain: { BM: 64 } }), /plain\.BN/], [JSON.stringify({ ...good, tile: 3 }), /tile/], [JSON.stringify({ ...good, driver: 'another' }), /it is of .*another/],
     [JSON.stringify({ ...good, plain: { ...plain, BM: 48 } }), /BM must be a multiple of 32 RM/], [JSON.stringify({ ...good, matrix: { BM: 128, BN: 3, BK: 32, WM: 2, WN: 2 } }), typeof config === 'string' ? /it has no|llvmpipe computes/ : /not made of matrices/],
+    [JSON.stringify({ ...good, attention: { wide: {} } }), /attention/], [JSON.stringify({ ...good, attention: { 64: { fwd: { BM: 3, BN: 64, WM: 1, WN: 1, PAD: 2, REG: 0 } } } }), typeof config === 'string' ? /it has no|llvmpipe computes/ : /does not fit heads of 64/],
   ] as const) {
     writeFileSync(path, text);
     const { tuned, problem } = readTuned(gpu);
@@ -114,7 +115,7 @@ t.test('doctor --tune measures and keeps; runs take it, with the same bytes; a b
   const report = JSON.parse(r.out) as { tuned: object; tune: { file: string; tried: Array<{ products: string; usual: boolean; chosen: boolean }> } };
   const { file, tried } = report.tune;
   if (typeof config === 'string') t.match(r.err, /nothing to tune/);
-  else t.ok(tried.length > 1 && tried[0]!.usual && tried.filter((x) => x.products === 'matrix' && x.chosen).length === 1);
+  else for (const what of ['matrix', 'fwd 8', 'dq 8', 'dkv 8']) t.same(tried.filter((x) => x.products === what).map((x) => [x.usual, x.chosen]).flat().filter(Boolean).length, 2, `${what}: a usual tile and a chosen one`);
   const kept = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
   const choices = (k: Record<string, unknown>): object => Object.fromEntries(Object.entries(k).filter(([key]) => !['adapter', 'driver', 'edpo'].includes(key)));
   t.same(choices(kept), report.tuned);

@@ -65,10 +65,34 @@ function choices(pass: AttentionPass, C: number, t: MatrixTile): AttentionTile[]
 /** The rule: heads up to 256 wide whose width the matrices divide (in two halves above 128) take this back end, for all three passes; others the plain kernels. */
 export const matrixAttention = (C: number, t: MatrixTile): boolean => (Object.keys(CHOICES) as AttentionPass[]).every((pass) => choices(pass, C, t).length > 0);
 
-/** The tile of a pass: the first choice that the limits allow. */
-export function attentionTile(pass: AttentionPass, C: number, t: MatrixTile, limits: { workgroupInvocations: number; workgroupBytes: number }): AttentionTile {
+interface Limits { workgroupInvocations: number; workgroupBytes: number }
+
+/** The usual tile of a pass: the first choice that the limits allow. */
+export function attentionTile(pass: AttentionPass, C: number, t: MatrixTile, limits: Limits): AttentionTile {
   const list = choices(pass, C, t);
   return list.find((c) => c.WM * c.WN * t.SG <= limits.workgroupInvocations && attentionSharedBytes(pass, C, c) <= limits.workgroupBytes) ?? list.at(-1)!;
+}
+
+/** Sums, scores and operands of its own that a lane keeps in registers: above some 208 it has no room for them. */
+export function attentionRegisters(pass: AttentionPass, C: number, { MM, MN, MK, SG }: MatrixTile, { BM, BN, WM, WN, REG }: AttentionTile): number {
+  const lane = (MM * MN) / SG;
+  const sides = pass === 'fwd' ? 1 : 2;
+  return (BM / WM / MM) * ((pass === 'dkv' ? 2 : 1) * (C / WN / MN) * lane + sides * (BN / WN / MN) * lane + (REG * sides * (C / MK) * MM * MK) / 2 / SG);
+}
+
+/**
+ * Why a pass may not take this tile in place of its usual one, if so: it does not fit, or it would move bits. Forward a row's softmax goes by blocks of BN keys, and its sum by the lanes
+ * that share a row; dk and dv are summed head after head within a block of BN queries; dq in the order of its keys whatever the tile.
+ */
+export function attentionRefusal(pass: AttentionPass, C: number, t: MatrixTile, tile: AttentionTile, limits: Limits): string | undefined {
+  if (!matrixAttention(C, t) || !attentionTileFits(C, t, tile)) return `a tile of ${tile.BM}x${tile.BN} for ${tile.WM}x${tile.WN} subgroups does not fit heads of ${C}`;
+  if (tile.WM * tile.WN * t.SG > limits.workgroupInvocations) return `${tile.WM * tile.WN * t.SG} lanes are over the adapter's ${limits.workgroupInvocations}`;
+  const [bytes, registers, usual] = [attentionSharedBytes(pass, C, tile), attentionRegisters(pass, C, t, tile), attentionTile(pass, C, t, limits)];
+  if (bytes > limits.workgroupBytes) return `${bytes} bytes of workgroup memory are over the adapter's ${limits.workgroupBytes}`;
+  if (registers > 208) return `a lane would keep ${registers} numbers`;
+  const lanes = (x: AttentionTile): number => (x.WM * x.WN * t.SG) / x.BM;
+  const moves = pass === 'fwd' ? tile.BN !== usual.BN || lanes(tile) !== lanes(usual) : pass === 'dkv' && tile.BN !== usual.BN;
+  return moves ? `a tile of ${tile.BM}x${tile.BN} for ${tile.WM}x${tile.WN} subgroups sums in another order than ${usual.BM}x${usual.BN} for ${usual.WM}x${usual.WN}` : undefined;
 }
 
 const args = { T: 'u32', H: 'u32', G: 'u32', sq: 'u32', sk: 'u32', scale: 'f32', softCap: 'f32', window: 'u32', slot_q: 'u32', slot_k: 'u32', slot_v: 'u32', slot_do: 'u32', slot: 'u32' } as const;
@@ -110,7 +134,7 @@ function record(p: Program, pass: AttentionPass, o: MatrixAttention, of: { q: Op
   const packed = Object.fromEntries(Object.entries(of).map(([name, { packed }]) => [name, packed]));
   p.run(attentionKernels[pass], { ...t, ...packed, scales }, {
     H, G, C, scale, softCap, window, sq: of.q.stride, sk: of.k.stride, slot_q: slots.q, slot_k: slots.k, slot_v: slots.v, slot_do: slots.dout, slot: slots.ds, ...more,
-  }, { tune: attentionTune(C, tile, o.choice?.[pass] ?? attentionTile(pass, C, tile, p.gpu.limits)) });
+  }, { tune: attentionTune(C, tile, o.choice?.[pass] ?? p.gpu.tuned?.attention?.[C]?.[pass] ?? attentionTile(pass, C, tile, p.gpu.limits)) });
 }
 
 /** Packs queries, keys and values; a tile's last rows are read past the batch. */
