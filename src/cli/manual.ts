@@ -72,7 +72,7 @@ const PAGES: Record<string, Page> = {
     examples: ['edpo merge --model_name_or_path runs/lora --output_dir models/merged', 'edpo merge --model_name_or_path ORG/BASE --adapter_name_or_path runs/lora --output_dir models/merged --save_dtype float32'],
   },
   doctor: {
-    text: 'Opens the adapter a run would take, says why it is that one, and computes known answers on it. --tune also measures tiles of matrix products and keeps the fastest in the user’s cache folder, by adapter, driver and version of edpo; every command takes them from there, and no result changes.',
+    text: 'Opens the adapter a run would take, says why it is that one, and computes known answers on it. --tune also measures tiles of matrix products and attention and keeps the fastest in the user’s cache folder, by adapter, driver and version of edpo; every command takes them from there, and no result changes.',
     examples: ['edpo doctor', 'edpo doctor --adapter swiftshader --json', 'edpo doctor --tune'],
   },
   compare: {
