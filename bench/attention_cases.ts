@@ -2,7 +2,7 @@ import type { Gpu } from '../src/gpu/device.js';
 import { matrixTile, type MatrixTile } from '../src/gpu/matrices.js';
 import { OperandStore } from '../src/gpu/operand_store.js';
 import { attention, attentionBackward, type AttentionOptions } from '../src/gpu/ops/attention.js';
-import { attentionRegisters, attentionSharedBytes, attentionTile, attentionTileFits, matrixAttention, type AttentionTile } from '../src/gpu/ops/attention_matrix.js';
+import { attentionRegisters, attentionSharedBytes, attentionTile, attentionTileFits, matrixAttention, type AttentionTile } from '../src/gpu/ops/attention_matrix_tile.js';
 import { tiledTile } from '../src/gpu/ops/attention_tiled.js';
 import { TILE_ROWS, type AttentionPass } from '../src/gpu/ops/attention_tiles.js';
 import { packedBytes } from '../src/gpu/ops/operand_layout.js';

@@ -7,7 +7,7 @@ import { EdpoError } from '../errors.js';
 import { VERSION } from '../version.js';
 import type { Gpu } from './device.js';
 import { matrixConfig, matrixRefusal, tileFor, type MatrixTile } from './matrices.js';
-import { attentionRefusal } from './ops/attention_matrix.js';
+import { attentionRefusal } from './ops/attention_matrix_tile.js';
 import type { AttentionPass } from './ops/attention_tiles.js';
 import { plainRefusal } from './ops/matmul_tiled.js';
 

@@ -1,6 +1,6 @@
 import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
-import { matrixAttention } from '../gpu/ops/attention_matrix.js';
+import { matrixAttention } from '../gpu/ops/attention_matrix_tile.js';
 import { turnsInProduct } from '../gpu/ops/result_rows.js';
 import { swigluInProduct } from '../gpu/ops/result_swiglu.js';
 import { PackedTensor } from '../gpu/packed.js';

@@ -3,7 +3,7 @@ import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import { OperandStore } from '../gpu/operand_store.js';
 import { PackedTensor } from '../gpu/packed.js';
-import { matrixAttention } from '../gpu/ops/attention_matrix.js';
+import { matrixAttention } from '../gpu/ops/attention_matrix_tile.js';
 import { LOSS_SCALE, updateOperandScales, weightBounds } from '../gpu/ops/operand_scales.js';
 import { Program } from '../gpu/program.js';
 import { debugRead, debugReadU32 } from '../gpu/readback.js';

@@ -2,7 +2,7 @@ import t from 'tap';
 import { matrixTile, type MatrixTile } from '../../src/gpu/matrices.js';
 import { OperandStore } from '../../src/gpu/operand_store.js';
 import { attention, attentionBackward } from '../../src/gpu/ops/attention.js';
-import type { AttentionTile } from '../../src/gpu/ops/attention_matrix.js';
+import type { AttentionTile } from '../../src/gpu/ops/attention_matrix_tile.js';
 import { TILE_ROWS, type AttentionPass } from '../../src/gpu/ops/attention_tiles.js';
 import { packedBytes } from '../../src/gpu/ops/operand_layout.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';

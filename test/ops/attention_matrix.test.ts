@@ -1,7 +1,8 @@
 import t from 'tap';
 import { kernelSource } from '../../src/gpu/kernel.js';
 import { matrixTile, tileFor } from '../../src/gpu/matrices.js';
-import { attentionKernels, attentionSharedBytes, attentionTile, attentionTileFits, attentionTune, matrixAttention, type AttentionTile } from '../../src/gpu/ops/attention_matrix.js';
+import { attentionKernels } from '../../src/gpu/ops/attention_matrix.js';
+import { attentionSharedBytes, attentionTile, attentionTileFits, attentionTune, matrixAttention, type AttentionTile } from '../../src/gpu/ops/attention_matrix_tile.js';
 import type { AttentionPass } from '../../src/gpu/ops/attention_tiles.js';
 import { pack } from '../../src/model/batch/pack.js';
 import { doc, visibility } from '../helpers/attention_case.js';

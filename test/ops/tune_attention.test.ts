@@ -1,6 +1,6 @@
 import t from 'tap';
 import { matrixTile, tileFor } from '../../src/gpu/matrices.js';
-import { attentionRefusal, attentionTile, type AttentionTile } from '../../src/gpu/ops/attention_matrix.js';
+import { attentionRefusal, attentionTile, type AttentionTile } from '../../src/gpu/ops/attention_matrix_tile.js';
 import type { AttentionPass } from '../../src/gpu/ops/attention_tiles.js';
 import { ATTENTION_PASSES, attentionCandidates, attentionName, HEADS, timeAttention } from '../../src/gpu/tune_attention.js';
 import { pack } from '../../src/model/batch/pack.js';
