@@ -30,6 +30,7 @@ export const FUSED_PATHS = {
   head_tiles_kept: 'tiles of logits kept in f16 for the backward pass where the plan has room (head_tiles); without: made again by their product',
   head_tile_skip: 'products with the gradient of the logits leave out steps that are zeros in f16; without: all steps are made',
   lora_matrices: 'the products with LoRA’s A and B in f16 matrices; without: in f32',
+  lora_operands: 'what LoRA’s A makes of its input, and the gradient of that, leave their products as the operands others read, their factor in them; without: in f32, scaled and packed in passes of their own',
   adamw_copy: 'AdamW writes the f16 copy of a matrix with its values; without: a kernel of its own packs it',
   grad_norm_grouped: 'the gradient norm takes eight gradients a dispatch, and all that lie in one buffer; without: a dispatch for each',
   parameter_arena: 'small trained tensors, their gradients and moments lie behind one another and are cleared and moved as one; without: each in a buffer of its own',

@@ -1,6 +1,6 @@
 import type { Gpu } from '../gpu/device.js';
 import { headBytes } from '../gpu/ops/attention_matrix.js';
-import type { HeadOperands } from '../gpu/ops/operand_layout.js';
+import { packedBytes, type HeadOperands } from '../gpu/ops/operand_layout.js';
 import { halfRows, packRows, unpackRows, type HalfFormat, type HalfRows } from '../gpu/ops/pack_rows.js';
 import { GAIN_ROWS } from '../gpu/ops/column_sums.js';
 import type { Program } from '../gpu/program.js';
@@ -88,7 +88,8 @@ export class Activations {
     if (adapters) {
       const dropout = adapters.dropout > 0 && keep !== 'forward' ? { keys: new Tensor(gpu, `${label}.row_keys`, [N], 'u32'), dropped: make('dropped', N, Math.max(D, H * C, F)) } : undefined;
       if (dropout) this.all.push(dropout.keys);
-      this.lora = { u: make('lora', N, adapters.rank), dropout };
+      const packed = alone.u ? make('lora_f16', packedBytes(N.capacity, adapters.rank, gpu.mixed!) / 4) : undefined;
+      this.lora = { u: allot('lora', [N, adapters.rank], alone.u), packed, dropout };
     }
     const R = rotaryWidth(spec);
     if (R > 0) {

@@ -13,9 +13,6 @@ const MOST_DROPOUT = 0.75;
 /** Do the products of this model's adapters run in matrices? */
 export const inMatrices = (gpu: Gpu, { adapters }: Parameters): boolean => adapters !== undefined && gpu.uses('lora_matrices') && adapters.dropout <= MOST_DROPOUT;
 
-/** Do they read nothing but operands that the weights they are on read too? What falls is a tensor of its own, made from f32. */
-export const readsOperands = (gpu: Gpu, parameters: Parameters): boolean => inMatrices(gpu, parameters) && parameters.adapters!.dropout === 0;
-
 /** What is known at load of what an adapter reads: the largest magnitude, or the norm whose output it is, pairs of its gain and bias [I]. */
 export type AdapterInput = { most: number } | { norm: Float32Array };
 

@@ -1,5 +1,7 @@
 import { matmulNN, matmulNNSum, matmulNT, matmulTN } from '../gpu/ops/matmul.js';
 import { dropout, type DropoutKeys } from '../gpu/ops/dropout.js';
+import type { MatrixWeight } from '../gpu/ops/operand_layout.js';
+import { matrixOperand, matrixOperandGradient } from '../gpu/ops/result_operand.js';
 import { scale } from '../gpu/ops/scale.js';
 import { scalar, type Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
@@ -11,12 +13,22 @@ import type { TransformerParts } from './transformer.js';
 const keysOf = ({ matrix }: Adapter, keys: Tensor): DropoutKeys => ({ keys, matrix, stepKey: scalar('dropoutKey'), p: scalar('dropout') });
 
 /** u = s·x·Aᵀ [N, r]: the inner states of an adapter, its scale in them; x after dropout where the run has that. Returns that x. */
-function inner(p: Program, adapter: Adapter, x: Tensor, { u, dropout: d }: LoraScratch): Tensor {
+function inner(p: Program, adapter: Adapter, x: Tensor, { u, packed, dropout: d }: LoraScratch): Tensor {
   const input = d ? d.dropped.as(x.shape) : x;
   if (d) dropout(p, { x, y: input }, keysOf(adapter, d.keys));
-  matmulNT(p, { x: input, w: adapter.a.value, y: u });
-  scale(p, u, adapter.scale);
+  const halves = packed && halvesOf(p, adapter);
+  if (halves) matrixOperand(p, { x: input, w: halves.a, y: u, into: packed }, halves.b.slots.input, adapter.scale);
+  else {
+    matmulNT(p, { x: input, w: adapter.a.value, y: u });
+    scale(p, u, adapter.scale);
+  }
   return input;
+}
+
+/** An adapter's two matrices as operands. */
+function halvesOf(p: Program, adapter: Adapter): Record<'a' | 'b', MatrixWeight> | undefined {
+  const [a, b] = [adapter.a, adapter.b].map(({ value }) => p.operands?.weight(value));
+  return a && b && { a, b };
 }
 
 /**
@@ -44,11 +56,15 @@ export function linearBackward(p: Program, { parameters, acts }: Pick<Transforme
   const adapter = parameters.adapters?.of(weight);
   if (!adapter) return;
   const { a, b } = adapter;
-  const { u, dropout: d } = acts.lora!;
+  const { u, packed, dropout: d } = acts.lora!;
   const input = inner(p, adapter, x, acts.lora!);
   matmulTN(p, { a: dy, b: u, y: b.moments!.grad });
-  matmulNN(p, { x: dy, w: b.value, y: u });
-  scale(p, u, adapter.scale);
+  const halves = packed && halvesOf(p, adapter);
+  if (halves) matrixOperandGradient(p, { x: dy, w: halves.b, y: u, into: packed }, halves.a.slots.gradient, adapter.scale);
+  else {
+    matmulNN(p, { x: dy, w: b.value, y: u });
+    scale(p, u, adapter.scale);
+  }
   matmulTN(p, { a: u, b: input, y: a.moments!.grad });
   if (!d) return matmulNN(p, { x: u, w: a.value, y: dx }, { accumulate: true });
   matmulNN(p, { x: u, w: a.value, y: input });

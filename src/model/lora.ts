@@ -185,8 +185,9 @@ export interface Adapter {
 
 /** Scratch of one adapter at a time. */
 export interface LoraScratch {
-  /** Inner states [N, r]. */
+  /** Inner states [N, r]; in mixed precision a name alone, and the operand they stand as. */
   u: Tensor;
+  packed: Tensor | undefined;
   /** Of a training run with dropout: a number per row [N], and room for an input whose elements fell, [N, I] of the widest. */
   dropout: { keys: Tensor; dropped: Tensor } | undefined;
 }

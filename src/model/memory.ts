@@ -103,7 +103,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const inMatrices = lora !== undefined && mixed !== undefined && paths.uses('lora_matrices');
   const alone = (storedAs: Storage, targets: string[] = []): OperandTensors => {
     const inF32 = new Set(specs.filter((p) => storedAs(p) === 'f32').map((p) => p.name));
-    return mixed ? operandTensors(spec, mixed, paths, { adapted: (weight) => isTarget(spec, targets, weight), copied: (weight) => inF32.has(weight), inF32: !inMatrices || lora.dropout === true }) : ALL_IN_F32;
+    return mixed ? operandTensors(spec, mixed, paths, { adapted: (weight) => isTarget(spec, targets, weight), copied: (weight) => inF32.has(weight), inMatrices, dropout: lora?.dropout === true }) : ALL_IN_F32;
   };
   const policyAlone = alone(policyStorage, lora?.targets);
   const referenceAlone = alone((sharedReference ? storage?.policy : storage?.reference) ?? IN_F32);
@@ -120,7 +120,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     'weights': (storage ? storageBytes(specs, storage.policy) : P * 4) + (lora ? 0 : extra.values),
     ...(lora ? { 'adapters': lora.parameters * 4 + extra.values } : {}),
     ...(keep === 'forward' ? {} : { 'gradients': trained * 4 + extra.gradients, 'optimiser state': optimiser ?? trained * 8 + 2 * extra.values }),
-    'activations': (activations(keep, policyAlone) + N * (lora ? lora.rank + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
+    'activations': (activations(keep, policyAlone) + N * (lora ? (policyAlone.u ? 0 : lora.rank) + (lora.dropout ? Math.max(D, H * C, F) + 1 : 0) : 0)) * 4,
     ...(keep === 'forward' ? {} : { 'backward scratch': (N * ((spec.block.parallel ? 5 : 4) * D + ((policyAlone.dact ? 0 : 1) + (names.gate && !policyAlone.dgate ? 1 : 0) + (policyAlone.dup ? 0 : 1)) * F + 2 * H * C + 2 * G * C + H + (headNorm ? (H + G) * C : 0) + (postNorm && !policyAlone.dpost ? D : 0)) + partial) * 4 }),
     'head': head * 4 + (noted ? filledBytes(N, V, width, mixed) : 0),
     ...(headTiles === 'recomputed' ? {} : { 'head tiles kept': keptBytes(N, V, width, headTiles, HEAD_TILE) }),
@@ -139,12 +139,13 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
     // A weight in f32 has an f16 copy; others are read as they are kept, or unpacked one at a time.
     const copies = models.filter((m) => m.copied).reduce((n, { rows, inner }) => n + packedBytes(rows, inner, mixed!), 0);
     const room = N > DIRECT_ROWS || !paths.uses('quantised_operands') ? unpackedRoom(models.filter((m) => !m.copied), width, mixed!) : 0;
-    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward', { heads: policyAlone.heads && (reference !== 'live' || referenceAlone.heads), dact: policyAlone.dact }, inMatrices ? lora.rank : 0).reduce((n, s) => n + s.bytes * s.count, 0);
+    const scratch = scratchSizes(spec, N, width, hidden ? (rounded ? 2 : 1) : 0, mixed!, keep !== 'forward', { heads: policyAlone.heads && (reference !== 'live' || referenceAlone.heads), dact: policyAlone.dact }, inMatrices && !policyAlone.u ? lora.rank : 0).reduce((n, s) => n + s.bytes * s.count, 0);
     // Scales, maxima and peaks: a few words per matrix. Gains of the norms whose output adapters read: two numbers a column.
     const adapted = (weights: Array<string | undefined>): boolean => weights.some((w) => w !== undefined && isTarget(spec, lora?.targets ?? [], w));
     const norms = spec.names.layers.reduce((n, w) => n + Number(adapted([w.q, w.k, w.v])) + Number(adapted([w.gate, w.up])), 0);
     const adapters = inMatrices ? adapterBytes(lora.list, mixed!) + 3 * 4 * 4 * lora.list.length + 8 * norms * D : 0;
-    return copies + adapters + room + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
+    const inner = policyAlone.u ? packedBytes(N, lora!.rank, mixed!) : 0;
+    return copies + adapters + inner + room + scratch + (keep === 'forward' ? 1 : 3) * 4 * 3 * (L * (layerMatrices(spec) + 2) + 1);
   }
   return { parts, total: Object.values(parts).reduce((a, b) => a + b, 0), headTiles };
 }

@@ -14,7 +14,7 @@ import type { OperandTensors } from './operand_tensors.js';
 
 /**
  * Packed operands that stand at once: one as wide as the MLP (or a tile of the vocabulary), in training two where the MLP has a gate, three where its gradients leave their product; of width D one for each side of a product, the reference's and the rounded
- * states; attention's own, queries and in training the gradient of its output, keys and values, unless those are kept elsewhere (`OperandTensors.heads`); inner states of adapters of this `rank` (0: there are none).
+ * states; attention's own, queries and in training the gradient of its output, keys and values, unless those are kept elsewhere (`OperandTensors.heads`); inner states of adapters of this `rank` (0: there are none, or they have room of their own).
  */
 export function scratchSizes({ D, H, G, C, F, names }: ModelSpec, rows: number, headTile: number, states: number, tile: MatrixTile, training: boolean, { heads, dact }: Pick<OperandTensors, 'heads' | 'dact'>, rank = 0): ScratchSize[] {
   const wide = packedBytes(rows, Math.max(H * C, F, headTile), tile);
@@ -23,7 +23,7 @@ export function scratchSizes({ D, H, G, C, F, names }: ModelSpec, rows: number, 
   const ofMlp = training && names.layers[0]!.gate ? (dact ? 3 : 2) : 1;
   return [
     // The MLP's own take the smallest that are as wide as they: those of D, or of a rank beyond F.
-    ...(rank > 0 ? [{ bytes: inner, count: (training ? 2 : 1) + (mlp > narrow && mlp <= inner ? ofMlp : 0) }] : []),
+    ...(rank > 0 ? [{ bytes: inner, count: (training ? 3 : 1) + (mlp > narrow && mlp <= inner ? ofMlp : 0) }] : []),
     { bytes: narrow, count: 2 + states + (mlp <= narrow ? ofMlp : 0) }, { bytes: wide, count: ofMlp },
     ...(matrixAttention(C, tile) ? [{ bytes: headBytes(rows, H, C, tile), count: (training ? 1 : 0) + (heads ? 0 : 1) }, { bytes: headBytes(rows, G, C, tile), count: heads ? 0 : 2 }] : []),
   ];

@@ -7,7 +7,7 @@ import { PackedTensor } from '../gpu/packed.js';
 import { byFours, type Paths } from '../gpu/paths.js';
 import { OperandTensor, Tensor, type Extent } from '../gpu/tensor.js';
 import type { LayerNames, ModelSpec } from './families/spec.js';
-import { readsOperands } from './adapter_operands.js';
+import { inMatrices } from './adapter_operands.js';
 import type { Parameters } from './parameters.js';
 import { rotaryWidth } from './rotary.js';
 
@@ -24,6 +24,8 @@ export interface OperandTensors {
   dup: boolean;
   /** What a post-norm makes of the residual's gradient [N, D]. */
   dpost: boolean;
+  /** What the A of adapters makes of its input, and the gradient of that [N, r]. */
+  u: boolean;
   /** Queries, keys and values: what is kept of them for the backward pass is what attention multiplies. */
   heads: boolean;
   /** Of these, what leaves its product so. */
@@ -33,7 +35,7 @@ export interface OperandTensors {
 }
 
 /** In f32 throughout. */
-export const ALL_IN_F32: OperandTensors = { h: false, act: false, gateUp: false, dact: false, dgate: false, dup: false, dpost: false, heads: false, q: false, k: false, v: false };
+export const ALL_IN_F32: OperandTensors = { h: false, act: false, gateUp: false, dact: false, dgate: false, dup: false, dpost: false, u: false, heads: false, q: false, k: false, v: false };
 
 /** The matrices of a layer but its gate. */
 export const layerWeights = (w: LayerNames): string[] => [w.q, w.k, w.v, w.o, w.up, w.down];
@@ -43,12 +45,12 @@ export const turnsWhereMade = (spec: ModelSpec, tile: MatrixTile): boolean => ro
 
 /**
  * What `norm`, `mlpProduct` (layer.ts), attention and the backward passes of the MLP and of post-norms make as operands alone in every layer; the same questions as they ask of one.
- * @param of a weight: has it an adapter, which reads its input too and adds to its result; has it an f16 copy, as those in f32 have? Do adapters read in f32?
+ * @param of a weight: has it an adapter, which reads its input too and adds to its result; has it an f16 copy, as those in f32 have? Adapters: do they multiply in matrices, has their input dropout?
  */
-export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, { adapted, copied, inF32 }: Record<'adapted' | 'copied', (weight: string) => boolean> & { inF32: boolean }): OperandTensors {
+export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, { adapted, copied, inMatrices, dropout }: Record<'adapted' | 'copied', (weight: string) => boolean> & { inMatrices: boolean; dropout: boolean }): OperandTensors {
   const { layers } = spec.names;
   const none = (of: (w: LayerNames) => Array<string | undefined>): boolean => layers.every((w) => of(w).every((name) => name === undefined || !adapted(name)));
-  const all = (of: (w: LayerNames) => Array<string | undefined>): boolean => !inF32 || none(of);
+  const all = (of: (w: LayerNames) => Array<string | undefined>): boolean => (inMatrices && !dropout) || none(of);
   const [first] = layers;
   const norms = normPacks(paths, spec.D);
   const gated = paths.uses('swiglu_operand') && first!.gate !== undefined && spec.F % 4 === 0;
@@ -65,6 +67,7 @@ export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, 
     dgate: inputs,
     dup: inputs,
     dpost: norms && first!.postNorm1 !== undefined && first!.oBias === undefined && first!.downBias === undefined && all((w) => [w.o, w.down]),
+    u: inMatrices && paths.uses('lora_operands'),
     heads,
     q: turned && first!.qNorm === undefined && none((w) => [w.q]),
     k: turned && first!.kNorm === undefined && none((w) => [w.k]),
@@ -77,7 +80,7 @@ export const normPacks = (paths: Paths, D: number): boolean => paths.uses('norm_
 
 /** The same of a model on this device; in f32 unless it runs in mixed precision. */
 export function operandTensorsOf(gpu: Gpu, parameters: Parameters): OperandTensors {
-  return gpu.mixed ? operandTensors(parameters.spec, gpu.mixed, gpu, { adapted: (weight) => parameters.adapters?.of(weight) !== undefined, copied: (weight) => !(parameters.piece(weight).value instanceof PackedTensor), inF32: !readsOperands(gpu, parameters) }) : ALL_IN_F32;
+  return gpu.mixed ? operandTensors(parameters.spec, gpu.mixed, gpu, { adapted: (weight) => parameters.adapters?.of(weight) !== undefined, copied: (weight) => !(parameters.piece(weight).value instanceof PackedTensor), inMatrices: inMatrices(gpu, parameters), dropout: (parameters.adapters?.dropout ?? 0) > 0 }) : ALL_IN_F32;
 }
 
 /** A tensor, or only its name and shape where it stands as a packed operand. */

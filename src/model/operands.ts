@@ -100,7 +100,7 @@ export class Operands {
     const frozen = this.sites.flatMap(({ parameters, name }) => parameters.get(name).pieces.flatMap(({ value }) => (value instanceof PackedTensor ? [{ rows: value.shape[0] as number, inner: value.shape[1] as number, table: parameters.get(name).table }] : [])));
     const room = o.rows > DIRECT_ROWS || !gpu.uses('quantised_operands') ? unpackedRoom(frozen, o.headTile, tile) : 0;
     const alone = whole.map((m) => operandTensorsOf(gpu, m));
-    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile, o.training, { heads: alone.every((m) => m.heads), dact: alone[0]?.dact ?? false }, Math.max(0, ...this.adapted.map((a) => a.rank))), o.training, room);
+    this.store = new OperandStore(gpu, tile, slots, scratchSizes(models[0]!.spec, o.rows, Math.min(o.headTile, models[0]!.spec.V), o.states, tile, o.training, { heads: alone.every((m) => m.heads), dact: alone[0]?.dact ?? false }, gpu.uses('lora_operands') ? 0 : Math.max(0, ...this.adapted.map((a) => a.rank))), o.training, room);
     for (const { parameters, name, weight, input, gradient } of this.sites) {
       for (const { value, moments } of parameters.get(name).pieces) this.store.add(value, moments?.grad, { weight, input, gradient });
     }

@@ -124,6 +124,7 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   head_tiles_kept: { mixed: true, model: { vocab_size: 1100 }, options: { headTiles: 'kept' }, taken: labelled(/head_grad\.bwd_f16_kept/), apart: KEPT },
   head_tile_skip: { mixed: true, model: { vocab_size: 1100 }, taken: labelled(/matmul\.matrix_tn\w*\.filled/), apart: 'bits' },
   lora_matrices: { mixed: true, rank: 9, taken: (recorded) => times(/matmul\.matrix_nt_acc/, recorded) === 14, apart: ADAPTERS },
+  lora_operands: { mixed: true, rank: 9, taken: labelled(/matmul\.matrix_n[tn]_operand/), apart: 'bits' },
   adamw_copy: { mixed: true, taken: labelled(/adamw_vec4_f16/), apart: 'bits' },
   // Values turn by no position, so their bias is the product's.
   product_bias: [

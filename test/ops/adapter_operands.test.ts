@@ -3,6 +3,8 @@ import { matrixTile, type MatrixTile } from '../../src/gpu/matrices.js';
 import { OperandStore } from '../../src/gpu/operand_store.js';
 import { ADAPTER_TOP, adapterBounds, adapterCopies, adapterExtent, adapterScales, adapterTables, copyStride, writeAdapterTables, type AdapterBound } from '../../src/gpu/ops/adapter_operands.js';
 import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
+import { scale } from '../../src/gpu/ops/scale.js';
+import { matrixOperand, matrixOperandGradient } from '../../src/gpu/ops/result_operand.js';
 import { packedBytes } from '../../src/gpu/ops/operand_layout.js';
 import { debugRead } from '../../src/gpu/readback.js';
 import { Dyn, partBytes, Tensor } from '../../src/gpu/tensor.js';
@@ -93,11 +95,39 @@ if (typeof found === 'string') {
       close(t, 'dx', (await read(dx)).subarray(0, N * I), twin.nn(duh, ah, N, r, I).map((v) => v + 3), reduce(r), [N, I]);
       for (const [of, fill] of [[u, 7], [du, 7], [dx, 3]] as const) t.equal((await read(of))[N * (of.shape[1] as number)], fill, `${of.label}: rows past N are not touched`);
 
+      // Inner states and their gradients, times a factor, as operands where they are made or by passes of their own.
+      const ends = async (fused: boolean): Promise<Record<string, Float32Array>> => {
+        const into = upload(gpu, 'into', [packedBytes(N + 2, r, tile) / 4], new Uint32Array(packedBytes(N + 2, r, tile) / 4).fill(0x7e007e00));
+        const [y, db, da, dx] = [output(gpu, 'y', [rows, O], 1), db0(), da0(), output(gpu, 'dx', [rows, I], 3)];
+        const inner = new Tensor(gpu, 'u', [rows, r]);
+        store.peaks!.write(new Uint32Array(6));
+        await runOnce(gpu, (p) => p.mixed(store, () => {
+          const [wa, wb] = [store.weight(a)!, store.weight(b)!];
+          if (fused) matrixOperand(p, { x, w: wa, y: inner, into }, SLOT.made, 1.5);
+          else matmulNT(p, { x, w: a, y: inner });
+          if (!fused) scale(p, inner, 1.5);
+          matmulNT(p, { x: inner, w: b, y }, { accumulate: true });
+          matmulTN(p, { a: dy, b: inner, y: db });
+          if (fused) matrixOperandGradient(p, { x: dy, w: wb, y: inner, into }, SLOT.du, 1.5);
+          else matmulNN(p, { x: dy, w: b, y: inner });
+          if (!fused) scale(p, inner, 1.5);
+          matmulTN(p, { a: inner, b: x, y: da });
+          matmulNN(p, { x: inner, w: a, y: dx }, { accumulate: true });
+          t.equal(p.dispatches({ N, measureScales: 0 }).filter(({ label }) => /scale$|pack/.test(label)).length, fused ? 2 : 6, 'x and dy are packed, else u and du too, and scaled');
+        }), { N, measureScales: 1 });
+        return { y: await read(y), dB: await read(db), dA: await read(da), dx: await read(dx), scales: await read(store.scales) };
+      };
+      const db0 = (): Tensor => (db.write(new Float32Array(O * r).fill(2)), db);
+      const da0 = (): Tensor => (da.write(new Float32Array(r * I).fill(2)), da);
+      const [plain, fused] = [await ends(false), await ends(true)];
+      for (const [what, of] of Object.entries(plain)) t.same([...fused[what]!], [...of], `${what}: the same bits`);
+      t.ok(plain['scales']![SLOT.du] !== 64 && [...plain['y']!, ...plain['dA']!].every(Number.isFinite));
+
       // As at the start of a run, and after A has shrunk a millionfold.
       b.write(new Float32Array(O * r));
       a.write(as.map((v) => v * 2 ** -20));
       await runOnce(gpu, packs);
-      t.same([...(await read(store.scales))], [scales[0]! * 2 ** 20, scales[1]! * 2 ** 20, 64, 1, 0.25, 1024], 'scales follow; that of zeros is 1');
+      t.same([...(await read(store.scales))].filter((_, i) => i !== SLOT.du && i !== SLOT.dy), [scales[0]! * 2 ** 20, scales[1]! * 2 ** 20, 1, 0.25], 'scales follow; that of zeros is 1');
       store.destroy();
     });
   }

@@ -104,7 +104,7 @@ export class Generator {
     const [rstd, mean, lse] = [make('rstd', N), first.norm1Bias ? make('mean', N) : undefined, make('lse', N, H)];
     const value = (name: string): Tensor => parameters.piece(name).value;
     const { adapters } = parameters;
-    const lora = adapters && { u: make('lora', N, adapters.rank), dropout: undefined };
+    const lora = adapters && { u: make('lora', N, adapters.rank), packed: undefined, dropout: undefined };
     const qHead = first.qNorm ? { raw: make('q_raw', N, H * C), rstd: make('rstd_q', N.times(H)) } : undefined;
     const kHead = first.kNorm ? { raw: make('k_raw', N, G * C), rstd: make('rstd_k', N.times(G)) } : undefined;
     const post = first.postNorm1 ? { out: make('post', N, D), rstd } : undefined;
