@@ -23,6 +23,7 @@ export const FUSED_PATHS = {
   subgroup_sums: 'a row is summed by a subgroup; without: by one thread',
   norm_operand: 'a norm whose result products alone read, and a post-norm’s gradient, is written as their f16 operand; without: in f32, packed by a kernel of its own',
   norm_next: 'a post-norm’s sum and the norm that reads it next in one pass; without: two',
+  residual_operand: 'the backward pass of an RMSNorm writes the residual’s gradient, to which it adds, as the operand of the next product too; without: packed by a kernel of its own',
   norm_gain: 'the backward pass of an RMSNorm sums the gradient of its gain as it goes; without: in a pass of its own',
   swiglu_operand: 'SwiGLU and its gradients are written as f16 operands where products alone read them; without: in f32, packed by kernels of their own',
   swiglu_product: 'gate and up are one product with SwiGLU where it leaves, and the product of its gradient has SwiGLU’s backward pass there; without: products of their own, and SwiGLU in passes between',

@@ -4,12 +4,13 @@ import { addBiasBackward } from '../gpu/ops/bias.js';
 import { embed, embedAdd, embedBackward } from '../gpu/ops/embed.js';
 import { gatherRows, gatherRowsBackward } from '../gpu/ops/gather_rows.js';
 import { layerNormBackward } from '../gpu/ops/layer_norm.js';
-import { rmsNormBackward, rmsNormBackwardOperand } from '../gpu/ops/rms_norm.js';
+import { rmsNormBackward, rmsNormBackwardAdd, rmsNormBackwardOperand } from '../gpu/ops/rms_norm.js';
 import { ropeBackward } from '../gpu/ops/rope.js';
 import { matmulTN } from '../gpu/ops/matmul.js';
 import { matrixSwigluBackward } from '../gpu/ops/result_swiglu.js';
 import { swigluBackward, swigluBackwardOperands } from '../gpu/ops/swiglu.js';
 import type { HeadOperands } from '../gpu/ops/operand_layout.js';
+import { byFours } from '../gpu/paths.js';
 import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import { keepsMlp, type Activations, type BackwardScratch, type LayerActivations } from './activations.js';
@@ -139,15 +140,26 @@ export function backward(p: Program, parts: TransformerParts, scratch: BackwardS
   }, spec.embedScale);
 }
 
-/** Undoes `norm`: adds to dx (or makes it) and adds to the gradients of gain and bias. */
-function normBackward(p: Program, { spec, parameters }: TransformerParts, s: BackwardScratch, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; dy: Tensor; dx: Tensor }, onto: 'add' | 'write' = 'add'): void {
+/**
+ * Undoes `norm`: adds to dx (or makes it) and adds to the gradients of gain and bias.
+ * @param next the weight whose product reads dx next, which is given the operand too
+ */
+function normBackward(p: Program, { spec, parameters }: TransformerParts, s: BackwardScratch, gain: string, bias: string | undefined, t: NormTensors & { x: Tensor; dy: Tensor; dx: Tensor }, onto: 'add' | 'write' = 'add', next?: string): void {
   const { x, dy, dx, rstd, mean } = t;
   if (bias && onto === 'write') p.clear(dx);
   const { value, moments } = parameters.piece(gain);
   const common = { x, gain: value, rstd, dy, dx, dgain: moments?.grad, partial: s.partialOf(dy.shape[0]!, spec.D) };
+  const slot = next !== undefined && onto === 'add' && p.gpu.uses('residual_operand') && byFours(p.gpu, spec.D) ? p.operands?.weight(parameters.piece(next).value)?.slots.gradient : undefined;
   if (bias) layerNormBackward(p, { ...common, mean: mean!, dbias: parameters.piece(bias).moments?.grad });
+  else if (slot !== undefined) rmsNormBackwardAdd(p, common, slot, spec.block.norm.offset);
   else rmsNormBackward(p, common, spec.block.norm.offset, onto);
 }
+
+/** The weight of layer l whose product reads the residual's gradient as it is: attention's or the MLP's last, unless a post-norm or a parallel block's own sum comes between. */
+const nextReader = ({ spec }: TransformerParts, l: number, weight: 'o' | 'down'): string | undefined => {
+  const w = spec.names.layers[l];
+  return spec.block.parallel || w === undefined || (weight === 'o' ? w.postNorm1 : w.postNorm2) !== undefined ? undefined : w[weight];
+};
 
 /** db += Σ dy over the rows, unless there is no such bias or it is frozen; dy [N, width]. */
 function biasBackward(p: Program, { parameters }: TransformerParts, s: BackwardScratch, bias: string | undefined, dy: Tensor, width: number): void {
@@ -194,7 +206,7 @@ function mlpBackward(p: Program, parts: TransformerParts, s: BackwardScratch, l:
   biasBackward(p, parts, s, w.upBias, s.dup, spec.F);
   norm(p, layer, w.norm2, w.norm2Bias, { x: xin, y: acts.h, ...a.norm2 }, mlpReaders(layer));
   linearsBackward(p, parts, [...(w.gate ? [{ weight: w.gate, dy: s.dgate! }] : []), { weight: w.up, dy: s.dup }], { x: acts.h, dx: s.dh });
-  normBackward(p, parts, s, w.norm2, w.norm2Bias, { x: xin, dy: s.dh, dx: s.dx, ...a.norm2 });
+  normBackward(p, parts, s, w.norm2, w.norm2Bias, { x: xin, dy: s.dh, dx: s.dx, ...a.norm2 }, 'add', nextReader(parts, l, 'o'));
 }
 
 /** Undoes `attentionHalf`: dx is the gradient of xmid on entry and of xin on return. */
@@ -231,5 +243,7 @@ function attentionBackwardHalf(p: Program, parts: TransformerParts, s: BackwardS
     return { weight, dy: d };
   });
   linearsBackward(p, parts, through, { x: acts.h, dx: s.dh });
-  normBackward(p, parts, s, w.norm1, w.norm1Bias, { x: acts.x(l), dy: s.dh, dx: s.dx, ...a.norm1 });
+  // What is made again of the layer before comes first and takes the operands' room.
+  const next = acts.keep === 'train' ? nextReader(parts, l - 1, 'down') : undefined;
+  normBackward(p, parts, s, w.norm1, w.norm1Bias, { x: acts.x(l), dy: s.dh, dx: s.dx, ...a.norm1 }, 'add', next);
 }

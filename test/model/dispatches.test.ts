@@ -175,7 +175,7 @@ async function mixedLayer(model: string, without: FusedPath[], rank = 0): Promis
     gpu.mixed = tileFor({ MM: 16, MN: 16, MK: 16, SG: 32 }, gpu.limits);
     gpu.limits.storageBuffers = 16;
     for (const path of without) gpu.without.add(path);
-    const spec = modelSpec({ ...PUBLISHED[model]!.config, num_hidden_layers: 2 }, model);
+    const spec = modelSpec({ ...PUBLISHED[model]!.config, num_hidden_layers: 3 }, model);
     const rows = 472;
     const base = new Parameters(gpu, spec, rank === 0);
     const policy = rank === 0 ? base : base.with(new Adapters(gpu, spec, { r: rank, alpha: rank, rslora: false, targets: loraTargets(spec, ['all-linear']) }, true));
@@ -247,4 +247,18 @@ t.test('LoRA in matrices: no product of the same layers is in f32, and norms and
     t.ok(packs(packed) - packs(fused) >= 4 + 2 + 2, `${packs(packed)} packed, now ${packs(fused)}`);
     t.ok(fused.bytes < packed.bytes && packed.bytes < plain.bytes);
   }
+});
+
+t.test('what the residual’s gradient written as an operand by the norms that add to it spares a layer: two packings, each a dispatch that reads it in f32', async (t) => {
+  const model = 'Qwen/Qwen2.5-0.5B-Instruct';
+  const [apart, fused] = [await mixedLayer(model, ['residual_operand']), await mixedLayer(model, [])];
+  t.comment(`${model}: ${apart.labels.length} dispatches and ${(apart.bytes / 1e6).toFixed(1)} MB, now ${fused.labels.length} and ${(fused.bytes / 1e6).toFixed(1)} MB`);
+  t.same([apart, fused].map(({ labels }) => labels.filter((l) => /^rms_norm\.bwd_f16_add/.test(l)).length), [0, 2]);
+  t.equal(apart.labels.length - fused.labels.length, 2);
+  // The operands are written as before; besides, the few scales that packing binds are bound by the norms.
+  const spared = apart.bytes - fused.bytes - 2 * 472 * 896 * 4;
+  t.ok(Math.abs(spared) < 1e4, `${apart.bytes - fused.bytes} bytes less`);
+  // A post-norm's backward pass stands between Gemma's sums and its products.
+  const gemma = await mixedLayer('google/gemma-2-2b-it', []);
+  t.notOk(gemma.labels.some((l) => /^rms_norm\.bwd_f16_add/.test(l)));
 });

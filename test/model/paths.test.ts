@@ -113,6 +113,11 @@ const CASES: Record<Exclude<FusedPath, 'late_reading'>, Case | Case[]> = {
   norm_next: [{ model: GEMMA2, taken: labelled(/rms_norm\.fwd_next_vec4/), apart: 'bits' }, { mixed: true, model: GEMMA2, taken: labelled(/rms_norm\.fwd_next_f16/), apart: 'bits' }],
   // The same blocks of rows in the same order.
   norm_gain: [{ taken: labelled(/rms_norm\.bwd_vec4_gain/), apart: 'bits' }, { mixed: true, model: GEMMA2, taken: labelled(/rms_norm\.bwd_f16_gain/), apart: 'bits' }],
+  residual_operand: [
+    { mixed: true, taken: labelled(/rms_norm\.bwd_f16_add/), apart: 'bits' },
+    { mixed: true, rank: 3, taken: labelled(/rms_norm\.bwd_f16_add/), apart: 'bits' },
+    { mixed: true, options: { gradientCheckpointing: true }, taken: labelled(/rms_norm\.bwd_f16_add/), apart: 'bits' },
+  ],
   swiglu_operand: [
     { mixed: true, without: ['swiglu_product'], taken: labelled(/swiglu\.(fwd|bwd)_f16/), apart: 'bits' },
     { mixed: true, rank: 3, taken: labelled(/swiglu\.bwd_f16/), apart: 'bits' },

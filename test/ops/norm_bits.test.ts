@@ -5,7 +5,7 @@ import { GAIN_ROWS } from '../../src/gpu/ops/column_sums.js';
 import { layerNorm, layerNormOperand } from '../../src/gpu/ops/layer_norm.js';
 import { packedBytes } from '../../src/gpu/ops/operand_layout.js';
 import { operand } from '../../src/gpu/ops/pack_f16.js';
-import { rmsNorm, rmsNormBackward, rmsNormBackwardOperand, rmsNormNext, rmsNormOperand } from '../../src/gpu/ops/rms_norm.js';
+import { rmsNorm, rmsNormBackward, rmsNormBackwardAdd, rmsNormBackwardOperand, rmsNormNext, rmsNormOperand } from '../../src/gpu/ops/rms_norm.js';
 import type { FusedPath } from '../../src/gpu/paths.js';
 import type { Program } from '../../src/gpu/program.js';
 import { debugReadU32 } from '../../src/gpu/readback.js';
@@ -23,10 +23,11 @@ const SHAPES = [[1, 4], [5, 36], [67, 172], [9, 1028], [40, 896]] as const;
 const EPS = 1e-5;
 
 type Recorder = (p: Program, kept: Record<string, Tensor>) => void;
-interface Case { x: string; gradient?: boolean; without?: FusedPath[] }
+/** `whole`: x itself is compared too. */
+interface Case { x: string; gradient?: boolean; whole?: boolean; without?: FusedPath[] }
 
 /** What `record` leaves in the tensors of `make`, and x as products read it: packed from f32, or as it is held. */
-async function bits(N: number, D: number, { x, gradient = false, without = [] }: Case, make: () => Record<string, Tensor>, record: Recorder): Promise<Record<string, Uint32Array>> {
+async function bits(N: number, D: number, { x, gradient = false, whole = false, without = [] }: Case, make: () => Record<string, Tensor>, record: Recorder): Promise<Record<string, Uint32Array>> {
   gpu.without = new Set(without);
   const store = new OperandStore(gpu, tile, 2, [{ bytes: packedBytes(N + 3, D, tile), count: 2 }], true);
   store.scales.write(Float32Array.of(0.25, 1024));
@@ -38,8 +39,8 @@ async function bits(N: number, D: number, { x, gradient = false, without = [] }:
       record(p, kept);
       packed = operand(p, kept[x]!, gradient ? 1 : 0, { gradient }).packed;
     }), { N, measureScales: gradient ? 1 : 0 });
-    const rest = Object.entries(kept).filter(([name]) => name !== x);
-    return Object.fromEntries([['operand', await debugReadU32(packed!)], ...(await Promise.all(rest.map(async ([name, tensor]) => [name, await debugReadU32(tensor)])))] as Array<[string, Uint32Array]>);
+    const rest = Object.entries(kept).filter(([name]) => whole || name !== x);
+    return Object.fromEntries([['operand', await debugReadU32(packed!)], ['scales', await debugReadU32(store.scales)], ['peaks', await debugReadU32(store.peaks!)], ...(await Promise.all(rest.map(async ([name, tensor]) => [name, await debugReadU32(tensor)])))] as Array<[string, Uint32Array]>);
   } finally {
     gpu.without = new Set();
     store.destroy();
@@ -94,5 +95,8 @@ for (const [N, D] of SHAPES) t.test(`norms of ${N} rows of ${D}, as subgroups of
   same('gradients as an operand', plain, await bits(N, D, { ...down, without: ['norm_gain'] }, back, asOperand));
   same('gradients as an operand, the gain’s as it goes', plain, await bits(N, D, down, back, asOperand));
   const added: Recorder = (p, k) => rmsNormBackward(p, { x, gain, rstd, dy, dx: k['dx']!, dgain: k['dgain'], partial: partial(N, D) }, 1, 'add');
-  same('gradients added', await bits(N, D, { ...down, without: ['norm_gain'] }, back, added), await bits(N, D, down, back, added));
+  const alone = await bits(N, D, { ...down, whole: true, without: ['norm_gain'] }, back, added);
+  same('gradients added', alone, await bits(N, D, { ...down, whole: true }, back, added));
+  const addedToo: Recorder = (p, k) => rmsNormBackwardAdd(p, { x, gain, rstd, dy, dx: k['dx']!, dgain: k['dgain'], partial: partial(N, D) }, 1, 1);
+  for (const without of [[], ['norm_gain']] as FusedPath[][]) same('gradients added and packed', alone, await bits(N, D, { ...down, whole: true, without }, back, addedToo));
 });

@@ -24,8 +24,9 @@ const MAGNITUDE = 'fn magnitude(x: f32) -> u32 { let u = bitcast<u32>(x) & 0x7ff
 export const WATCHED = `${MAGNITUDE}\n${WATCH}`;
 /** The same where nothing is watched. */
 export const UNWATCHED = 'fn magnitude(x: f32) -> u32 { return 0u; }\nfn watch(peak: u32) {}';
-/** What lib/packed_lines tells of a row, where nothing is watched. */
-export const SEEN = 'fn seen(peak: u32) {}';
+/** What lib/packed_lines tells of a row, where nothing is watched, and of its elements, where they go nowhere else. */
+export const UNKEPT = 'fn also(row: u32, d: u32, v: vec4f) {}';
+export const SEEN = `fn seen(peak: u32) {}\n${UNKEPT}`;
 
 /** One thread per RUN vec4s of an operand; a kernel that only measures runs where scales are measured. */
 export const packGrid = ({ M, W, TILE, WG, RUN, MEASURE, measure }: Record<string, number>): number => (MEASURE && !measure ? 0 : perThread(Math.ceil(M! / TILE!) * TILE! * W!, WG! * RUN!));

@@ -4,7 +4,7 @@ import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
 import { addColumnTotals, columnPartials, GAIN_ROWS } from './column_sums.js';
 import { padding } from './operand_layout.js';
-import { operandRoom, scaleMeasured, SEEN, UNWATCHED, WATCHED } from './pack_f16.js';
+import { operandRoom, scaleMeasured, SEEN, UNKEPT, UNWATCHED, WATCHED } from './pack_f16.js';
 import { formOf, FORMS, inForms, sideBySide, type Form } from './vec.js';
 
 /** y = x · rstd · (offset + gain), rstd = 1/sqrt(mean(x²) + eps), over the last axis (Zhang & Sennrich 2019, arXiv 1910.07467); Gemma's offset is 1. With `add` joined to a residual. */
@@ -85,28 +85,32 @@ export function rmsNormNext(p: Program, t: { x: Tensor; gain: Tensor; add: Tenso
 /** partial[b, d] = Σ over the b-th block of rows of dy·x·rstd. */
 const gainPartial = columnPartials('rms_norm.bwd_gain_partial', { x: 'N D', rstd: 'N', dy: 'N D' }, 'dy[at] * x[at]', 'rstd[n]');
 
-/** How dx is given: added to what stands there (the residual stream's gradient), written, or written as an f16 operand. */
-type Onto = 'add' | 'write' | 'operand';
+/** How dx is given: added to what stands there (the residual stream's gradient), written, written as an f16 operand alone, or added and written so too. */
+type Onto = 'add' | 'write' | 'operand' | 'add_operand';
 
 /** dx += (or =) rstd·(g·dy − x·rstd²·mean(g·dy·x)), g = offset + gain; with `sums` also the gain's partial sums, for which a subgroup takes GAIN_ROWS rows. */
 function bwd(form: Form, onto: Onto, sums: boolean): Kernel {
   const { vec, WIDTH, prelude } = FORMS[form];
-  const operand = onto === 'operand';
+  const operand = onto === 'operand' || onto === 'add_operand';
+  const adds = onto === 'add' || onto === 'add_operand';
   const rows = operand ? 'M' : 'N';
   return defineKernel({
-    name: `rms_norm.bwd${operand ? '_f16' : form}${onto === 'write' ? '_write' : ''}${sums ? '_gain' : ''}`,
+    name: `rms_norm.bwd${operand ? '_f16' : form}${onto === 'write' ? '_write' : ''}${onto === 'add_operand' ? '_add' : ''}${sums ? '_gain' : ''}`,
     shader: operand ? 'rms_norm.bwd_f16' : 'rms_norm.bwd',
     read: { x: `${rows} D ${vec}`, gain: `D ${vec}`, rstd: rows, dy: `${rows} D ${vec}`, ...(operand ? { scales: 'K' } : {}) },
     write: { ...(onto === 'write' ? { dx: `N D ${vec}` } : {}), ...(operand ? { packed: '_ :vec4<u32>' } : {}), ...(sums ? { partial: `B D ${vec}` } : {}) },
-    update: { ...(onto === 'add' ? { dx: `N D ${vec}` } : {}), ...(operand ? { peaks: 'K :atomic<u32>' } : {}) },
+    update: { ...(adds ? { dx: `${rows} D ${vec}` } : {}), ...(operand ? { peaks: 'K :atomic<u32>' } : {}) },
     args: { [rows]: 'u32', D: 'u32', ...(operand ? { W: 'u32', slot: 'u32' } as const : {}), offset: 'f32' },
     tune: { WG: 64, WIDTH, SIDE: 1, ROWS: sums ? GAIN_ROWS : 1, SUBGROUPS: 1, ...(operand ? { TILE: 128, BLOCK: 16, MEASURE: 0 } : {}) },
-    prelude: `${prelude}\n${operand ? WATCHED : `fn put(at: u32, rstd: f32, v: Vec) -> Vec { return ${onto === 'add' ? 'fma(Vec(rstd), v, dx[at])' : 'rstd * v'}; }`}`,
+    prelude: [
+      prelude, `fn put(at: u32, rstd: f32, v: Vec) -> Vec { return ${adds ? 'fma(Vec(rstd), v, dx[at])' : 'rstd * v'}; }`,
+      ...(operand ? [WATCHED, adds ? 'fn also(row: u32, d: u32, v: vec4f) { dx[row * (args.D / 4u) + d] = v; }' : UNKEPT] : []),
+    ].join('\n'),
     snippets: sums ? { 'lib/gain_sums_none.bwd': 'lib/gain_sums.bwd' } : {},
     grid: ({ N, M, TILE, ROWS, WG, SG, MEASURE, measure }) => (MEASURE && !measure ? 0 : perRow(Math.ceil((operand ? Math.ceil(M! / TILE!) * TILE! : N!) / ROWS!), WG!, SG!)),
   });
 }
-const backward = Object.fromEntries((['add', 'write', 'operand'] as const).map((onto) => [onto, { alone: inForms((f) => bwd(f, onto, false)), sums: inForms((f) => bwd(f, onto, true)) }])) as Record<Onto, Record<'alone' | 'sums', Record<Form, Kernel>>>;
+const backward = Object.fromEntries((['add', 'write', 'operand', 'add_operand'] as const).map((onto) => [onto, { alone: inForms((f) => bwd(f, onto, false)), sums: inForms((f) => bwd(f, onto, true)) }])) as Record<Onto, Record<'alone' | 'sums', Record<Form, Kernel>>>;
 
 /** The sizes of a workgroup that keeps sums of the gain's gradient, a line of them for each of its subgroups; undefined where lanes sum nothing or lines are too long. */
 function gainSums(p: Program, x: Tensor): Record<string, number> | undefined {
@@ -137,19 +141,25 @@ export function rmsNormBackward(p: Program, t: NormBackward, offset = 0, onto: '
   gainBackward(p, t, sums !== undefined);
 }
 
-/** `rmsNormBackward` where nothing but matrix products of `slot` read dx: only its packed operand is made, nothing is added. D is a multiple of 4. */
-export function rmsNormBackwardOperand(p: Program, t: NormBackward, slot: number, offset = 0): void {
+/** Makes dx's operand for products of `slot`, alone or with dx itself. */
+function backwardPacked(p: Program, t: NormBackward, slot: number, offset: number, onto: 'operand' | 'add_operand'): void {
   const { tile, scales, peaks } = p.operands!;
   const { x, gain, rstd, dy, dx, dgain, partial } = t;
   const { key, packed, stride } = operandRoom(p, dx, slot, columnsOf(dx), {});
   const sums = dgain && gainSums(p, x);
   const run = (MEASURE: 0 | 1): void => p.run(
-    backward.operand[sums ? 'sums' : 'alone']._vec4, { x, gain, rstd, dy, scales, packed, peaks: peaks!, ...(sums ? { partial } : {}) },
+    backward[onto][sums ? 'sums' : 'alone']._vec4, { x, gain, rstd, dy, ...(onto === 'add_operand' ? { dx } : {}), scales, packed, peaks: peaks!, ...(sums ? { partial } : {}) },
     { W: stride, slot, offset, measure: new Dyn('measureScales', 0) }, { tune: { ...padding(tile), SIDE: side(p, x), ...sums, MEASURE } },
   );
   run(1);
   scaleMeasured(p, slot);
   run(0);
-  p.holdOperand(dx, key, packed, true);
+  p.holdOperand(dx, key, packed, onto === 'operand');
   gainBackward(p, t, sums !== undefined);
 }
+
+/** `rmsNormBackward` where nothing but matrix products of `slot` read dx: only its packed operand is made, nothing is added. D is a multiple of 4. */
+export const rmsNormBackwardOperand = (p: Program, t: NormBackward, slot: number, offset = 0): void => backwardPacked(p, t, slot, offset, 'operand');
+
+/** `rmsNormBackward` that adds to dx, with the operand that products of `slot` read of the sum made in the same pass. D is a multiple of 4. */
+export const rmsNormBackwardAdd = (p: Program, t: NormBackward, slot: number, offset = 0): void => backwardPacked(p, t, slot, offset, 'add_operand');

@@ -1,11 +1,11 @@
-// rms_norm.bwd straight into an operand of matmul.matrix: dx is not stored in f32.   x, dy [M, D], gain [D], partial [B, D] in fours.
+// rms_norm.bwd straight into an operand of matmul.matrix; dx is stored in f32 too where it is added to, else not at all.   x, dy [M, D], gain [D], partial [B, D] in fours.
 // One subgroup per ROWS rows, the padding's among them; with MEASURE the magnitudes alone are watched.
 // #use lib/rows
 // #use lib/gain_sums_none.bwd
 // #use lib/rms_norm.bwd
 // #use lib/packed_lines
 fn row_count() -> u32 { return (packed_rows() + ROWS - 1u) / ROWS; }
-fn four(row: u32, d: u32, mean: f32, unused: f32) -> vec4f { return rstd[row] * slope(row, d, mean); }
+fn four(row: u32, d: u32, mean: f32, unused: f32) -> vec4f { return put(row * (args.D / 4u) + d, rstd[row], slope(row, d, mean)); }
 var<private> most: u32;
 fn seen(peak: u32) { most = max(most, peak); }
 fn row_main(block: u32, lane: u32, lanes: u32) {

@@ -1,4 +1,5 @@
-// A row of a packed operand (lib/packed_rows) by the lanes of its subgroup. The shader gives four(row, d, a, b), the d-th four of D columns from two numbers of the row.
+// A row of a packed operand (lib/packed_rows) by the lanes of its subgroup. The shader gives four(row, d, a, b), the d-th four of D columns from two numbers of the row, and
+// also(row, d, v), told of each that is packed.
 // #use lib/packed_rows
 fn pack_zeros(row: u32, lane: u32, lanes: u32) {
   for (var c = lane; c < args.W; c += lanes) { packed[packed_at(row, c)] = vec4<u32>(); }
@@ -16,7 +17,11 @@ fn pack_line(row: u32, a: f32, b: f32, lane: u32, lanes: u32) {
     // #end
     // #for i SIDE
     peak = max(peak, max(magnitude4(l$i), magnitude4(r$i)));
-    if (MEASURE == 0u && c + $iu * lanes < args.W) { packed[packed_at(row, c + $iu * lanes)] = packed8(l$i, r$i, scale); }
+    if (MEASURE == 0u && c + $iu * lanes < args.W) {
+      packed[packed_at(row, c + $iu * lanes)] = packed8(l$i, r$i, scale);
+      if (2u * (c + $iu * lanes) < fours) { also(row, 2u * (c + $iu * lanes), l$i); }
+      if (2u * (c + $iu * lanes) + 1u < fours) { also(row, 2u * (c + $iu * lanes) + 1u, r$i); }
+    }
     // #end
   }
   seen(peak);
