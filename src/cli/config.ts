@@ -7,6 +7,7 @@ import { explainFile, explanationText } from '../config/explain.js';
 import { ALIASES, IGNORED, UNAVAILABLE } from '../config/foreign.js';
 import { loadConfig, resolvedYaml } from '../config/load.js';
 import { nearest } from '../config/nearest.js';
+import { own } from '../config/own.js';
 import { InputError } from '../errors.js';
 import type { CliIo } from './io.js';
 
@@ -29,9 +30,10 @@ const isFile = (text: string): boolean => /\.(ya?ml|json)$/.test(text) || (!KEYS
 
 /** What becomes of a key of another trainer. */
 function explainForeign(name: string): string | undefined {
-  if (ALIASES[name]) return `read as ${ALIASES[name]}`;
-  if (IGNORED[name]) return `not used (${IGNORED[name]})`;
-  return UNAVAILABLE[name] && `${UNAVAILABLE[name].why}; only a value that asks for nothing is taken`;
+  const [alias, ignored, unavailable] = [own(ALIASES, name), own(IGNORED, name), own(UNAVAILABLE, name)];
+  if (alias !== undefined) return `read as ${alias}`;
+  if (ignored !== undefined) return `not used (${ignored})`;
+  return unavailable && `${unavailable.why}; only a value that asks for nothing is taken`;
 }
 
 /** `edpo config`: the resolved configuration, one key's meaning, or the JSON Schema. */

@@ -5,6 +5,7 @@ import { fromEnvironment, isEnvironment } from './environment.js';
 import { FORM_KEYS, isFormKey, readForms, type FormKey } from './forms.js';
 import { isSimpoForm, setSimpoMargin, simpoSurrogate } from './simpo.js';
 import { KEYS, shape, type KeyName } from './keys.js';
+import { own } from './own.js';
 import { unknownKey, type Problem } from './problems.js';
 import { fromText, readValue } from './values.js';
 import { readYaml, type YamlEntry } from './yaml.js';
@@ -43,7 +44,7 @@ export interface Collected {
 }
 
 const KNOWN = [...KEYS, 'gamma_beta_ratio', ...Object.keys(ALIASES), ...FORM_KEYS];
-const isKey = (name: string): name is KeyName => name in shape;
+const isKey = (name: string): name is KeyName => Object.hasOwn(shape, name);
 
 /** Reads the environment's defaults, the YAML file over them, then the flags; says of every foreign key what became of it. */
 export function collect(file: string | undefined, flags: Record<string, string>, env: Record<string, string | undefined> = {}): Collected {
@@ -122,14 +123,15 @@ function collectEntry({ key, path, value, line }: YamlEntry, c: Collected): void
     return fate('used', undefined, { loss_type: 'simpo' });
   }
   const section = path.length > 1 ? SECTIONS[path[0]!] : undefined;
-  const name = section?.[key] ?? (isKey(key) ? key : (ALIASES[key] ?? key));
-  if (name in IGNORED) {
-    c.notes.push(`${label}: not used (${IGNORED[name]})`);
-    return fate('ignored', IGNORED[name]);
+  const name = (section && own(section, key)) ?? (isKey(key) ? key : (own(ALIASES, key) ?? key));
+  const unused = own(IGNORED, name);
+  if (unused !== undefined) {
+    c.notes.push(`${label}: not used (${unused})`);
+    return fate('ignored', unused);
   }
-  if (name in UNAVAILABLE) {
-    const { why } = UNAVAILABLE[name]!;
-    if (!isNeutral(name, value)) return problem(`${why}, got ${JSON.stringify(value)}`);
+  const unavailable = own(UNAVAILABLE, name);
+  if (unavailable) {
+    if (!isNeutral(name, value)) return problem(`${unavailable.why}, got ${JSON.stringify(value)}`);
     c.notes.push(`${label}: not used (${JSON.stringify(value)} asks for nothing)`);
     return fate('ignored', 'asks for nothing');
   }

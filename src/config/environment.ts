@@ -4,7 +4,7 @@ import { fromText, readValue, type Reading } from './values.js';
 
 const PREFIX = 'EDPO_';
 /** Variables that are switches of edpo itself and its tests, not keys. */
-const SWITCHES = ['LOG', 'WGSL', 'TOGGLES', 'TABLE_SPLIT', 'PRODUCTS', 'SHARED', 'FAULT'];
+const SWITCHES = ['LOG', 'WGSL', 'TOGGLES', 'TABLE_SPLIT', 'PRODUCTS', 'SHARED', 'FAULT', 'WITHOUT', 'END_WITH_PARENT'];
 
 /** Was a value given by a variable of the environment? */
 export const isEnvironment = (where: string): boolean => where.startsWith(PREFIX);
@@ -17,7 +17,7 @@ export function fromEnvironment(env: Record<string, string | undefined>, c: { no
     const text = env[where];
     if (!text || SWITCHES.includes(name) || name.startsWith('FAULT_')) continue;
     const key = name.toLowerCase();
-    if (name === name.toUpperCase() && key in shape) {
+    if (name === name.toUpperCase() && Object.hasOwn(shape, key)) {
       const reading = readValue(key as KeyName, fromText(key as KeyName, text), where);
       if (reading) found.push({ reading, where });
       continue;

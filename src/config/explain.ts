@@ -27,7 +27,7 @@ function dialect(fates: Fate[]): Dialect {
   if (has('gamma_beta_ratio', 'simpo_gamma')) return 'SimPO';
   if (has('dataset_mixer', 'dataset_mixture', 'dataset_splits', 'preprocessing_num_workers')) return 'the alignment handbook';
   // One key that only edpo has, and none that only others have.
-  return fates.some((f) => OWN.includes(f.key)) && fates.every((f) => f.key in shape || f.fate === 'refused') ? 'edpo' : 'TRL';
+  return fates.some((f) => OWN.includes(f.key)) && fates.every((f) => Object.hasOwn(shape, f.key) || f.fate === 'refused') ? 'edpo' : 'TRL';
 }
 
 /** Keys whose values nobody wants on a screen. */

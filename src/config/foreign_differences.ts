@@ -1,3 +1,5 @@
+import { own } from './own.js';
+
 interface Difference {
   why: string;
   /** For which values; all but null and false where absent. `given` has the keys the file sets. */
@@ -26,7 +28,7 @@ const DIFFERENCES: Record<string, Difference> = {
 
 /** Why the run is another than the other trainer's for this key, if it is. */
 export function differences(name: string, value: unknown, given: ReadonlySet<string>): string | undefined {
-  const d = DIFFERENCES[name];
+  const d = own(DIFFERENCES, name);
   return d && (d.when ? d.when(value, given) : value !== null && value !== false) ? d.why : undefined;
 }
 

@@ -3,6 +3,7 @@ import { SINKS } from '../model/train/sinks/types.js';
 import { REFUSED_VALUES, TRACKERS, VALUE_ALIASES } from './foreign_values.js';
 import { defaultOf, takesList, takesNumber, takesNumbers } from './expect.js';
 import { AUTO_BUDGET, shape, type KeyName } from './keys.js';
+import { own } from './own.js';
 
 /** A value ready for the schema under the key it ends up in, with what was made of it; or why it is refused. */
 export interface Reading {
@@ -37,7 +38,7 @@ export function readValue(name: KeyName, given: unknown, label: string): Reading
   if (name === 'loss_type' && typeof value === 'string' && value.includes(',')) value = value.split(',').map((part) => part.trim());
   if (name === 'loss_type' && Array.isArray(value) && value.length === 1) value = value[0];
   if (typeof value === 'string') {
-    const same = VALUE_ALIASES[name]?.[value];
+    const same = own(VALUE_ALIASES[name] ?? {}, value);
     if (same) {
       notes.push(`${label}: ${value} is read as ${same.as} (${same.why})`);
       value = same.as;
@@ -47,7 +48,7 @@ export function readValue(name: KeyName, given: unknown, label: string): Reading
       notes.push(`${label}: the text "${given as string}" is read as the number ${String(value)}`);
     }
   }
-  const refused = typeof value === 'string' ? REFUSED_VALUES[name]?.[value] : undefined;
+  const refused = typeof value === 'string' ? own(REFUSED_VALUES[name] ?? {}, value) : undefined;
   return { name, value, notes, ...(refused === undefined ? {} : { refused: `${String(value)} ${refused}` }) };
 }
 

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { explainFile } from '../../src/config/explain.js';
 import { loadConfig, resolvedYaml } from '../../src/config/load.js';
 import { totalBatch } from '../../src/config/total_batch.js';
 import { dir, load, problemsOf } from '../helpers/load_config.js';
@@ -31,6 +32,18 @@ t.test('unknown keys name the nearest', async (t) => {
   t.same(problemsOf('training_args:\n  epsiloon: 0.01\n'), ['training_args.epsiloon unknown key; did you mean epsilon? line 2']);
   t.same(problemsOf('\nzzzzzzzzz: 1\n'), ['zzzzzzzzz unknown key line 2']);
   t.same(problemsOf('', { bta: '0.1' }), ['bta unknown key; did you mean beta? --bta']);
+});
+
+t.test('words that every object inherits are neither keys nor values', async (t) => {
+  for (const word of ['constructor', 'toString', 'hasOwnProperty', 'valueOf', '__proto__']) {
+    t.match(problemsOf(`${word}: 1\n`), [new RegExp(`^${word} unknown key`)]);
+    t.match(problemsOf(`model:\n  ${word}: 1\n`), [new RegExp(`^model\\.${word} unknown key`)]);
+    t.match(problemsOf(`optim: ${word}\n`), [new RegExp(`^optim expected one of .*, got "${word}"`)]);
+  }
+  const path = join(dir, 'inherited.yaml');
+  writeFileSync(path, 'toString: 1\n');
+  t.match(explainFile(path, 'config'), { runs: false, keys: [{ key: 'toString', fate: 'refused', why: /^unknown key/ }] });
+  t.same(loadConfig({ flags: {}, env: { EDPO_CONSTRUCTOR: '1' }, command: 'config' }).notes, []);
 });
 
 t.test('types and ranges', async (t) => {
