@@ -1,28 +1,9 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { edpo, edpoBeside, edpoKilled, tinyFolder, tinyPairs } from '../helpers/cli.js';
-import { pairRmFolder } from '../helpers/pairrm_folder.js';
-import { realTest, sharedData } from '../helpers/shared.js';
-import { loadTokenizer } from '../../src/model/text/tokenizer.js';
-
-const dir = mkdtempSync(join(tmpdir(), 'edpo-winrate-'));
-t.teardown(() => rmSync(dir, { recursive: true, force: true }));
-const lines = (path: string): Array<Record<string, unknown>> => readFileSync(path, 'utf8').trim().split('\n').map((l) => JSON.parse(l) as Record<string, unknown>);
-
-const policy = await tinyFolder(join(dir, 'policy'));
-const reference = await tinyFolder(join(dir, 'reference'), 2);
-const data = tinyPairs(join(dir, 'data.jsonl'), 40);
-// The longer answer wins; says how long both are.
-const judge = join(dir, 'judge.mjs');
-writeFileSync(judge, `import { createInterface } from 'node:readline';
-for await (const line of createInterface({ input: process.stdin })) {
-  const { id, a, b } = JSON.parse(line);
-  console.log(JSON.stringify({ id, winner: a.length > b.length ? 'a' : b.length > a.length ? 'b' : 'tie', lengths: [a.length, b.length] }));
-}`);
-const base = ['eval-winrate', '--model_name_or_path', policy, '--ref_model_name_or_path', reference, '--dataset_name', data, '--judge', `command:node ${judge}`, '--max_new_tokens', '12', '--batch_size', '7'];
+import { base, data, dir, lines, policy, reference } from '../helpers/winrate.js';
+import { edpo, edpoBeside, edpoKilled } from '../helpers/cli.js';
 
 t.test('KL on its own samples equals edpo eval’s on the same tokens; a judge’s other keys are kept', async (t) => {
   const out = join(dir, 'kl');
@@ -72,23 +53,6 @@ t.test('killed at random moments, the same command ends with the same files; not
   }
 });
 
-t.test('a judge that fails stops the sampling; what was judged is kept', async (t) => {
-  const out = join(dir, 'failing');
-  const failing = join(dir, 'failing.mjs');
-  writeFileSync(failing, `import { createInterface } from 'node:readline';
-let n = 0;
-for await (const line of createInterface({ input: process.stdin })) {
-  console.log(JSON.stringify({ id: JSON.parse(line).id, winner: 'tie' }));
-  if (++n === 5) process.exit(3);
-}`);
-  const args = base.map((a) => (a.startsWith('command:') ? `command:node ${failing}` : a)).map((a, i, all) => (all[i - 1] === '--batch_size' ? '1' : a));
-  const r = edpo([...args, '--output_dir', out]);
-  t.equal(r.code, 1);
-  t.match(r.err, /the judge "node [^"]+" ended with exit code 3; 5 verdicts are kept/);
-  t.equal(lines(join(out, 'annotations.ndjson')).length, 6);
-  t.ok(lines(join(out, 'answers.ndjson')).length - 1 >= 3, 'answers are kept');
-});
-
 t.test('answers from files: AlpacaEval’s form and plain lines, by instruction and by order; what is missing is named', async (t) => {
   const want = JSON.parse(readFileSync(join(dir, 'kl', 'winrate.json'), 'utf8')) as Record<string, unknown>;
   const files = ['--outputs', join(dir, 'kl', 'model_outputs.json'), '--baseline', join(dir, 'kl', 'reference_outputs.json')];
@@ -117,86 +81,6 @@ t.test('answers from files: AlpacaEval’s form and plain lines, by instruction 
   t.ok((JSON.parse(readFileSync(files[1]!, 'utf8')) as Array<{ output: string; empty?: true }>).some((a) => a.output === '' && a.empty), 'an empty answer is marked');
   const own = edpo([...base.slice(0, 3), ...base.slice(5), '--outputs', join(dir, 'kl', 'answers.ndjson'), '--output_dir', join(dir, 'own')]);
   t.equal(own.code, 0, own.err);
-});
-
-t.test('SIGTERM while a slow judge works: it ends with what the judge has in hand, keeps it, and the same command goes on', async (t) => {
-  const out = join(dir, 'interrupted');
-  const slow = join(dir, 'slow.mjs');
-  // Reads one line at a time, so that no more than a pipe holds is in its hand, however busy the machine.
-  writeFileSync(slow, `import { readSync } from 'node:fs';
-const nap = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 25);
-const chunk = Buffer.alloc(16384);
-let [text, n] = ['', 0];
-for (;;) {
-  let got = 0;
-  try { got = readSync(0, chunk); } catch (error) { if (error.code !== 'EAGAIN') throw error; nap(); continue; }
-  if (got === 0) break;
-  text += chunk.toString('latin1', 0, got);
-  for (let at; (at = text.indexOf('\\n')) >= 0; text = text.slice(at + 1)) {
-    nap();
-    if (++n === 5) console.error('five are judged');
-    console.log(JSON.stringify({ id: JSON.parse(text.slice(0, at)).id, winner: 'tie' }));
-  }
-}`);
-  // Answers as long as a pipe, so that most of them wait in the queue.
-  const long = join(dir, 'long.jsonl');
-  writeFileSync(long, Array.from({ length: 40 }, (_, index) => `${JSON.stringify({ index, output: 'x'.repeat(60_000) })}\n`).join(''));
-  const args = [...base.slice(0, 3), ...base.slice(5).map((a) => (a.startsWith('command:') ? `command:node ${slow}` : a)), '--outputs', long, '--output_dir', out];
-  const r = await edpoKilled(args, /five are judged/, 'SIGTERM');
-  t.equal(r.code, 130, r.err);
-  t.match(r.err, /interrupted; answers and verdicts so far are in/);
-  const kept = lines(join(out, 'annotations.ndjson')).length - 1;
-  t.ok(kept >= 5 && kept < 80, `${kept} of 80 verdicts`);
-  const whole = edpo(args);
-  t.equal(whole.code, 0, whole.err);
-  t.equal(new Set(lines(join(out, 'annotations.ndjson')).slice(1).map((l) => l['id'])).size, 80);
-});
-
-realTest('the HH protocol: 700 single-turn prompts of helpful-base test, the real model against the chosen answers, its KL beside', async (t) => {
-  const args = ['eval-winrate', '--model_name_or_path', sharedData('models', 'stories260K', 'hf'), '--dataset_name', sharedData('hh-rlhf', 'helpful-base', 'test.jsonl.gz'), '--single_turn', 'true', '--max_prompt_length', '128'];
-  const r = edpo([...args, '--ref_model_name_or_path', sharedData('models', 'stories260K-nudged', 'hf'), '--judge', `command:node ${judge}`, '--n_prompts', '6', '--max_new_tokens', '24', '--output_dir', join(dir, 'hh')]);
-  t.equal(r.code, 0, r.err);
-  t.match(r.err, /prompts: 700 of 2354 rows have one human turn/);
-  const win = JSON.parse(readFileSync(join(dir, 'hh', 'winrate.json'), 'utf8')) as Record<string, number>;
-  t.equal(win['n'], 6);
-  t.ok(win['kl']! > 0 && Number.isFinite(win['kl_monte_carlo']!));
-  const e = edpo(['eval-winrate', '--model_name_or_path', policy, '--dataset_name', data, '--single_turn', 'true', '--judge', `command:node ${judge}`, '--output_dir', join(dir, 'not-hh')]);
-  t.equal(e.code, 2);
-  t.match(e.err, /the data have no prompt to ask/);
-});
-
-realTest('the HH protocol end to end: the real model, chosen as the baseline, a PairRM-shaped judge; its KL is edpo eval’s on the same answers, also after a kill', async (t) => {
-  const [model, nudged] = [sharedData('models', 'stories260K', 'hf'), sharedData('models', 'stories260K-nudged', 'hf')];
-  const pairrm = await pairRmFolder(join(dir, 'pairrm'));
-  const out = join(dir, 'hh-pairrm');
-  const args = ['eval-winrate', '--model_name_or_path', nudged, '--ref_model_name_or_path', model, '--dataset_name', sharedData('hh-rlhf', 'helpful-base', 'test.jsonl.gz'), '--single_turn', 'true', '--max_prompt_length', '96', '--n_prompts', '8', '--max_new_tokens', '20', '--judge', `pairrm:${pairrm}`];
-  await edpoKilled([...args, '--output_dir', out], /answers [1-7]\/8|adapter:/);
-  const r = edpo([...args, '--output_dir', out]);
-  t.equal(r.code, 0, r.err);
-  const win = JSON.parse(readFileSync(join(out, 'winrate.json'), 'utf8')) as Record<string, number>;
-  t.match(win, { n: 8, invalid: 0, position_consistency: 1, judge: /^pairrm:[0-9a-f]{64}$/ });
-  t.equal(win['wins']! + win['ties']! + win['losses']!, 8);
-  const verdicts = lines(join(out, 'annotations.ndjson')).slice(1) as Array<{ id: string; winner: string; decision: number }>;
-  const by = new Map(verdicts.map((v) => [v.id, v]));
-  for (const v of verdicts.filter((v) => v.id.endsWith(':ab'))) t.equal(by.get(v.id.replace(':ab', ':ba'))!.decision, -v.decision, 'antisymmetric to the bit');
-  // The same answers as the chosen ones of a tokenised set.
-  const answers = lines(join(out, 'answers.ndjson')).slice(1) as Array<{ index: number; ids: number[]; output: string }>;
-  const whole = edpo([...args.filter((a) => a !== '--single_turn' && a !== 'true'), '--single_turn', 'true', '--output_dir', join(dir, 'hh-pairrm-again')]);
-  t.equal(whole.code, 0, whole.err);
-  t.same(lines(join(dir, 'hh-pairrm-again', 'answers.ndjson')).slice(1).map((a) => a['output']).sort(), answers.map((a) => a.output).sort(), 'a killed run has the same answers');
-  const prompts = JSON.parse(readFileSync(join(out, 'model_outputs.json'), 'utf8')) as Array<{ instruction: string; output: string }>;
-  const tokenizer = await loadTokenizer(model);
-  const samples = join(dir, 'hh-samples.jsonl');
-  const cut = (ids: number[]): number[] => (ids.length <= 96 ? ids : [ids[0]!, ...ids.slice(ids.length - 95)]);
-  const rows = prompts.map((p, i) => ({ prompt: [1, ...tokenizer.encode(`\n\nHuman: ${p.instruction}\n\nAssistant:`)], ids: answers.sort((a, b) => a.index - b.index)[i]!.ids }));
-  writeFileSync(samples, rows.map((row) => `${JSON.stringify({ prompt_ids: cut(row.prompt[1] === 1 ? row.prompt.slice(1) : row.prompt), chosen_ids: row.ids, rejected_ids: [...row.ids, 9] })}\n`).join(''));
-  const e = edpo(['eval', '--model_name_or_path', nudged, '--ref_model_name_or_path', model, '--dataset_name', samples, '--loss_type', 'epsilon_dpo', '--output_dir', join(dir, 'hh-eval')]);
-  t.equal(e.code, 0, e.err);
-  const ledger = lines(join(dir, 'hh-eval', 'pairs.ndjson')) as Array<Record<string, number>>;
-  const mean = (f: (l: Record<string, number>) => number): number => ledger.reduce((n, l) => n + f(l), 0) / ledger.length;
-  t.equal(ledger.length, 8);
-  t.ok(win['kl']! > 0 && Math.abs(win['kl']! - mean((l) => l['kl_policy_ref_chosen']!)) < 1e-6, `${win['kl']} nats, edpo eval ${mean((l) => l['kl_policy_ref_chosen']!)}`);
-  t.ok(Math.abs(win['kl_monte_carlo']! - mean((l) => l['policy_logps_chosen']! - l['ref_logps_chosen']!)) < 1e-5, `${win['kl_monte_carlo']} nats by the samples`);
 });
 
 t.test('an endpoint as the judge: --estimate sends nothing, a run asks every game once, a second run none, and the key stays out of every file', async (t) => {
