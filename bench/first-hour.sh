@@ -25,15 +25,13 @@ part matmul $bench matmul ${runs:-} ${FAST:+--shapes 64x64x64}
 part kernels $bench kernels ${runs:-} ${FAST:+--filter 'rms_norm.*64'}
 if [ -n "${FAST:-}" ]; then
   part step $bench step --runs 1 --pairs 2 --length 48 --layers 2
-  part without-replay env EDPO_WITHOUT=replay $bench step --runs 1 --pairs 2 --length 48 --layers 2
+  part paths $bench paths --runs 1 --pairs 2 --length 48 --layers 1 --paths replay,by_fours
 else
   for model in smollm2-135m qwen2.5-0.5b; do for dtype in float32 mixed_f16; do
     part step-$model-$dtype $bench step --model $model --lengths hh --dtype $dtype
   done; done
-  # What each fused path is worth: the same step without it, and with the head's logits kept. Ratios to step-qwen2.5-0.5b-mixed_f16 of this run.
-  for path in ${PATHS:-product_heads heads_kept product_qkv product_sums norm_next norm_gain norm_operand swiglu_product swiglu_operand adamw_copy parameter_arena grad_norm_grouped split_sums head_tile_skip head_wide by_fours}; do
-    part without-$path env EDPO_WITHOUT=$path $bench step --model qwen2.5-0.5b --lengths hh --dtype mixed_f16
-  done
+  # What each fused path is worth, in one process; then the head's logits kept, a ratio to step-qwen2.5-0.5b-mixed_f16 of this run.
+  part paths $bench paths --model qwen2.5-0.5b --lengths hh --dtype mixed_f16 ${PATHS:+--paths $PATHS}
   part step-kept-tiles $bench step --model qwen2.5-0.5b --lengths hh --dtype mixed_f16 --head_tiles kept
   part scaling $bench scaling --hidden 896 --layers 8 --runs 3
 fi

@@ -7,7 +7,7 @@ export interface Bench {
 }
 
 /** In this order when none is named. */
-const NAMES = ['ceilings', 'matmul', 'kernels', 'step', 'creep', 'scaling', 'generate', 'methods', 'tokenise', 'pairrm', 'buffers', 'peers', 'peers_js'];
+const NAMES = ['ceilings', 'matmul', 'kernels', 'step', 'paths', 'creep', 'scaling', 'generate', 'methods', 'tokenise', 'pairrm', 'buffers', 'peers', 'peers_js'];
 
 const here = new URL('.', import.meta.url);
 const built = new Set(readdirSync(here));

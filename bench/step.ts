@@ -1,33 +1,20 @@
-import { InputError } from '../src/errors.js';
 import { openGpu } from '../src/gpu/device.js';
-import { HEAD_TILES } from '../src/gpu/ops/kept_tiles.js';
 import { patiently } from '../src/gpu/patience.js';
 import { idleShare, Profiler, type DispatchTime } from '../src/gpu/profile.js';
 import { matmulFlops } from '../src/gpu/program.js';
-import { documentRows, type Document } from '../src/model/batch/pack.js';
+import { documentRows } from '../src/model/batch/pack.js';
 import { parameterCount } from '../src/model/families/spec.js';
-import { LOSS_NAMES, losses } from '../src/model/losses/index.js';
-import type { LossDefinition } from '../src/model/losses/types.js';
 import { parseBench } from './adapter_options.js';
 import { ceiling } from './ceiling.js';
 import { median } from '../src/gpu/timing.js';
 import { ndjsonOut } from './ndjson_out.js';
-import { documentsOfPair, drawPairs, peerSpec } from './peers_tokens.js';
 import { kernelShares, visiblePairs, type KernelShare } from './step_profile.js';
-import { inventedPairs, inventedSpec } from './step_setup.js';
+import { WORK_HELP, WORK_OPTIONS, workOf } from './step_work.js';
 import { table } from './table.js';
-import { DTYPES, timeSteps, trainingCase, type Dtype, type TrainingCase } from './training_case.js';
+import { timeSteps, trainingCase, type TrainingCase } from './training_case.js';
 
-const HELP = `npm run bench -- step [--model NAME --lengths hh|ultrafeedback --scale 1 --pairs 32 --budget 16384]        a shape of bench/peers/models.json
-npm run bench -- step [--hidden 64 --layers 5 --vocab 512 --pairs 8 --length 400 --budget 16384]               an invented one
-  [--dtype float32|mixed_f16 --reference cached|live --loss_type epsilon_dpo --head_tiles recomputed --warm 2 --runs 5 --adapter auto --out FILE]
+const HELP = `npm run bench -- step ${WORK_HELP}
 `;
-
-const text = (value: string) => ({ type: 'string' as const, default: value });
-const OPTIONS = {
-  model: { type: 'string' }, lengths: text('hh'), scale: text('1'), hidden: text('64'), layers: text('5'), vocab: text('512'), length: text('400'), pairs: { type: 'string' }, budget: text('16384'),
-  dtype: text('float32'), reference: text('cached'), loss_type: text('epsilon_dpo'), head_tiles: text('recomputed'), warm: text('2'), runs: text('5'), adapter: text('auto'), out: { type: 'string' }, help: { type: 'boolean', default: false },
-} as const;
 
 /**
  * Optimiser steps as `train` makes them, on random weights: time of a step, tokens/s, pairs/s, FLOP/s of its matrix products (beside a plain f32 matmul's of the same run), the host's
@@ -35,32 +22,14 @@ const OPTIONS = {
  * with its FLOP/s or GB/s where its work is known. One NDJSON line for the step and one per kernel.
  */
 export async function run(args: string[]): Promise<void> {
-  const o = parseBench('step', args, OPTIONS);
+  const o = parseBench('step', args, WORK_OPTIONS);
   if (o.help) return void process.stderr.write(HELP);
-  const whole = (name: 'hidden' | 'layers' | 'vocab' | 'length' | 'budget' | 'warm' | 'runs', value: string = o[name]): number => {
-    const n = Number(value);
-    if (!Number.isInteger(n) || n < 1) throw new InputError(`--${name} ${value}: expected a whole number from 1`, 'npm run bench -- step --help');
-    return n;
-  };
-  const oneOf = <T extends string>(name: string, value: string, of: readonly T[]): T => {
-    if (!of.includes(value as T)) throw new InputError(`--${name} ${value}: expected ${of.join(', ')}`, 'npm run bench -- step --help');
-    return value as T;
-  };
-  const dtype: Dtype = oneOf('dtype', o.dtype, DTYPES);
-  const source = oneOf('reference', o.reference, ['cached', 'live']);
-  const headTiles = oneOf('head_tiles', o.head_tiles, HEAD_TILES);
-  const loss: LossDefinition = losses[oneOf('loss_type', o.loss_type, LOSS_NAMES.filter((n) => losses[n].needs.branches === 2))];
-  const [warm, runs, budget] = [whole('warm'), whole('runs'), whole('budget')];
-  const perStep = Number(o.pairs ?? (o.model ? 32 : 8));
-  const spec = o.model ? peerSpec(o.model) : inventedSpec({ hidden: whole('hidden'), layers: whole('layers'), vocab: whole('vocab') });
-  const drawn = o.model ? drawPairs(o.lengths, spec.V, Number(o.scale)) : undefined;
-  const invented = drawn ? [] : inventedPairs(perStep, whole('length'), spec.V);
-  const steps = Array.from({ length: warm + runs }, (_, step): Document[] => drawn ? Array.from({ length: perStep }, (_, i) => step * perStep + i).flatMap((at) => documentsOfPair(drawn[at % drawn.length]!, at, true)) : invented);
+  const { warm, runs, perStep, reference: source, headTiles, ...work } = workOf('step', o);
+  const { spec, loss, dtype, steps } = work;
 
   const gpu = await openGpu({ adapter: o.adapter });
   const top = dtype === 'float32' ? await ceiling(gpu, runs) : undefined;
-  const params = Object.fromEntries(Object.entries(loss.params).map(([key, { default: value }]) => [key, value]));
-  const c = await trainingCase({ gpu, spec, loss, params, reference: source, dtype, steps, budget, headTiles });
+  const c = await trainingCase({ gpu, ...work, reference: source, headTiles });
   const host: number[] = [];
   const times = await timeSteps(c, warm, host);
   const step_ms = times.reduce((n, ms) => n + ms, 0) / times.length;

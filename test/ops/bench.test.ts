@@ -80,6 +80,25 @@ t.test('step: a line for the step, one per kernel; the shares are a whole', asyn
   }
 });
 
+t.test('paths: a line for each, timed beside all of them or named as not taken', async (t) => {
+  const size = ['--runs', '1', '--hidden', '16', '--layers', '1', '--vocab', '40', '--pairs', '2', '--length', '24'];
+  const { status, stdout, stderr } = bench('paths', '--paths', 'replay,by_fours,swiglu_product', ...size);
+  t.equal(status, 0, stderr);
+  const lines = stdout.trim().split('\n').map((l) => JSON.parse(l) as Record<string, unknown>);
+  t.same(lines.map((l) => l['path']).sort(), ['by_fours', 'replay', 'swiglu_product']);
+  const of = (path: string): Record<string, unknown> => lines.find((l) => l['path'] === path)!;
+  t.match(of('swiglu_product'), { taken: false, dtype: 'float32' }, 'in f32 there is none');
+  for (const path of ['by_fours', 'replay']) {
+    const { ms, all_ms, of_all } = of(path) as Record<string, number>;
+    t.ok(ms! > 0 && Math.abs(ms! / all_ms! - of_all!) < 1e-12, path);
+  }
+  t.equal(of('replay')['dispatches'], of('replay')['all_dispatches'], 'the same work');
+  t.match(stderr, /swiglu_product +not taken here/);
+  const refused = bench('paths', '--paths', 'late_reading,by_fives', ...size);
+  t.equal(refused.status, 2);
+  t.match(refused.stderr, /--paths late_reading, by_fives: expected some of attention_matrix, .*\nhint: npm run bench -- paths --help/s);
+});
+
 t.test('creep: a line a window, nothing made', async (t) => {
   const { status, stdout, stderr } = bench('creep', '--steps', '12', '--every', '5');
   t.equal(status, 0, stderr);
