@@ -26,7 +26,7 @@ interface Group { values: Tensor; copies: Tensor; list: AdapterBound[]; inputs: 
 
 /**
  * LoRA's A and B as operands of the matrix products (mixed precision). They move from zero on, so their scales are no constants: after each optimiser step they follow on the GPU from the values as they
- * stand, which an evaluation of the saved adapter makes the same of; so does the scale of u = s·x·Aᵀ, from the most that A can make of its input.
+ * stand, so that whatever loads the adapter makes the same of it; so does the scale of u = s·x·Aᵀ, from the most that A can make of its input.
  */
 export class AdapterOperands {
   private readonly inner: InnerSite[] = [];

@@ -82,7 +82,7 @@ if (typeof tile === 'string') {
     }
   });
 
-  t.test('scales follow the adapters: zeros at the start, saved adapters score as they did in training, a state restored goes on to the same bits', async (t) => {
+  t.test('scales follow the adapters: zeros at the start, an adapter loaded again scores as it did in training, a state restored goes on to the same bits', async (t) => {
     for (const [dropout, shape] of [[0, tile], [0.3, wide]] as const) {
       const settings = allLinear(spec, { rslora: true, saved: savedTensors(spec, ['lm_head', '.norm'], loraTargets(spec, ['all-linear'])) });
       const start = Object.fromEntries(adapterSpecs(spec, settings).map((p) => [p.name, p.name.includes('lora_') ? new Float32Array(p.shape[0]! * p.shape[1]!) : base[p.name.replace('base_model.model.', '')]!]));
@@ -114,7 +114,7 @@ if (typeof tile === 'string') {
         await adapters.load((weight, side) => now[adapterName(weight, side)]!);
         return makeEngine(gpu, frozen.with(adapters), 'epsilon_dpo', { kind: 'live', parameters: frozen }, { training: false });
       });
-      t.same(column((await evaluation.microBatch(documents, undefined, 1 / 3, false)()).table, 'policy_logps_chosen'), logps, `dropout ${dropout}: an evaluation of the saved adapter`);
+      t.same(column((await evaluation.microBatch(documents, undefined, 1 / 3, false)()).table, 'policy_logps_chosen'), logps, `dropout ${dropout}: the saved adapter, loaded beside its base`);
 
       const other = await build();
       const to = new Map([...other.optimiserState!.kept()].map(({ name, tensor }) => [name, tensor]));
