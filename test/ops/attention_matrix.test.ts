@@ -120,16 +120,16 @@ if (typeof found === 'string') {
 const declaredBytes = (source: string, constants: Record<string, number>): number =>
   [...source.matchAll(/var<workgroup> \w+: array<(.+), (\w+)>;/g)].reduce((n, [, type, size]) => n + ({ 'vec4<u32>': 16, vec4f: 16, 'vec2<u32>': 8 }[type!] ?? 4) * constants[size!]!, 0);
 
-t.test('the passes compile for matrices of 16 x 16 x 16, 16 x 8 x 16 and 8 x 8 x 8 with 32 lanes, and take the workgroup memory that the host counts', async (t) => {
+t.test('the passes compile for matrices of 16 x 16 x 16, 16 x 8 x 16 and 8 x 8 x 8 with 32 lanes, the first with 64 too, and take the workgroup memory that the host counts', async (t) => {
   const none = await nullGpu();
-  for (const [MM, MN, MK] of [[16, 16, 16], [16, 8, 16], [8, 8, 8]] as const) {
-    const m = tileFor({ MM, MN, MK, SG: 32 }, none.limits);
+  for (const [MM, MN, MK, SG] of [[16, 16, 16, 32], [16, 8, 16, 32], [8, 8, 8, 32], [16, 16, 16, 64]] as const) {
+    const m = tileFor({ MM, MN, MK, SG }, none.limits);
     for (const C of [64, 80, 128, 256]) for (const pass of PASSES) {
       const tile = attentionTile(pass, C, m, { ...none.limits, workgroupBytes: 48 << 10 });
       const tune = attentionTune(C, m, tile);
       const source = kernelSource(none, attentionKernels[pass], tune);
       const { messages } = await none.device.createShaderModule({ code: source }).getCompilationInfo();
-      t.same(messages.filter((x) => x.type === 'error').map((x) => `${x.lineNum}: ${x.message}`), [], `${pass} ${MM}x${MN}x${MK} C=${C}`);
+      t.same(messages.filter((x) => x.type === 'error').map((x) => `${x.lineNum}: ${x.message}`), [], `${pass} ${MM}x${MN}x${MK} of ${SG} lanes C=${C}`);
       const bytes = attentionSharedBytes(pass, C, tile);
       t.equal(declaredBytes(source, tune), bytes);
       t.ok(bytes <= 48 << 10, `${bytes} bytes`);
@@ -145,6 +145,8 @@ t.test('which heads run in matrices: those they divide, up to 256 wide, in two h
   };
   t.same(runs(16, 16, 16, 32), [16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256]);
   t.same(runs(8, 8, 8, 32).slice(-4), [208, 224, 240, 256]);
+  t.same(runs(16, 16, 16, 64), runs(16, 16, 16, 32), 'subgroups of 64 as of 32');
+  t.same(runs(8, 8, 8, 64), runs(8, 8, 8, 32));
   t.same(runs(8, 8, 8, 8).slice(0, 3), [8, 16, 24]);
   t.notOk(matrixAttention(6, tileFor({ MM: 8, MN: 8, MK: 8, SG: 8 }, { workgroupInvocations: 256, workgroupBytes: 32 << 10 })));
   t.end();

@@ -19,24 +19,27 @@ export function attentionSharedBytes(pass: AttentionPass, C: number, { BM, BN, W
   return 16 * operands * BN * (C / 8 + 1) + 16 * squares * BM * (BN / 4 + PAD) + rows;
 }
 
-/** By preference; for heads up to `most` wide, up to 128 in less than 32 KB where the matrices divide them so. What is wider splits its columns among subgroups, since a lane has no room for all sums. */
+/** By preference; for heads up to `most` wide, up to 128 in less than 32 KB where the matrices divide them so. What is wider splits its columns among subgroups, since a lane has no room for all sums; of 64 lanes two take such a tile, for at most four may share a row's block of 32. */
 const CHOICES: Record<AttentionPass, Array<{ most: number } & AttentionTile>> = {
   fwd: [
     { most: 64, BM: 64, BN: 64, WM: 4, WN: 1, PAD: 2, REG: 1 },
     { most: 128, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 1 },
     { most: 256, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 0 },
+    { most: 256, BM: 32, BN: 32, WM: 1, WN: 2, PAD: 2, REG: 0 },
   ],
   dq: [
     { most: 64, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 1 },
     { most: 128, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 1 },
     { most: 128, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 1 },
     { most: 256, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 0 },
+    { most: 256, BM: 32, BN: 32, WM: 1, WN: 2, PAD: 2, REG: 0 },
   ],
   dkv: [
     { most: 64, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 1 },
     { most: 128, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 2, REG: 1 },
     { most: 128, BM: 64, BN: 32, WM: 4, WN: 1, PAD: 2, REG: 0 },
     { most: 256, BM: 32, BN: 32, WM: 2, WN: 2, PAD: 1, REG: 0 },
+    { most: 256, BM: 32, BN: 32, WM: 1, WN: 2, PAD: 1, REG: 0 },
   ],
 };
 
