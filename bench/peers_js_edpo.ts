@@ -10,7 +10,8 @@ import { batchAxes, BatchTensors } from '../src/model/batch/tensors.js';
 import { modelSpec } from '../src/model/families/index.js';
 import type { ModelSpec, ParameterSpec } from '../src/model/families/spec.js';
 import { Parameters } from '../src/model/parameters.js';
-import { backward, forward } from '../src/model/transformer.js';
+import { forward } from '../src/model/transformer.js';
+import { backward } from '../src/model/transformer_backward.js';
 import { blockShapes, LAYER_NORM_EPS, type BlockCase, type Job, type Named, type ProductCase, type System } from './peers_js_case.js';
 
 /** edpo's own kernels in f32, on a device that is open. */

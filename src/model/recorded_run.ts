@@ -27,7 +27,8 @@ import { OptimiserState } from './optim/state.js';
 import { type Parameters, clearNow } from './parameters.js';
 import { longFrom } from './rotary.js';
 import { mapoMask } from './token_mask.js';
-import { type TransformerParts, backward, forward } from './transformer.js';
+import { forward, type TransformerParts } from './transformer.js';
+import { backward } from './transformer_backward.js';
 
 /** How many micro-batches of a step may wait for their tables at once. */
 export const IN_FLIGHT = 3;
