@@ -32,6 +32,8 @@ else
   done; done
   # What each fused path is worth, in one process; then the head's logits kept, a ratio to step-qwen2.5-0.5b-mixed_f16 of this run.
   part paths $bench paths --model qwen2.5-0.5b --lengths hh --dtype mixed_f16 ${PATHS:+--paths $PATHS}
+  part step-lora $bench step --model qwen2.5-0.5b --lengths hh --dtype mixed_f16 --lora_r 16
+  part paths-lora $bench paths --model qwen2.5-0.5b --lengths hh --dtype mixed_f16 --lora_r 16 --paths lora_matrices,lora_operands,product_sums
   part step-kept-tiles $bench step --model qwen2.5-0.5b --lengths hh --dtype mixed_f16 --head_tiles kept
   part scaling $bench scaling --hidden 896 --layers 8 --runs 3
 fi

@@ -56,7 +56,7 @@ export async function run(args: string[]): Promise<void> {
   };
   const emit = (line: Line): void => {
     lines.push(line);
-    write({ bench: 'paths', ...about, model: o.model ?? 'invented', dtype: work.dtype, reference: work.reference, loss_type: work.loss.name, rows: rowsOf(work), pairs: work.perStep, steps: work.runs, ...line });
+    write({ bench: 'paths', ...about, model: o.model ?? 'invented', dtype: work.dtype, reference: work.reference, loss_type: work.loss.name, ...(work.loraRank > 0 ? { lora_r: work.loraRank } : {}), rows: rowsOf(work), pairs: work.perStep, steps: work.runs, ...line });
   };
   let all = (await time(undefined))!;
   /** Times all once more and gives the paths since their ratios. */

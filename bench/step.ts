@@ -39,7 +39,7 @@ export async function run(args: string[]): Promise<void> {
   const gflops = flops / step_ms / 1e6;
   const idle = Profiler.supported(gpu) ? idleShare(await profiled(c, 'pass', Array.from({ length: runs }, (_, i) => warm + i))) : undefined;
   const write = ndjsonOut(o.out);
-  const emit = (line: object): void => write({ bench: 'step', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, model: o.model ?? 'invented', dtype, reference: source, loss_type: loss.name, head_tiles: headTiles, ...(gpu.without.size > 0 ? { without: [...gpu.without] } : {}), ...line });
+  const emit = (line: object): void => write({ bench: 'step', adapter: gpu.name, kind: gpu.kind, toggles: gpu.toggles, model: o.model ?? 'invented', dtype, reference: source, loss_type: loss.name, head_tiles: headTiles, ...(work.loraRank > 0 ? { lora_r: work.loraRank } : {}), ...(gpu.without.size > 0 ? { without: [...gpu.without] } : {}), ...line });
   emit({
     parameters: parameterCount(spec), rows, pairs: perStep, micro_batches: c.plan.slice(warm).flat().length / runs, steps: runs, step_ms, median_ms: median(times), tokens_per_second: (rows / step_ms) * 1000, pairs_per_second: (perStep / step_ms) * 1000,
     matmul_gflops: gflops, ...(top ? { ceiling_gflops: top.gflops, ceiling_gbps: top.gbps, share_of_matmul: gflops / top.gflops } : {}), host_ms: median(host), setup_ms: c.setupMs, ...(idle ? { span_ms: idle.span, busy_ms: idle.busy, idle_share: idle.idle } : {}), gpu_bytes: gpu.bytesPeak,

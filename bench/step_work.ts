@@ -11,22 +11,22 @@ import { DTYPES, type Dtype, type TrainingWork } from './training_case.js';
 
 export const WORK_HELP = `[--model NAME --lengths hh|ultrafeedback --scale 1 --pairs 32 --budget 16384]        a shape of bench/peers/models.json
     or [--hidden 64 --layers 5 --vocab 512 --pairs 8 --length 400 --budget 16384]                             an invented one
-  [--dtype float32|mixed_f16 --reference cached|live --loss_type epsilon_dpo --head_tiles recomputed --warm 2 --runs 5 --adapter auto --out FILE]`;
+  [--dtype float32|mixed_f16 --reference cached|live --loss_type epsilon_dpo --head_tiles recomputed --lora_r 0 --warm 2 --runs 5 --adapter auto --out FILE]`;
 
 const text = (value: string) => ({ type: 'string' as const, default: value });
 export const WORK_OPTIONS = {
   model: { type: 'string' }, lengths: text('hh'), scale: text('1'), hidden: text('64'), layers: text('5'), vocab: text('512'), length: text('400'), pairs: { type: 'string' }, budget: text('16384'),
-  dtype: text('float32'), reference: text('cached'), loss_type: text('epsilon_dpo'), head_tiles: text('recomputed'), warm: text('2'), runs: text('5'), adapter: text('auto'), out: { type: 'string' }, help: { type: 'boolean', default: false },
+  dtype: text('float32'), reference: text('cached'), loss_type: text('epsilon_dpo'), head_tiles: text('recomputed'), lora_r: text('0'), warm: text('2'), runs: text('5'), adapter: text('auto'), out: { type: 'string' }, help: { type: 'boolean', default: false },
 } as const;
 
-type Given = Record<'lengths' | 'scale' | 'hidden' | 'layers' | 'vocab' | 'length' | 'budget' | 'dtype' | 'reference' | 'loss_type' | 'head_tiles' | 'warm' | 'runs', string> & { model?: string | undefined; pairs?: string | undefined };
+type Given = Record<'lengths' | 'scale' | 'hidden' | 'layers' | 'vocab' | 'length' | 'budget' | 'dtype' | 'reference' | 'loss_type' | 'head_tiles' | 'lora_r' | 'warm' | 'runs', string> & { model?: string | undefined; pairs?: string | undefined };
 /** What these options of benchmark `bench` ask for: all but the device of a `TrainingWork`, whose first `warm` steps do not count and the `runs` others do, and the pairs of a step. */
-export type Work = Omit<TrainingWork, 'gpu' | 'headTiles'> & Required<Pick<TrainingWork, 'headTiles'>> & { warm: number; runs: number; perStep: number };
+export type Work = Omit<TrainingWork, 'gpu' | 'headTiles' | 'loraRank'> & Required<Pick<TrainingWork, 'headTiles' | 'loraRank'>> & { warm: number; runs: number; perStep: number };
 
 export function workOf(bench: string, o: Given): Work {
-  const whole = (name: 'hidden' | 'layers' | 'vocab' | 'length' | 'budget' | 'warm' | 'runs', value: string = o[name]): number => {
-    const n = Number(value);
-    if (!Number.isInteger(n) || n < 1) throw new InputError(`--${name} ${value}: expected a whole number from 1`, `npm run bench -- ${bench} --help`);
+  const whole = (name: 'hidden' | 'layers' | 'vocab' | 'length' | 'budget' | 'lora_r' | 'warm' | 'runs', least = 1): number => {
+    const n = Number(o[name]);
+    if (o[name].trim() === '' || !Number.isInteger(n) || n < least) throw new InputError(`--${name} ${o[name]}: expected a whole number from ${least}`, `npm run bench -- ${bench} --help`);
     return n;
   };
   const oneOf = <T extends string>(name: string, value: string, of: readonly T[]): T => {
@@ -44,5 +44,5 @@ export function workOf(bench: string, o: Given): Work {
   const drawn = o.model ? drawPairs(o.lengths, spec.V, Number(o.scale)) : undefined;
   const invented = drawn ? [] : inventedPairs(perStep, whole('length'), spec.V);
   const steps = Array.from({ length: warm + runs }, (_, step): Document[] => drawn ? Array.from({ length: perStep }, (_, i) => step * perStep + i).flatMap((at) => documentsOfPair(drawn[at % drawn.length]!, at, true)) : invented);
-  return { spec, loss, params, reference, dtype, headTiles, steps, budget, warm, runs, perStep };
+  return { spec, loss, params, reference, dtype, headTiles, loraRank: whole('lora_r', 0), steps, budget, warm, runs, perStep };
 }

@@ -8,6 +8,7 @@ import { Engine } from '../src/model/engine.js';
 import type { ReferencePlan, ReferenceRows } from '../src/model/engine_types.js';
 import { parameterSpecs, type ModelSpec, type ParameterSpec } from '../src/model/families/spec.js';
 import { decode16, encode16 } from '../src/model/files/float_formats.js';
+import { Adapters, loraTargets } from '../src/model/lora.js';
 import type { LossDefinition } from '../src/model/losses/types.js';
 import { Parameters } from '../src/model/parameters.js';
 import { OPTIMISE } from './step_setup.js';
@@ -28,6 +29,8 @@ export interface TrainingWork {
   dtype: Dtype;
   /** Logits kept for the backward pass, or made again (where absent). */
   headTiles?: HeadTiles;
+  /** Trains adapters of this rank on every matrix of the layers, the weights frozen; the weights in full where absent or 0. */
+  loraRank?: number;
   /** Documents of every optimiser step. */
   steps: Document[][];
   /** Token rows of a micro-batch at most. */
@@ -68,6 +71,13 @@ async function randomWeights(gpu: Gpu, spec: ModelSpec, specs: ParameterSpec[], 
   return parameters;
 }
 
+/** Adapters on every matrix of the layers, A and B of the size of weights. */
+async function randomAdapters(gpu: Gpu, spec: ModelSpec, r: number): Promise<Adapters> {
+  const adapters = new Adapters(gpu, spec, { r, alpha: 2 * r, rslora: false, targets: loraTargets(spec, ['all-linear']) }, true);
+  await adapters.load((weight, side, shape) => noise(shape.reduce((n, x) => n * x, 1), 31 * weight.length + side.charCodeAt(0), 0.02 * Math.sqrt(3)));
+  return adapters;
+}
+
 /** What a reference cache gives for these documents: numbers of the right size and layout, read from no disk. */
 function cachedRows(documents: Document[], { D, V }: ModelSpec, states: boolean, rounded: boolean): ReferenceRows {
   const scored = documents.reduce((n, d) => n + d.branches.reduce((m, b) => m + b.length, 0), 0);
@@ -106,7 +116,8 @@ export async function trainingCase(w: TrainingWork): Promise<TrainingCase> {
   const capacity = { rows: most(documentRows), sequences: most((d) => d.branches.length) };
   const specs = parameterSpecs(spec);
   const head = specs.filter((p) => p.name === (spec.tied ? spec.names.embed : spec.names.head));
-  const policy = await randomWeights(gpu, spec, specs, true, 'policy');
+  const weights = await randomWeights(gpu, spec, specs, !w.loraRank, 'policy');
+  const policy = w.loraRank ? weights.with(await randomAdapters(gpu, spec, w.loraRank)) : weights;
   const reference: ReferencePlan = needs === 'none' ? { kind: 'none' }
     : !cached ? { kind: 'live', parameters: await randomWeights(gpu, spec, specs, false, 'reference') }
     : { kind: 'cache', rounded, ...(states ? { head: await randomWeights(gpu, spec, head, false, 'reference') } : {}) };

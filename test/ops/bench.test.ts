@@ -94,6 +94,9 @@ t.test('paths: a line for each, timed beside all of them or named as not taken',
   }
   t.equal(of('replay')['dispatches'], of('replay')['all_dispatches'], 'the same work');
   t.match(stderr, /swiglu_product +not taken here/);
+  const lora = bench('step', ...size, '--warm', '1', '--lora_r', '3');
+  t.equal(lora.status, 0, lora.stderr);
+  t.match(JSON.parse(lora.stdout.split('\n')[0]!), { bench: 'step', lora_r: 3 }, 'adapters of that rank');
   const refused = bench('paths', '--paths', 'late_reading,by_fives', ...size);
   t.equal(refused.status, 2);
   t.match(refused.stderr, /--paths late_reading, by_fives: expected some of attention_matrix, .*\nhint: npm run bench -- paths --help/s);
