@@ -2,6 +2,7 @@ import type { Gpu } from '../gpu/device.js';
 import type { MatrixTile } from '../gpu/matrices.js';
 import type { OperandStore } from '../gpu/operand_store.js';
 import { adapterBounds, adapterCopies, adapterExtent, adapterScales, adapterTables, copySize, copyStride, writeAdapterTables, type AdapterBound, type AdapterTables } from '../gpu/ops/adapter_operands.js';
+import type { Paths } from '../gpu/paths.js';
 import type { Program } from '../gpu/program.js';
 import { partBytes, Tensor } from '../gpu/tensor.js';
 import type { Adapter } from './lora.js';
@@ -10,8 +11,9 @@ import type { Parameters, Piece } from './parameters.js';
 /** More dropout than this makes of an input more than its scale leaves room for (`FORWARD_TOP` of operands.ts): such adapters multiply in f32. */
 const MOST_DROPOUT = 0.75;
 
-/** Do the products of this model's adapters run in matrices? */
-export const inMatrices = (gpu: Gpu, { adapters }: Parameters): boolean => adapters !== undefined && gpu.uses('lora_matrices') && adapters.dropout <= MOST_DROPOUT;
+/** Do the products of adapters of so much dropout run in matrices, in mixed precision? Of this model's? */
+export const multiplyInMatrices = (paths: Paths, dropout: number): boolean => paths.uses('lora_matrices') && dropout <= MOST_DROPOUT;
+export const inMatrices = (gpu: Gpu, { adapters }: Parameters): boolean => adapters !== undefined && multiplyInMatrices(gpu, adapters.dropout);
 
 /** What is known at load of what an adapter reads: the largest magnitude, or the norm whose output it is, pairs of its gain and bias [I]. */
 export type AdapterInput = { most: number } | { norm: Float32Array };

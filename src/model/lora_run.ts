@@ -44,11 +44,11 @@ export const dropoutOf = (c: RunConfig): number => (c.loss_type !== 'sft' && c.d
 export function adaptersOf(spec: ModelSpec, c: RunConfig): LoraMemory {
   if (!c.use_peft) return undefined;
   const lora = loraSettings(spec, c);
-  return { rank: c.lora_r, parameters: adapterCount(spec, lora), targets: lora.targets, saved: lora.saved, list: adapterParameters(spec, lora).list, dropout: dropoutOf(c) > 0, shared: c.ref_model_name_or_path === undefined };
+  return { rank: c.lora_r, parameters: adapterCount(spec, lora), targets: lora.targets, saved: lora.saved, list: adapterParameters(spec, lora).list, dropout: dropoutOf(c), shared: c.ref_model_name_or_path === undefined };
 }
 
 export const loraMemory = (config: RunConfig, inputs: Inputs, lora: LoraSettings | undefined): LoraMemory =>
-  lora && { rank: lora.r, dropout: dropoutOf(config) > 0, parameters: adapterCount(inputs.policy.spec, lora), targets: lora.targets, saved: lora.saved, list: adapterParameters(inputs.policy.spec, lora).list, shared: sharesBase(inputs, lora) };
+  lora && { rank: lora.r, dropout: dropoutOf(config), parameters: adapterCount(inputs.policy.spec, lora), targets: lora.targets, saved: lora.saved, list: adapterParameters(inputs.policy.spec, lora).list, shared: sharesBase(inputs, lora) };
 
 /** Says how matrices are trained, and where that already changes them. */
 function noteMaster(config: RunConfig, { spec, formatOf }: FrozenSource, io: CliIo): void {

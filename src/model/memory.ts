@@ -8,6 +8,7 @@ import { headBytes } from '../gpu/ops/attention_matrix.js';
 import { packedBytes } from '../gpu/ops/operand_layout.js';
 import { halfWords } from '../gpu/ops/pack_rows.js';
 import { pathsOfEnvironment, type Paths } from '../gpu/paths.js';
+import { multiplyInMatrices } from './adapter_operands.js';
 import { arenaExtra } from './arena.js';
 import { keepsAttention, keepsMlp, type KeepFormat, type KeepMode } from './activations.js';
 import { sequenceCapacity } from './batch/pack.js';
@@ -47,8 +48,8 @@ export interface MemoryOptions {
   storage?: { policy: Storage; reference: Storage } | undefined;
   /** Bytes the optimiser keeps, a mask's among them; those of AdamW in f32 where absent. */
   optimiser?: number | undefined;
-  /** Only adapters are trained: their rank, how many numbers they hold, whether elements of their inputs fall, the matrices they are on, those trained in full beside them, and all their tensors. */
-  lora?: { rank: number; parameters: number; dropout?: boolean; targets?: string[]; saved?: string[] | undefined; list: ParameterSpec[] } | undefined;
+  /** Only adapters are trained: their rank, how many numbers they hold, which share of their inputs falls, the matrices they are on, those trained in full beside them, and all their tensors. */
+  lora?: { rank: number; parameters: number; dropout?: number; targets?: string[]; saved?: string[] | undefined; list: ParameterSpec[] } | undefined;
   /** The reference's weights are the policy's frozen ones. */
   sharedReference?: boolean | undefined;
   /** Mixed precision, and the tile its operands are padded to. */
@@ -100,10 +101,10 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const inFull = (name: string): boolean => lora !== undefined && savedOf(spec, lora, name) !== undefined;
   const policyStorage: Storage = (p) => (inFull(p.name) ? 'f32' : (storage?.policy ?? IN_F32)(p));
   // In mixed precision some scratch is a packed operand alone.
-  const inMatrices = lora !== undefined && mixed !== undefined && paths.uses('lora_matrices');
+  const inMatrices = lora !== undefined && mixed !== undefined && multiplyInMatrices(paths, lora.dropout ?? 0);
   const alone = (storedAs: Storage, targets: string[] = []): OperandTensors => {
     const inF32 = new Set(specs.filter((p) => storedAs(p) === 'f32').map((p) => p.name));
-    return mixed ? operandTensors(spec, mixed, paths, { adapted: (weight) => isTarget(spec, targets, weight), copied: (weight) => inF32.has(weight), inMatrices, dropout: lora?.dropout === true }) : ALL_IN_F32;
+    return mixed ? operandTensors(spec, mixed, paths, { adapted: (weight) => isTarget(spec, targets, weight), copied: (weight) => inF32.has(weight), inMatrices, dropout: (lora?.dropout ?? 0) > 0 }) : ALL_IN_F32;
   };
   const policyAlone = alone(policyStorage, lora?.targets);
   const referenceAlone = alone((sharedReference ? storage?.policy : storage?.reference) ?? IN_F32);

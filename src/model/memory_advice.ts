@@ -23,7 +23,7 @@ type Files = FrozenSource['formatOf'];
 const specFormats = (spec: ModelSpec): Files => () => spec.storedFormat ?? 'F32';
 
 /** What a LoRA run holds besides: `shared` where the reference is its own frozen base. */
-export type LoraMemory = { rank: number; parameters: number; targets: string[]; saved: string[] | undefined; list: ParameterSpec[]; dropout: boolean; shared: boolean } | undefined;
+export type LoraMemory = { rank: number; parameters: number; targets: string[]; saved: string[] | undefined; list: ParameterSpec[]; dropout: number; shared: boolean } | undefined;
 
 /**
  * The plan of a training run with these keys. `head_tiles: auto` keeps the head's logits where `gpu_memory` has room for them beside all else, in mixed precision alone, whose

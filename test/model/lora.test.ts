@@ -203,7 +203,7 @@ t.test('the memory plan is what is allocated, to 3 %: no gradients nor moments o
   const plain = { r: 8, alpha: 16, rslora: false, targets: loraTargets(spec, ['all-linear']) };
   for (const [mode, dropout, saved] of [['head', 0, ['model.norm.weight', 'lm_head.weight']], ['live', 0], ['live', 0.1]] as const) {
     const settings = { ...plain, ...(saved ? { saved: [...saved] } : {}) };
-    const lora = { rank: 8, parameters: adapterCount(spec, settings), dropout: dropout > 0, list: adapterParameters(spec, settings).list };
+    const lora = { rank: 8, parameters: adapterCount(spec, settings), dropout, list: adapterParameters(spec, settings).list };
     const before = gpu.bytesNow;
     const { base, policy } = await adapted(gpu, spec, weights, settings, randomAdapters(spec, settings, 1), dropout);
     await makeEngine(gpu, policy, 'epsilon_dpo', mode === 'live' ? { kind: 'live', parameters: base } : { kind: 'cache', head: base, rounded: false }, { rows: 512, capacity: { rows: 512, sequences: 128 } });

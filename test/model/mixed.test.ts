@@ -199,7 +199,7 @@ if (typeof tile === 'string') {
         return makeEngine(gpu, lora ? policy.with(new Adapters(gpu, of, lora, true, dropout)) : policy, 'sft', { kind: 'none' }, { rows, capacity: { rows, sequences: 256 }, gradientCheckpointing: checkpointing });
       });
       const got = gpu.bytesNow - before;
-      const plan = memoryPlan({ spec: of, rows, keep: checkpointing === 'mlp' ? 'mlp' : checkpointing ? 'checkpoint' : 'train', reference: 'none', rounded: false, mixed: tile, ...(lora ? { lora: { rank: 4, parameters: adapterCount(of, lora), dropout: dropout > 0, targets: lora.targets, list: adapterParameters(of, lora).list } } : {}) });
+      const plan = memoryPlan({ spec: of, rows, keep: checkpointing === 'mlp' ? 'mlp' : checkpointing ? 'checkpoint' : 'train', reference: 'none', rounded: false, mixed: tile, ...(lora ? { lora: { rank: 4, parameters: adapterCount(of, lora), dropout, targets: lora.targets, list: adapterParameters(of, lora).list } } : {}) });
       t.ok(Math.abs(got / plan.total - 1) < 0.03, `${name}, adapters on ${modules?.join() ?? 'none'}, dropout ${dropout}: planned ${plan.total}, allocated ${got}`);
       const { h, act } = engine.acts;
       const { dgate, dup, dPost } = engine['scratch']!;

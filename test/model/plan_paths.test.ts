@@ -46,6 +46,8 @@ const CASES: Record<string, Case> = {
   '8-bit AdamW': { flags: { optim: 'adamw_8bit' } },
   'LoRA, f32': { rows: 1536, flags: { use_peft: 'true', base_dtype: 'float32' } },
   'QLoRA, mixed': { rows: 256, flags: { use_peft: 'true', dtype: 'mixed_f16', load_in_4bit: 'true', base_dtype: 'float16' } },
+  'LoRA, mixed, an MLP no wider than a rank is padded to': { of: { ...SMALL, hidden_size: 192, intermediate_size: 100 }, flags: { use_peft: 'true', dtype: 'mixed_f16', base_dtype: 'float16', lora_r: '1' } },
+  'LoRA, mixed, more dropout than matrices have room for': { flags: { use_peft: 'true', dtype: 'mixed_f16', base_dtype: 'float16', lora_dropout: '0.8', disable_dropout: 'false' } },
   'QLoRA, mixed, more rows': { rows: 1536, flags: { use_peft: 'true', dtype: 'mixed_f16', load_in_4bit: 'true', base_dtype: 'float16', lora_target_modules: 'q_proj,v_proj' } },
   ...Object.fromEntries(['cache', 'live'].flatMap((ref_mode) => ['float32', 'float16'].map((base_dtype): [string, Case] =>
     [`LoRA, mixed, the head trained in full, base in ${base_dtype}, reference ${ref_mode}`, { rows: 1536, of: { ...SMALL, vocab_size: 6000 }, flags: { use_peft: 'true', dtype: 'mixed_f16', lora_modules_to_save: 'lm_head', lora_target_modules: 'down_proj', base_dtype, ref_mode } }]))),

@@ -120,7 +120,7 @@ t.test('the plan is what is allocated, to 3 %, in every format', async (t) => {
   const gpu = await testGpu();
   const spec = tinySpec({ vocab_size: 1500, hidden_size: 96, intermediate_size: 200, head_dim: 16 });
   const settings = { r: 8, alpha: 16, rslora: false, targets: loraTargets(spec, ['all-linear']) };
-  const lora = { rank: 8, parameters: adapterCount(spec, settings), dropout: false, list: adapterParameters(spec, settings).list };
+  const lora = { rank: 8, parameters: adapterCount(spec, settings), list: adapterParameters(spec, settings).list };
   const weights = Object.fromEntries(parameterSpecs(spec).map((p) => [p.name, new Float32Array(p.shape.reduce((a, b) => a * b, 1))]));
   for (const format of PACKED) {
     const storage = storageOf(spec, format);
