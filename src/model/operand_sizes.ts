@@ -21,10 +21,11 @@ export function scratchSizes({ D, H, G, C, F, names }: ModelSpec, rows: number, 
   const narrow = packedBytes(rows, D, tile);
   const [mlp, inner] = [F, rank].map((columns) => packedBytes(rows, columns, tile)) as [number, number];
   const ofMlp = training && names.layers[0]!.gate ? (dact ? 3 : 2) : 1;
+  // The MLP's own take the smallest that are as wide as they: those of D or of a rank, or the wide ones.
+  const least = Math.min(...[narrow, ...(rank > 0 ? [inner] : [])].filter((bytes) => bytes >= mlp));
   return [
-    // The MLP's own take the smallest that are as wide as they: those of D, or of a rank beyond F.
-    ...(rank > 0 ? [{ bytes: inner, count: (training ? 3 : 1) + (mlp > narrow && mlp <= inner ? ofMlp : 0) }] : []),
-    { bytes: narrow, count: 2 + states + (mlp <= narrow ? ofMlp : 0) }, { bytes: wide, count: ofMlp },
+    ...(rank > 0 ? [{ bytes: inner, count: (training ? 3 : 1) + (inner === least && inner !== narrow ? ofMlp : 0) }] : []),
+    { bytes: narrow, count: 2 + states + (narrow === least ? ofMlp : 0) }, { bytes: wide, count: ofMlp },
     ...(matrixAttention(C, tile) ? [{ bytes: headBytes(rows, H, C, tile), count: (training ? 1 : 0) + (heads ? 0 : 1) }, { bytes: headBytes(rows, G, C, tile), count: heads ? 0 : 2 }] : []),
   ];
 }
