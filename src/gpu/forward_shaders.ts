@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Shaders, and modules that write a part of one, whose text decides no log-prob: those of gradients, losses, optimisers, benchmarks and tests. */
-const ELSEWHERE = /(^|\/)(bench|test)\/|\.bwd|_(dq|dkv)\.wgsl$|(^|\/)(adamw|adafactor|sgd|grad_norm|step_state|operand_scales|master|beta_update|document_|group_stats|filled|product_sum)/;
+const ELSEWHERE = /(^|\/)(bench|test)\/|\.bwd|_(dq|dkv)\.wgsl$|(^|\/)(adamw|adafactor|sgd|grad_norm|step_state|operand_scales|master|beta_update|document_|group_stats|filled|product_sum|blocks_8bit)/;
 
 const folderOf = (path: string): string => path.replace(/[^/\\]+$/, '');
 /** Where edpo's own are: WGSL, and the compiled modules of the kernels. */
