@@ -36,7 +36,7 @@ export function contradictions(c: RunConfig, given: Places, bad: ReadonlySet<str
   optimiser(c, given, purpose, add, notes);
   microBatch(c, purpose, add, notes);
   lora(c, given, purpose, add, notes);
-  storage(c, given, purpose, add, notes);
+  storage(c, purpose, add, notes);
   processes(c, given, add);
   if (purpose !== 'config') problems.push(...needs(c, given, bad, purpose));
   return { problems, notes };

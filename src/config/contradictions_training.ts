@@ -61,7 +61,7 @@ export function lora(c: RunConfig, given: Places, purpose: Purpose, add: Report,
 }
 
 /** How frozen weights are kept: what is trained in full is not among them. */
-export function storage(c: RunConfig, given: Places, purpose: Purpose, add: Report, notes: string[]): void {
+export function storage(c: RunConfig, purpose: Purpose, add: Report, notes: string[]): void {
   const trains = trainsBy(c, purpose);
   if (c.load_in_4bit && c.load_in_8bit) add(['load_in_8bit', 'load_in_4bit'], 'load_in_4bit and load_in_8bit are both true; keep one');
   for (const key of ['load_in_4bit', 'load_in_8bit'] as const) if (c[key] && trains && !c.use_peft) add([key, 'use_peft'], `needs use_peft: true (${key === 'load_in_4bit' ? 'QLoRA' : 'LoRA on an 8-bit base'}): quantised weights stay as they are, only adapters on them are trained`);

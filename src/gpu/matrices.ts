@@ -42,11 +42,15 @@ function lanes(gpu: Gpu): number | string {
 
 const BY_PREFERENCE = [[16, 16, 16], [16, 8, 16], [16, 16, 8], [16, 8, 8], [8, 16, 16], [8, 8, 16], [8, 8, 8]];
 
+/** As many as the gradients of attention, and of gate and up, bind. */
+const MOST_BUFFERS = 10;
+
 /** The f16 -> f32 configuration that products use on this adapter: matrices of MM x MN x MK by subgroups of SG lanes; or why there is none. */
 export function matrixConfig(gpu: Gpu): Pick<MatrixTile, 'MM' | 'MN' | 'MK' | 'SG'> | string {
   if (!gpu.features.has('shader-f16')) return 'it has no shader-f16';
   const configs = matrixConfigs(gpu).filter((c) => c.component === 'f16' && c.result === 'f32');
   if (configs.length === 0) return 'it has no subgroup matrices of f16 with f32 sums';
+  if (gpu.limits.storageBuffers < MOST_BUFFERS) return `it binds ${gpu.limits.storageBuffers} buffers, and kernels in matrices take up to ${MOST_BUFFERS}`;
   const SG = lanes(gpu);
   if (typeof SG === 'string') return SG;
   const found = BY_PREFERENCE.flatMap(([M, N, K]) => configs.filter((c) => c.M === M && c.N === N && c.K === K))[0];

@@ -51,6 +51,12 @@ t.test('products in matrices have the same bits whatever the tile', async (t) =>
   }
 });
 
+t.test('an adapter that binds fewer buffers than the kernels take has no matrices', async (t) => {
+  if (typeof config === 'string') return t.pass(`no subgroup matrices here: ${config}`);
+  const few = Object.assign(Object.create(gpu) as typeof gpu, { limits: { ...gpu.limits, storageBuffers: 8 } });
+  t.equal(matrixTile(few), 'it binds 8 buffers, and kernels in matrices take up to 10');
+});
+
 t.test('plain tiled products too, also where dW is split into ranges', async (t) => {
   const tiles: PlainTile[] = [{ BM: 32, BN: 32, BK: 4, RM: 1, RN: 1 }, { BM: 64, BN: 32, BK: 8, RM: 2, RN: 1 }];
   t.ok(tiledPlan('tn', 9, 12, 1100).chunk < 1100, 'split');
