@@ -35,6 +35,8 @@ export interface MemoryOptions {
   format?: KeepFormat | undefined;
   /** none, its label log-probs, its head (cached states), or the whole of it. */
   reference: 'none' | 'logps' | 'head' | 'live';
+  /** The method reads a live reference's hidden states, as one with its head does; it does where absent. */
+  states?: boolean;
   rounded: boolean;
   /** Floats per scored row for a loss's terms and token weights. */
   terms?: number | undefined;
@@ -71,7 +73,7 @@ function multiplied(spec: ModelSpec, layers: boolean, storage: Storage): Multipl
 }
 
 /** The same sums as the constructors allocate; a test holds the two together. */
-export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, rounded, terms = 0, mask, tile, headTiles: asked = 'recomputed', optimiser, lora, sharedReference, storage, mixed, tiled = false, klGradient = false, paths = pathsOfEnvironment() }: MemoryOptions): MemoryPlan {
+export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference, states = true, rounded, terms = 0, mask, tile, headTiles: asked = 'recomputed', optimiser, lora, sharedReference, storage, mixed, tiled = false, klGradient = false, paths = pathsOfEnvironment() }: MemoryOptions): MemoryPlan {
   const headTiles = paths.uses('head_tiles_kept') ? asked : 'recomputed';
   const { D, H, G, C, F, V, L } = spec;
   const specs = parameterSpecs(spec);
@@ -109,7 +111,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   const policyAlone = alone(policyStorage, lora?.targets);
   const referenceAlone = alone((sharedReference ? storage?.policy : storage?.reference) ?? IN_F32);
   const activations = (mode: KeepMode, made: OperandTensors): number => N * ((made.h ? 0 : D) + (made.act ? 0 : F) - (mode === 'forward' && made.gateUp ? 2 * F : 0) + 2 * D + kept) + rotaryRows(spec, N) * rotaryWidth(spec) + (mode === 'forward' ? 2 : L + 1) * N * D + layers(mode, made);
-  const hidden = reference === 'head' || reference === 'live';
+  const hidden = reference === 'head' || (reference === 'live' && states);
   const head = N * (12 + width + 4 + terms) + (hidden ? N * (width + 8 + 1) + (rounded ? N * (D + width) : 0) : 0);
   // Small trained tensors lie in arenas.
   const nothing = { values: 0, gradients: 0 };
@@ -135,7 +137,7 @@ export function memoryPlan({ spec, rows: N, keep, format = 'float32', reference,
   };
   function mixedBytes(): number {
     const policy = multiplied(spec, true, policyStorage);
-    const other = hidden ? multiplied(spec, reference === 'live', storage?.reference ?? IN_F32).filter(({ name }) => !sharedReference || inFull(name)) : [];
+    const other = hidden || reference === 'live' ? multiplied(spec, reference === 'live', storage?.reference ?? IN_F32).filter(({ name }) => !sharedReference || inFull(name)) : [];
     const models = [...policy, ...other];
     // A weight in f32 has an f16 copy; others are read as they are kept, or unpacked one at a time.
     const copies = models.filter((m) => m.copied).reduce((n, { rows, inner }) => n + packedBytes(rows, inner, mixed!), 0);

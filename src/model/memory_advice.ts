@@ -41,7 +41,7 @@ export function trainingMemory(spec: ModelSpec, loss: LossDefinition, c: Keys, l
   const at = (headTiles: HeadTiles): MemoryPlan => memoryPlan({
     spec, rows, keep: !c.gradient_checkpointing ? 'train' : c.gradient_checkpointing_granularity === 'mlp' ? 'mlp' : 'checkpoint', format: c.activation_dtype,
     reference: needs === 'none' ? 'none' : c.ref_mode !== 'cache' ? 'live' : needs === 'hidden' ? 'head' : 'logps',
-    rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
+    states: needs === 'hidden', rounded: needs === 'hidden' && c.ref_mode === 'cache' && c.ref_cache_dtype === 'float16',
     terms: hasTerms(loss.needs) ? 8 + (loss.needs.tokenWeights ? 2 : 0) + (loss.needs.sharpness ? 2 : 0) + (loss.needs.refEntropy ? 4 : 0) : 0,
     ...(tokenWeights?.from === 'learned' ? { mask: { perRow: maskFloats(spec, tokenWeights.kind), parameters: mask.reduce((n, p) => n + p.shape.reduce((a, b) => a * b, 1), 0), list: mask } } : {}),
     tile, tiled: true, klGradient: both, paths, headTiles, lora, sharedReference: lora?.shared, storage: { policy: lora ? frozen : trainedStorage(c), reference: c.sync_ref_model ? IN_F32 : frozen },

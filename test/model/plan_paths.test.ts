@@ -43,6 +43,7 @@ const CASES: Record<string, Case> = {
   'in full, mixed, two tiles of the head kept': { of: WIDE, rows: 8192, flags: { dtype: 'mixed_f16', head_tiles: 'kept' } },
   'in full, mixed, post-norms, a live reference': { model: 'google/gemma-2-2b-it', flags: { dtype: 'mixed_f16', ref_mode: 'live', gradient_checkpointing: 'true' } },
   'in full, mixed, a gradient through KL': { flags: { dtype: 'mixed_f16', loss_type: 'tdpo2', ref_mode: 'live' } },
+  ...Object.fromEntries(['float32', 'mixed_f16'].flatMap((dtype) => ['false', 'true'].map((use_peft): [string, Case] => [`log-probs alone of a live reference, ${dtype}${use_peft === 'true' ? ', LoRA' : ''}`, { flags: { dtype, use_peft, loss_type: 'sigmoid', ref_mode: 'live', base_dtype: 'float32' } }]))),
   '8-bit AdamW': { flags: { optim: 'adamw_8bit' } },
   'LoRA, f32': { rows: 1536, flags: { use_peft: 'true', base_dtype: 'float32' } },
   'QLoRA, mixed': { rows: 256, flags: { use_peft: 'true', dtype: 'mixed_f16', load_in_4bit: 'true', base_dtype: 'float16' } },
