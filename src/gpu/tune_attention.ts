@@ -1,6 +1,5 @@
 import type { Gpu } from './device.js';
-import type { MatrixTile } from './matrices.js';
-import { matrixTile } from './matrices.js';
+import { matrixTile, type MatrixTile } from './matrices.js';
 import { OperandStore } from './operand_store.js';
 import { attentionMatrix, attentionMatrixBackward } from './ops/attention_matrix.js';
 import { attentionRefusal, attentionTile, matrixAttention, type AttentionTile } from './ops/attention_matrix_tile.js';
@@ -39,12 +38,13 @@ export async function timeAttention(gpu: Gpu, pass: AttentionPass, [H, G, C]: He
   const { count, prompt, response } = PAIRS[gpu.kind === 'hardware' ? 'hardware' : 'software'];
   const length = prompt + 2 * response;
   const N = count * length;
-  const span = Uint32Array.from({ length: N }, (_, row) => row).reduce((s, row) => {
+  // As `pack` has them: promptStart, promptEnd, branchStart, visEnd.
+  const span = new Uint32Array(4 * N);
+  for (let row = 0; row < N; row++) {
     const [start, within] = [row - (row % length), row % length];
-    const branch = within < prompt ? start : start + prompt + (within < prompt + response ? 0 : response);
-    s.set(within < prompt ? [start, start, start, start + length] : [start, start + prompt, branch, branch + response], 4 * row);
-    return s;
-  }, new Uint32Array(4 * N));
+    const branch = start + prompt + (within < prompt + response ? 0 : response);
+    span.set(within < prompt ? [start, start, start, start + length] : [start, start + prompt, branch, branch + response], 4 * row);
+  }
   const list = attentionTiles(span);
   const tensors: Array<{ destroy(): void }> = [];
   const make = (shape: number[], of: (i: number) => number = (i) => ((i * 37) % 101) / 101 - 0.5): Tensor => {

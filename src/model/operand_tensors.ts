@@ -44,7 +44,7 @@ export const layerWeights = (w: LayerNames): string[] => [w.q, w.k, w.v, w.o, w.
 export const turnsWhereMade = (spec: ModelSpec, tile: MatrixTile): boolean => rotaryWidth(spec) === 0 || turnsInProduct(tile, spec.C, rotaryWidth(spec));
 
 /**
- * What `norm`, `mlpProduct` (layer.ts), attention and the backward passes of the MLP and of post-norms make as operands alone in every layer; the same questions as they ask of one.
+ * What `norm` (layer.ts), `mlpProduct` (mlp.ts), attention and the backward passes of the MLP and of post-norms make as operands alone in every layer; the same questions as they ask of one.
  * @param of a weight: has it an adapter, which reads its input too and adds to its result; has it an f16 copy, as those in f32 have? Adapters: do they multiply in matrices, has their input dropout?
  */
 export function operandTensors(spec: ModelSpec, tile: MatrixTile, paths: Paths, { adapted, copied, inMatrices, dropout }: Record<'adapted' | 'copied', (weight: string) => boolean> & { inMatrices: boolean; dropout: boolean }): OperandTensors {

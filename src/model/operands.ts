@@ -4,39 +4,16 @@ import type { MatrixTile } from '../gpu/matrices.js';
 import { OperandStore } from '../gpu/operand_store.js';
 import { PackedTensor } from '../gpu/packed.js';
 import { matrixAttention } from '../gpu/ops/attention_matrix_tile.js';
-import { LOSS_SCALE, updateOperandScales, weightBounds } from '../gpu/ops/operand_scales.js';
+import { LOSS_SCALE, updateOperandScales } from '../gpu/ops/operand_scales.js';
 import { Program } from '../gpu/program.js';
-import { debugRead, debugReadU32 } from '../gpu/readback.js';
+import { debugRead } from '../gpu/readback.js';
 import { Tensor } from '../gpu/tensor.js';
-import { AdapterOperands, inMatrices, type AdapterInput } from './adapter_operands.js';
+import { AdapterOperands, inMatrices } from './adapter_operands.js';
 import type { ModelSpec } from './families/spec.js';
+import { fixScales, type OperandInput, type OperandSite } from './operand_bounds.js';
 import { DIRECT_ROWS, scratchSizes, unpackedRoom } from './operand_sizes.js';
 import { layerWeights, operandTensorsOf } from './operand_tensors.js';
 import type { Parameters } from './parameters.js';
-
-/** A weight [O, I] whose products run in f16, and what its input is made of. */
-interface Site {
-  parameters: Parameters;
-  name: string;
-  /** Slots of the scales of the weight, of the forward input (shared by weights that read the same) and of the gradient of the output. */
-  weight: number;
-  input: number;
-  gradient: number;
-  /** The norm whose output the weight reads; absent where it reads attention's output or the MLP's product. */
-  norm?: { gain: string; bias?: string | undefined } | undefined;
-}
-
-/** What fixes the scale of a forward operand: a norm's own output, or what weights make of it. */
-interface Input {
-  slot: number;
-  parameters: Parameters;
-  norm?: { gain: string; bias?: string | undefined };
-  /** The largest magnitude is at most the product of these weights' (their biases added). */
-  of?: Array<{ site: Site; bias: string | undefined }>;
-  /** A norm of heads C wide instead, its gain; and what turning by positions makes of it at most. */
-  head?: string | undefined;
-  times?: number;
-}
 
 /** Attention in matrices: a layer's queries, keys, values (scaled as what attention makes of them), and the slots of two gradients. */
 interface AttentionSite {
@@ -49,14 +26,6 @@ interface AttentionSite {
   dout: number;
   ds: number;
 }
-
-/** f16 ends at 65,504; operands fixed at load keep a factor of four for what training does to the weights. */
-const FORWARD_TOP = 2 ** 14;
-/** The largest weight is brought to 32 … 64: it may grow a thousand times, and what is 10^-6 of it is still normal. */
-const WEIGHT_TOP = 2 ** 6;
-
-/** The largest power of two that keeps `peak` at or under `top`, within 2^-60 … 2^60; 1 for 0. */
-const scaleFor = (peak: number, top: number): number => (peak > 0 && Number.isFinite(peak) ? 2 ** Math.max(-60, Math.min(60, Math.floor(Math.log2(top / peak)))) : 1);
 
 /** How much larger than either of a pair turning by positions may make the other: the diagonal of a square, times the tables' own factor. */
 const turning = ({ block }: ModelSpec): number => Math.max(1, ...block.position.rotary.map((r) => Math.SQRT2 * r.scale));
@@ -74,8 +43,8 @@ export interface OperandState {
  */
 export class Operands {
   readonly store: OperandStore;
-  private readonly sites: Site[] = [];
-  private readonly inputs: Input[] = [];
+  private readonly sites: OperandSite[] = [];
+  private readonly inputs: OperandInput[] = [];
   private readonly attentions: AttentionSite[] = [];
   /** Of the models whose adapters multiply in matrices. */
   private readonly adapted: AdapterOperands[] = [];
@@ -118,12 +87,12 @@ export class Operands {
   private describe(parameters: Parameters, next: number): number {
     const { spec } = parameters;
     const { names } = spec;
-    const site = (name: string, input: number, norm?: Site['norm']): Site => {
-      const made: Site = { parameters, name, weight: next++, input, gradient: -1, norm };
+    const site = (name: string, input: number, norm?: OperandSite['norm']): OperandSite => {
+      const made: OperandSite = { parameters, name, weight: next++, input, gradient: -1, norm };
       this.sites.push(made);
       return made;
     };
-    const input = (of: Omit<Input, 'slot' | 'parameters'>): number => {
+    const input = (of: Omit<OperandInput, 'slot' | 'parameters'>): number => {
       this.inputs.push({ ...of, slot: next, parameters });
       return next++;
     };
@@ -137,7 +106,7 @@ export class Operands {
       const made = input({ of: [{ site: v, bias: w.vBias }] });
       site(w.o, made);
       if (inMatrices) {
-        const turned = (of: Site, bias: string | undefined, head: string | undefined): number => input({ ...(head ? { head } : { of: [{ site: of, bias }] }), times: turning(spec) });
+        const turned = (of: OperandSite, bias: string | undefined, head: string | undefined): number => input({ ...(head ? { head } : { of: [{ site: of, bias }] }), times: turning(spec) });
         this.attentions.push({ parameters, query: w.q, q: turned(q, w.qBias, w.qNorm), k: turned(k, w.kBias, w.kNorm), v: made, dout: made, ds: made });
       }
       const h2 = input({ norm: norm2 });
@@ -174,46 +143,9 @@ export class Operands {
 
   /** Fixes the scales of weights and forward operands from the weights, and makes the copies; of adapters what their scales follow from. Call once the weights are loaded. */
   async prepare(): Promise<void> {
-    const bounds = new Tensor(this.gpu, 'weight bounds', [2 * this.sites.length], 'u32');
-    bounds.write(new Uint32Array(2 * this.sites.length));
-    const p = new Program(this.gpu, 'weight bounds');
-    const ones = new Map<number, Tensor>();
-    const gainless = (I: number): Tensor => {
-      if (!ones.has(I)) ones.set(I, new Tensor(this.gpu, 'ones', [I]));
-      ones.get(I)!.write(new Float32Array(I).fill(1));
-      return ones.get(I)!;
-    };
-    this.sites.forEach(({ parameters, name, norm }, i) => {
-      const value = (of: string): Tensor => parameters.piece(of).value;
-      for (const piece of parameters.get(name).pieces) {
-        const gain = norm ? value(norm.gain) : gainless(piece.value.shape[1] as number);
-        weightBounds(p, { w: piece.value, gain, bias: norm?.bias ? value(norm.bias) : undefined, bounds }, 2 * i, norm ? parameters.spec.block.norm.offset : 0);
-      }
-    });
-    await p.submit();
-    const found = new Float32Array((await debugReadU32(bounds)).buffer as ArrayBuffer);
-    const peak = async (parameters: Parameters, name: string, offset = 0): Promise<number> => (await debugRead(parameters.piece(name).value)).reduce((m, v) => Math.max(m, Math.abs(v + offset)), 0);
-    const scales = await debugRead(this.store.scales);
-    this.sites.forEach((s, i) => (scales[s.weight] = scaleFor(found[2 * i]!, WEIGHT_TOP)));
-    const known = new Map<number, AdapterInput>();
-    for (const { slot, parameters, norm, of, head, times } of this.inputs) {
-      let most = times ?? 1;
-      if (head) most *= Math.sqrt(parameters.spec.C) * (await peak(parameters, head, parameters.spec.block.norm.offset));
-      if (norm) most *= Math.sqrt(parameters.spec.D) * (await peak(parameters, norm.gain, parameters.spec.block.norm.offset)) + (norm.bias ? await peak(parameters, norm.bias) : 0);
-      for (const { site, bias } of of ?? []) most *= found[2 * this.sites.indexOf(site) + 1]! + (bias ? await peak(parameters, bias) : 0);
-      if (norm || of || head) scales[slot] = scaleFor(most, FORWARD_TOP);
-      known.set(slot, norm && this.adapted.length > 0 ? { norm: await this.gains(parameters, norm) } : { most });
-    }
-    this.store.scales.write(scales);
-    for (const t of [bounds, ...ones.values()]) t.destroy();
+    const known = await fixScales(this.gpu, this.store.scales, this.sites, this.inputs, this.adapted.length > 0);
     for (const a of this.adapted) a.prepare((slot) => known.get(slot)!, this.tile);
     await this.repack();
-  }
-
-  /** Of a norm with its own gain and bias the magnitudes, a pair for each column. */
-  private async gains(parameters: Parameters, { gain, bias }: NonNullable<Input['norm']>): Promise<Float32Array> {
-    const [g, b] = await Promise.all([gain, bias].map((name) => (name === undefined ? undefined : debugRead(parameters.piece(name).value))));
-    return Float32Array.from({ length: 2 * g!.length }, (_, i) => Math.abs(i % 2 === 0 ? g![i / 2]! + parameters.spec.block.norm.offset : (b?.[(i - 1) / 2] ?? 0)));
   }
 
   /** Records what follows an optimiser step: the loss scale, the gradients' scales, the trained weights' copies, adapters' scales and copies. */

@@ -7,7 +7,8 @@ import type { Tensor } from '../gpu/tensor.js';
 import { keepsMlp, type Activations } from './activations.js';
 import type { BatchTensors } from './batch/tensors.js';
 import type { ModelSpec } from './families/spec.js';
-import { addToResidual, attentionOptions, gateAndUp, mlpInner, mlpOutput, norm, projections, type Layer, type NextNorm } from './layer.js';
+import { addToResidual, attentionOptions, norm, projections, type Layer, type NextNorm } from './layer.js';
+import { gateAndUp, mlpInner, mlpOutput } from './mlp.js';
 import type { Parameters } from './parameters.js';
 
 /** What a transformer's programs read and write. */

@@ -5,6 +5,7 @@ import { OperandStore } from '../../src/gpu/operand_store.js';
 import { matmulNN, matmulNT, matmulTN } from '../../src/gpu/ops/matmul.js';
 import type { Frozen } from '../../src/gpu/ops/matmul_matrix_kernels.js';
 import { packedBytes, padded } from '../../src/gpu/ops/operand_layout.js';
+import { heldOperand } from '../../src/gpu/ops/pack_f16.js';
 import { matrixSwiglu, matrixSwigluBackward, swigluBackwards, swigluForward, swigluInProduct, swigluTune } from '../../src/gpu/ops/result_swiglu.js';
 import { seqSum } from '../../src/gpu/ops/seq_sum.js';
 import { swigluBackwardOperands, swigluOperand, type Gate } from '../../src/gpu/ops/swiglu.js';
@@ -90,7 +91,7 @@ if (typeof found === 'string') {
             } else {
               matrixSwiglu(p, { x, gate: g, up: u, h }, { gate: s.weight(wg)!, up: s.weight(wu)! }, DOWN.input, { gate, keep: form === 'kept' });
               t.equal(p.length, 5, 'three weights and x are packed; one product');
-              packed = p.heldOperand(h, [...(p as unknown as { packed: Map<unknown, Map<string, Tensor>> }).packed.get(h.place)!.keys()][0]!);
+              packed = heldOperand(p, h, DOWN.input, {})!.packed;
               t.throws(() => seqSum(p, { stats: h, seqStart: upload(gpu, 's', [2], new Uint32Array(2)), seqStats: output(gpu, 'q', [1, F]) }), /was made as a packed operand alone/, 'no f32 form to read');
             }
             matmulNT(p, { x: h, w: wd, y });

@@ -1,9 +1,9 @@
 import { perRow } from '../grid.js';
 import { defineKernel } from '../kernel.js';
-import type { MatrixTile } from '../matrices.js';
+import { blockOf, type MatrixTile } from '../matrices.js';
 import type { Program } from '../program.js';
 import { Tensor } from '../tensor.js';
-import { blockOf } from '../matrices.js';
+import { padded, padOf } from './operand_layout.js';
 
 /*
  * The f16 copies of LoRA's adapters as operands of matmul_matrix.ts, with scales from their values as they stand. Their matrices are small and many, so a dispatch takes all
@@ -29,8 +29,7 @@ export const copyStride = (inner: number, t: MatrixTile): number => copyRows(inn
 export const copySize = (rows: number, inner: number, t: MatrixTile): number => copyRows(rows, t) * copyStride(inner, t);
 /** vec4s that products may read from where a copy begins: tiles of whole rows and columns. What is behind a copy in them goes to results that are not kept. */
 export function adapterExtent(rows: number, inner: number, t: MatrixTile): number {
-  const whole = Math.max(t.BM, t.BN, t.BK);
-  return Math.ceil(rows / whole) * whole * copyStride(inner, t) + whole;
+  return padded(rows, t) * copyStride(inner, t) + padOf(t);
 }
 
 /** Tables of what lies in one buffer. */

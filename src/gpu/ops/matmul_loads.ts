@@ -7,10 +7,14 @@ import { PER_127, weightBindings, weightCode } from './weights.js';
  * already; a frozen weight of 16 bits or fewer is unpacked, times its scale, with the roundings of pack_f16.ts: the bits of a copy. Rows and columns past the edges are 0.
  */
 
-/** The loads of an operand in blocks (lib/operand_layout.wgsl); `b_at` says where. */
-export const COPY_LOADS = `fn b_begin(local: u32) {}
-fn b_load(n0: u32, k0: u32, i: u32) -> vec4<u32> { return b[b_at(n0, k0, i)]; }
+/** The loads of f16 copies; `load` is what b_load does. */
+export const copyLoads = (load: string): string => `fn b_begin(local: u32) {}
+fn b_load(n0: u32, k0: u32, i: u32) -> vec4<u32> {
+  ${load}
+}
 fn b_halves(kept: vec4<u32>) -> vec4<u32> { return kept; }`;
+/** Those of one operand in blocks (lib/operand_layout.wgsl); `b_at` says where. */
+export const COPY_LOADS = copyLoads('return b[b_at(n0, k0, i)];');
 
 /** What a thread keeps of eight elements beside each other, where rows are whole eights: none straddles a word or a block of nf4. */
 interface Eight { type: string; kept: string; none: string; load: string; halves: string; begin?: string }

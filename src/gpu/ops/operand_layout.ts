@@ -51,5 +51,8 @@ export const padOf = (t: MatrixTile): number => Math.max(t.BM, t.BN, t.BK);
 export const padded = (n: number, t: MatrixTile): number => Math.ceil(n / padOf(t)) * padOf(t);
 /** The constants of a kernel that writes operands: where their padding ends, how they stand. */
 export const padding = (t: MatrixTile): Record<string, number> => ({ TILE: padOf(t), BLOCK: blockOf(t) });
+/** n up to the edge of a tile of operands, as `padding` has it: on the host, and of an argument in WGSL. */
+export const toEdge = (n: number, TILE: number): number => Math.ceil(n / TILE) * TILE;
+export const argToEdge = (name: string): string => `(args.${name} + TILE - 1u) / TILE * TILE`;
 /** Bytes of a packed operand. */
 export const packedBytes = (rows: number, columns: number, t: MatrixTile): number => 2 * padded(rows, t) * padded(columns, t);

@@ -2,7 +2,7 @@ import { defineKernel, type Kernel } from '../kernel.js';
 import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
 import { ARGS, common, matrixTune, operandBindings } from './matmul_matrix_kernels.js';
-import { padding, type MatrixWeight } from './operand_layout.js';
+import { argToEdge, padding, toEdge, type MatrixWeight } from './operand_layout.js';
 import { operand, operandRoom, scaleMeasured, UNWATCHED, WATCHED } from './pack_f16.js';
 
 /*
@@ -10,12 +10,10 @@ import { operand, operandRoom, scaleMeasured, UNWATCHED, WATCHED } from './pack_
  * that a product reads. Bits are those of the product in f32, `scale` and pack_f16.ts.
  */
 
-const columns = (n: string): string => `(args.${n} + TILE - 1u) / TILE * TILE`;
-
 /** Up to the edges of operands' tiles, where results are zero. */
 function product(form: 'nt' | 'nn', measure = false): Kernel {
   const width = form === 'nt' ? 'count' : 'I';
-  const { prelude, words } = common(form, undefined, { rows: 'packed_rows()', cols: columns(width) });
+  const { prelude, words } = common(form, undefined, { rows: 'packed_rows()', cols: argToEdge(width) });
   const gradient = form === 'nn';
   return defineKernel({
     name: `matmul.matrix_${form}_operand${measure ? '.measure' : ''}`,
@@ -29,10 +27,9 @@ function product(form: 'nt' | 'nn', measure = false): Kernel {
     tune: { STORE: measure ? 0 : 1 },
     prelude: `${prelude}\nfn width() -> u32 { return args.${width}; }\n${gradient ? WATCHED : UNWATCHED}`,
     words,
-    grid: (g) => (measure && !g['measure'] ? 0 : Math.ceil(edge(g['M']!, g) / g['BM']!) * Math.ceil(edge(g[width]!, g) / g['BN']!)),
+    grid: (g) => (measure && !g['measure'] ? 0 : Math.ceil(toEdge(g['M']!, g['TILE']!) / g['BM']!) * Math.ceil(toEdge(g[width]!, g['TILE']!) / g['BN']!)),
   });
 }
-const edge = (n: number, { TILE }: Record<string, number>): number => Math.ceil(n / TILE!) * TILE!;
 
 export const resultOperands = { forward: product('nt'), gradient: product('nn'), measure: product('nn', true) };
 

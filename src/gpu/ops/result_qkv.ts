@@ -3,6 +3,8 @@ import { PackedTensor } from '../packed.js';
 import type { Program } from '../program.js';
 import type { Tensor } from '../tensor.js';
 import { TILE_ROWS } from './attention_tiles.js';
+import { EVERY_STEP } from './filled.js';
+import { copyLoads } from './matmul_loads.js';
 import { layoutWords, matrixTune, operandSide } from './matmul_matrix_kernels.js';
 import type { MatrixWeight } from './operand_layout.js';
 import { operand, operandRoom } from './pack_f16.js';
@@ -39,14 +41,10 @@ function product(turns: boolean, bias: boolean): Kernel {
       perSide('count_of', ['args.heads', 'args.groups', 'args.groups']), perSide('slot_b_of', ['args.slot_b', 'args.slot_b1', 'args.slot_b2']), perSide('slot_of', ['args.slot', 'args.slot1', 'args.slot2']),
       operandSide('a', false, '', 'A'), operandSide('b', false, '', 'B', 'stride'),
       // What they read is as wide as their weights, and so are both operands.
-      `fn b_begin(local: u32) {}
-fn b_load(n0: u32, k0: u32, i: u32) -> vec4<u32> {
-  let side = side_of(n0);
+      copyLoads(`let side = side_of(n0);
   let at = b_at(n0 - begin_of(side), k0, i, args.sa);
-  switch side { ${each('return b$[at];')} }
-}
-fn b_halves(kept: vec4<u32>) -> vec4<u32> { return kept; }`,
-      'fn y_row(row: u32, part: u32) -> u32 { return row; }', 'fn filled_from(step: u32, steps: u32, m0: u32, first: u32) -> u32 { return step; }',
+  switch side { ${each('return b$[at];')} }`),
+      'fn y_row(row: u32, part: u32) -> u32 { return row; }', EVERY_STEP,
       bias ? `fn biased(v: vec4f, col: u32) -> vec4f {
   let side = side_of(col);
   let i = (col - begin_of(side)) / 4u;

@@ -2,9 +2,10 @@ import { defineKernel, type Kernel } from '../kernel.js';
 import type { MatrixTile } from '../matrices.js';
 import type { Program } from '../program.js';
 import { Dyn, type Tensor } from '../tensor.js';
+import { copyLoads } from './matmul_loads.js';
 import { weightSide } from './matmul_matrix.js';
 import { ARGS, common, frozenSuffix, matrixTune, operandBindings, perFrozen, type Frozen } from './matmul_matrix_kernels.js';
-import { padded, padding, type MatrixWeight } from './operand_layout.js';
+import { argToEdge, padded, padding, toEdge, type MatrixWeight } from './operand_layout.js';
 import { operand, operandRoom, scaleMeasured, UNWATCHED, WATCHED, type Operand } from './pack_f16.js';
 import { KIND, type Gate } from './swiglu.js';
 
@@ -15,26 +16,18 @@ import { KIND, type Gate } from './swiglu.js';
 
 /** Results go up to the edges of operands' tiles, where those are zero. */
 const ROWS = 'packed_rows()';
-const columns = (n: string): string => `(args.${n} + TILE - 1u) / TILE * TILE`;
-const grid = ({ M, TILE, BM, BN }: Record<string, number>, F: number, each: number): number => {
-  const edge = (n: number): number => Math.ceil(n / TILE!) * TILE!;
-  return Math.ceil(edge(M!) / BM!) * Math.ceil((each * edge(F)) / BN!);
-};
+const grid = ({ M, TILE, BM, BN }: Record<string, number>, F: number, each: number): number => Math.ceil(toEdge(M!, TILE!) / BM!) * Math.ceil((each * toEdge(F, TILE!)) / BN!);
 
 /** The first half of a tile's columns are gate's outputs from n0 / 2 on, the second up's. */
-const BOTH_LOADS = `fn b_begin(local: u32) {}
-fn b_load(n0: u32, k0: u32, i: u32) -> vec4<u32> {
-  let block = i / BLOCK;
+const BOTH_LOADS = copyLoads(`let block = i / BLOCK;
   let r = block / ACROSS_B * 8u + block_row(i % BLOCK / (BLOCK / 8u));
   let at = operand_at(n0 / 2u + r % (BN / 2u), k0 / 8u + block % ACROSS_B * (BLOCK / 8u) + i % (BLOCK / 8u), args.sb);
   if (r < BN / 2u) { return b[at]; }
-  return b_up[at];
-}
-fn b_halves(kept: vec4<u32>) -> vec4<u32> { return kept; }`;
+  return b_up[at];`);
 
 /** @param keep whether gate and up are written too, for the backward pass */
 function forward(keep: boolean): Kernel {
-  const { prelude, words } = common('nt', undefined, { rows: ROWS, cols: `2u * (${columns('F')})`, loads: BOTH_LOADS });
+  const { prelude, words } = common('nt', undefined, { rows: ROWS, cols: `2u * (${argToEdge('F')})`, loads: BOTH_LOADS });
   return defineKernel({
     name: `matmul.matrix_nt_swiglu${keep ? '' : '.alone'}`,
     shader: 'matmul.matrix',
@@ -52,7 +45,7 @@ function forward(keep: boolean): Kernel {
 
 /** @param act whether the operand of the forward pass is made again too */
 function backward(act: boolean, measure: boolean, of: Frozen): Kernel {
-  const { prelude, words } = common('nn', of, { rows: ROWS, cols: columns('I') });
+  const { prelude, words } = common('nn', of, { rows: ROWS, cols: argToEdge('I') });
   return defineKernel({
     name: `matmul.matrix_nn_swiglu${act ? '_act' : ''}${frozenSuffix(of)}${measure ? '.measure' : ''}`,
     shader: 'matmul.matrix',
